@@ -1,0 +1,265 @@
+//! What the operator asked for, in the operator's words.
+//!
+//! An [`Intent`] is always valid: its edits refuse the impossible and leave it unchanged when they
+//! do. Everything that is *chosen* (VNI, subnet, VIP, task address, fwmark, rank) is chosen here,
+//! once, by pure allocators, and remembered. Nothing here knows a kernel, a file or a clock.
+
+pub mod allocate;
+pub mod error;
+pub mod name;
+pub mod network;
+pub mod node;
+pub mod service;
+pub mod subnet;
+pub mod task;
+pub mod vni;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::IntentError;
+pub use name::{NetworkName, NodeName, ServiceName, TaskName};
+pub use network::{Machine, Network, NetworkSpec};
+pub use node::{ClusterId, DataPlane, DataPlaneChoice, NodeRecord};
+pub use service::{EndpointMode, Image, Scheduler, Service, ServiceSpec, Vip};
+pub use subnet::Subnet;
+pub use task::{Endpoint, Task};
+pub use vni::{Fwmark, Vni};
+
+/// A random name of an object, as Docker's ids are: 25 letters and digits.
+pub type Id = String;
+
+/// What belongs to the cluster as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: ClusterId,
+    /// The mark given out last; marks are not reused at once, so that an old one can drain.
+    pub last_fwmark: Option<Fwmark>,
+}
+
+/// Everything that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub cluster: Cluster,
+    pub nodes: BTreeMap<NodeName, NodeRecord>,
+    pub networks: BTreeMap<NetworkName, Network>,
+    pub services: BTreeMap<ServiceName, Service>,
+    pub tasks: BTreeMap<TaskName, Task>,
+}
+
+impl Intent {
+    /// An intent without anything in it.
+    pub fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster: Cluster { id: cluster, last_fwmark: None },
+            nodes: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            services: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        }
+    }
+
+    /// # Errors
+    /// [`IntentError::NoSuchNetwork`], with the name that may have been meant.
+    pub fn network(&self, name: &NetworkName) -> Result<&Network, IntentError> {
+        self.networks.get(name).ok_or_else(|| IntentError::NoSuchNetwork {
+            name: name.to_string(),
+            meant: name::nearest(name.as_str(), self.networks.keys().map(NetworkName::as_str))
+                .map(str::to_owned),
+        })
+    }
+
+    /// # Errors
+    /// [`IntentError::NoSuchService`], with the name that may have been meant.
+    pub fn service(&self, name: &ServiceName) -> Result<&Service, IntentError> {
+        self.services.get(name).ok_or_else(|| IntentError::NoSuchService {
+            name: name.to_string(),
+            meant: name::nearest(name.as_str(), self.services.keys().map(ServiceName::as_str))
+                .map(str::to_owned),
+        })
+    }
+
+    /// The tasks of one service, by slot.
+    pub fn tasks_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
+        let from = TaskName { service: service.clone(), slot: 0 };
+        self.tasks
+            .range(from..)
+            .take_while(move |(name, _)| name.service == *service)
+            .map(|(_, task)| task)
+    }
+
+    /// The tasks that have an endpoint on a network.
+    pub fn tasks_on<'a>(
+        &'a self,
+        network: &'a NetworkName,
+    ) -> impl Iterator<Item = (&'a Task, &'a Endpoint)> {
+        self.tasks.values().filter_map(move |task| Some((task, task.endpoint(network)?)))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A cluster of one node that has IPVS, without networks.
+    pub fn one_node() -> Intent {
+        let mut intent = Intent::new(ClusterId("c1".into()));
+        let name: NodeName = "node-1".parse().unwrap();
+        intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: true });
+        intent
+    }
+
+    pub fn network(intent: &mut Intent, name: &str, subnet: &str) {
+        let spec = NetworkSpec {
+            name: name.parse().unwrap(),
+            subnets: vec![subnet.parse().unwrap()],
+            vni: None,
+            mtu: None,
+        };
+        intent.create_network(spec, format!("id-{name}"), &Machine::default()).unwrap();
+    }
+
+    pub fn spec(name: &str, network: &str, replicas: u32) -> ServiceSpec {
+        ServiceSpec {
+            name: name.parse().unwrap(),
+            image: Image::Whoami,
+            command: Vec::new(),
+            replicas,
+            networks: vec![network.parse().unwrap()],
+            endpoint_mode: EndpointMode::Vip,
+            data_plane: DataPlaneChoice::Auto,
+        }
+    }
+
+    pub fn service(intent: &mut Intent, name: &str, network: &str, replicas: u32) {
+        let id = format!("id-{name}");
+        intent.create_service(spec(name, network, replicas), id, 0).unwrap();
+    }
+
+    /// The story of the examples: `collabnet`, `collabweb` × 3 and `collab-box`.
+    pub fn story() -> Intent {
+        let mut intent = one_node();
+        network(&mut intent, "collabnet", "10.0.3.0/24");
+        service(&mut intent, "collabweb", "collabnet", 3);
+        service(&mut intent, "collab-box", "collabnet", 1);
+        intent
+    }
+
+    #[test]
+    fn the_story_gets_the_addresses_of_docker() {
+        let intent = story();
+        let net: NetworkName = "collabnet".parse().unwrap();
+        let vip = |name: &str| {
+            let service: ServiceName = name.parse().unwrap();
+            let vip = intent.services[&service].vips[&net];
+            (vip.address.to_string(), vip.fwmark.0)
+        };
+        assert_eq!(vip("collabweb"), ("10.0.3.2".into(), 0x100));
+        assert_eq!(vip("collab-box"), ("10.0.3.6".into(), 0x101));
+        let addresses: Vec<String> =
+            intent.tasks_on(&net).map(|(t, e)| format!("{} {}", t.name, e.address)).collect();
+        assert_eq!(
+            addresses,
+            [
+                "collab-box.1 10.0.3.7",
+                "collabweb.1 10.0.3.3",
+                "collabweb.2 10.0.3.4",
+                "collabweb.3 10.0.3.5"
+            ]
+        );
+    }
+
+    #[test]
+    fn ranks_on_a_network_are_dense_and_reused() {
+        let mut intent = story();
+        let net: NetworkName = "collabnet".parse().unwrap();
+        let ranks = |intent: &Intent| {
+            let mut ranks: Vec<u32> = intent.tasks_on(&net).map(|(_, e)| e.rank).collect();
+            ranks.sort_unstable();
+            ranks
+        };
+        assert_eq!(ranks(&intent), [0, 1, 2, 3]);
+        intent.scale_service(&"collabweb".parse().unwrap(), 1).unwrap();
+        intent.scale_service(&"collabweb".parse().unwrap(), 4).unwrap();
+        assert_eq!(ranks(&intent), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_refused_edit_changes_nothing() {
+        let mut intent = one_node();
+        network(&mut intent, "small", "10.0.9.0/29");
+        let before = intent.clone();
+        let refused = intent.create_service(spec("web", "small", 5), "id".into(), 0);
+        assert!(matches!(refused, Err(IntentError::NoFreeAddress { .. })), "{refused:?}");
+        assert_eq!(intent, before);
+        service(&mut intent, "web", "small", 4);
+        let before = intent.clone();
+        assert!(intent.scale_service(&"web".parse().unwrap(), 5).is_err());
+        assert_eq!(intent, before);
+    }
+
+    #[test]
+    fn a_freed_address_is_not_handed_out_again_at_once() {
+        let mut intent = story();
+        let net: NetworkName = "collabnet".parse().unwrap();
+        intent.scale_service(&"collabweb".parse().unwrap(), 2).unwrap();
+        intent.scale_service(&"collabweb".parse().unwrap(), 3).unwrap();
+        let task = &intent.tasks[&"collabweb.3".parse().unwrap()];
+        assert_eq!(task.endpoint(&net).unwrap().address.to_string(), "10.0.3.8");
+    }
+
+    #[test]
+    fn a_chosen_subnet_avoids_routes_and_other_networks() {
+        let mut intent = one_node();
+        network(&mut intent, "one", "10.0.0.0/24");
+        let machine = Machine { routes: vec!["10.0.1.0/24".parse().unwrap()] };
+        let spec =
+            NetworkSpec { name: "two".parse().unwrap(), subnets: vec![], vni: None, mtu: None };
+        intent.create_network(spec, "id".into(), &machine).unwrap();
+        let network = &intent.networks[&"two".parse().unwrap()];
+        assert_eq!(network.pool.subnet.to_string(), "10.0.2.0/24");
+    }
+
+    #[test]
+    fn what_is_taken_is_refused_with_its_owner() {
+        let mut intent = story();
+        let said = |error: IntentError| error.to_string();
+        let mut spec = NetworkSpec {
+            name: "collabnet".parse().unwrap(),
+            subnets: vec!["10.0.4.0/24".parse().unwrap()],
+            vni: Some(Vni(4097)),
+            mtu: None,
+        };
+        let machine = Machine { routes: vec!["192.168.7.0/24".parse().unwrap()] };
+        let error = intent.create_network(spec.clone(), "x".into(), &machine).unwrap_err();
+        assert_eq!(said(error), "network `collabnet` exists already");
+        spec.name = "blue".parse().unwrap();
+        let error = intent.create_network(spec.clone(), "x".into(), &machine).unwrap_err();
+        assert_eq!(said(error), "VNI 4097 is already used by network `collabnet`");
+        spec.vni = None;
+        spec.subnets = vec!["10.0.3.128/25".parse().unwrap()];
+        let error = intent.create_network(spec.clone(), "x".into(), &machine).unwrap_err();
+        assert_eq!(said(error), "subnet 10.0.3.128/25 overlaps 10.0.3.0/24 of network `collabnet`");
+        spec.subnets = vec!["192.168.0.0/16".parse().unwrap()];
+        let error = intent.create_network(spec, "x".into(), &machine).unwrap_err();
+        assert_eq!(
+            said(error),
+            "subnet 192.168.0.0/16 overlaps the route 192.168.7.0/24 of this machine"
+        );
+        let error = intent.remove_network(&"collabnet".parse().unwrap()).unwrap_err();
+        assert_eq!(said(error), "network `collabnet` is in use by services collab-box, collabweb");
+        let error = intent.remove_service(&"colabweb".parse().unwrap()).unwrap_err();
+        assert_eq!(said(error), "there is no service `colabweb`");
+    }
+
+    #[test]
+    fn removing_a_service_takes_its_tasks_along() {
+        let mut intent = story();
+        intent.remove_service(&"collabweb".parse().unwrap()).unwrap();
+        intent.remove_service(&"collab-box".parse().unwrap()).unwrap();
+        assert!(intent.tasks.is_empty());
+        intent.remove_network(&"collabnet".parse().unwrap()).unwrap();
+        assert!(intent.networks.is_empty());
+    }
+}

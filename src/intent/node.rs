@@ -1,0 +1,80 @@
+//! Nodes: machines that run tasks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::NodeName;
+
+/// The random name of a cluster; what it made in a kernel bears it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub String);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What is known of a node for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    pub name: NodeName,
+    /// Whether its kernel has IPVS.
+    pub ipvs: bool,
+}
+
+/// What balances the connections to a VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataPlane {
+    Ipvs,
+    Nftables,
+}
+
+impl fmt::Display for DataPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DataPlane::Ipvs => "ipvs",
+            DataPlane::Nftables => "nftables",
+        })
+    }
+}
+
+/// What the operator said about the data plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataPlaneChoice {
+    /// IPVS on a node whose kernel has it, nftables on another.
+    #[default]
+    Auto,
+    /// Kernel IPVS; refused where a node lacks it.
+    Ipvs,
+    /// nftables maps, on any kernel.
+    Nftables,
+}
+
+impl DataPlaneChoice {
+    /// What balances on one node.
+    pub fn on(self, node: &NodeRecord) -> DataPlane {
+        match self {
+            DataPlaneChoice::Auto if node.ipvs => DataPlane::Ipvs,
+            DataPlaneChoice::Ipvs => DataPlane::Ipvs,
+            DataPlaneChoice::Auto | DataPlaneChoice::Nftables => DataPlane::Nftables,
+        }
+    }
+}
+
+impl FromStr for DataPlaneChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "ipvs" => Ok(Self::Ipvs),
+            "nftables" => Ok(Self::Nftables),
+            _ => Err(format!("`{text}` is not a data plane: auto, ipvs or nftables")),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Services, and the edits that make, scale and remove them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName, Task,
+    TaskName,
+};
+use crate::orchestrate::placement;
+
+/// Most tasks that one service may have. Every sandbox of a network holds a real server for each
+/// task, so the kernel's work grows with the square of this.
+pub const MOST_REPLICAS: u32 = 1000;
+
+/// What a task runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Image {
+    /// The built-in HTTP server that says which task answered.
+    Whoami,
+    /// A command of this machine's own files.
+    Host,
+}
+
+impl FromStr for Image {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "builtin:whoami" => Ok(Self::Whoami),
+            "host" => Ok(Self::Host),
+            _ => Err(format!(
+                "image `{}` is not known: there are `builtin:whoami` and `host` (with a command)",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Image {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Image> for String {
+    fn from(image: Image) -> String {
+        image.to_string()
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Image::Whoami => "builtin:whoami",
+            Image::Host => "host",
+        })
+    }
+}
+
+/// How clients find the tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointMode {
+    /// One virtual address, balanced by the kernel.
+    #[default]
+    Vip,
+    /// The addresses of all tasks, rotated by DNS.
+    Dnsrr,
+}
+
+impl fmt::Display for EndpointMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            EndpointMode::Vip => "vip",
+            EndpointMode::Dnsrr => "dnsrr",
+        })
+    }
+}
+
+/// How a virtual server picks its real server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Round robin, the only one that Docker's swarm mode has.
+    #[default]
+    Rr,
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Scheduler::Rr => "rr",
+        })
+    }
+}
+
+/// A service's address on one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vip {
+    pub address: Ipv4Addr,
+    pub fwmark: Fwmark,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub id: Id,
+    pub name: ServiceName,
+    pub image: Image,
+    pub command: Vec<String>,
+    pub replicas: u32,
+    pub networks: Vec<NetworkName>,
+    pub endpoint_mode: EndpointMode,
+    pub scheduler: Scheduler,
+    pub data_plane: DataPlaneChoice,
+    pub vips: BTreeMap<NetworkName, Vip>,
+    /// When it was created: seconds since 1970.
+    pub created: u64,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    pub name: ServiceName,
+    pub image: Image,
+    pub command: Vec<String>,
+    pub replicas: u32,
+    pub networks: Vec<NetworkName>,
+    pub endpoint_mode: EndpointMode,
+    pub data_plane: DataPlaneChoice,
+}
+
+impl ServiceSpec {
+    fn check(&self) -> Result<(), IntentError> {
+        match self.image {
+            Image::Host if self.command.is_empty() => return Err(IntentError::NoCommand),
+            Image::Whoami if !self.command.is_empty() => {
+                return Err(IntentError::NeedlessCommand);
+            }
+            Image::Host | Image::Whoami => {}
+        }
+        let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
+        if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
+            return Err(IntentError::NetworkTwice { name: name.clone() });
+        }
+        check_replicas(self.replicas)
+    }
+}
+
+fn check_replicas(asked: u32) -> Result<(), IntentError> {
+    if asked > MOST_REPLICAS {
+        return Err(IntentError::TooManyReplicas { asked, most: MOST_REPLICAS });
+    }
+    Ok(())
+}
+
+impl Intent {
+    /// Adds a service with its VIPs and tasks.
+    ///
+    /// # Errors
+    /// When the name is taken, a network is missing or full, or no node can run it.
+    pub fn create_service(
+        &mut self,
+        spec: ServiceSpec,
+        id: Id,
+        created: u64,
+    ) -> Result<(), IntentError> {
+        let mut edited = self.clone();
+        edited.add_service(spec, id, created)?;
+        *self = edited;
+        Ok(())
+    }
+
+    fn add_service(&mut self, spec: ServiceSpec, id: Id, created: u64) -> Result<(), IntentError> {
+        spec.check()?;
+        if self.services.contains_key(&spec.name) {
+            return Err(IntentError::ServiceExists { name: spec.name });
+        }
+        for network in &spec.networks {
+            self.network(network)?;
+        }
+        if spec.data_plane == DataPlaneChoice::Ipvs
+            && let Some(node) = self.nodes.values().find(|node| !node.ipvs)
+        {
+            return Err(IntentError::NoIpvs { node: node.name.to_string() });
+        }
+        let vips = match spec.endpoint_mode {
+            EndpointMode::Vip => self.choose_vips(&spec)?,
+            EndpointMode::Dnsrr => BTreeMap::new(),
+        };
+        let (name, replicas) = (spec.name.clone(), spec.replicas);
+        let service = Service {
+            id,
+            name: spec.name,
+            image: spec.image,
+            command: spec.command,
+            replicas: 0,
+            networks: spec.networks,
+            endpoint_mode: spec.endpoint_mode,
+            scheduler: Scheduler::default(),
+            data_plane: spec.data_plane,
+            vips,
+            created,
+        };
+        self.services.insert(name.clone(), service);
+        self.set_replicas(&name, replicas)
+    }
+
+    fn choose_vips(
+        &mut self,
+        spec: &ServiceSpec,
+    ) -> Result<BTreeMap<NetworkName, Vip>, IntentError> {
+        let mut vips = BTreeMap::new();
+        for network in &spec.networks {
+            // Room for the tasks is asked for as well, so that the error tells the whole need.
+            let room = self.clone().next_addresses(network, 1 + spec.replicas)?;
+            let address = self.next_addresses(network, 1)?[0];
+            debug_assert_eq!(room.first(), Some(&address));
+            vips.insert(network.clone(), Vip { address, fwmark: self.next_fwmark()? });
+        }
+        Ok(vips)
+    }
+
+    /// Changes how many tasks a service has: the lowest free slots are filled, the highest ones
+    /// are left first.
+    ///
+    /// # Errors
+    /// When there is no such service, or a network has too few addresses.
+    pub fn scale_service(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
+        check_replicas(replicas)?;
+        let mut edited = self.clone();
+        edited.set_replicas(name, replicas)?;
+        *self = edited;
+        Ok(())
+    }
+
+    fn set_replicas(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
+        let service = self.service(name)?.clone();
+        let slots: Vec<u32> = self.tasks_of(name).map(|task| task.name.slot).collect();
+        let have = slots.len() as u32;
+        if replicas > have {
+            let free: Vec<u32> = (1..)
+                .filter(|slot| !slots.contains(slot))
+                .take((replicas - have) as usize)
+                .collect();
+            self.add_tasks(&service, &free)?;
+        }
+        for slot in slots.iter().rev().take(have.saturating_sub(replicas) as usize) {
+            self.tasks.remove(&TaskName { service: name.clone(), slot: *slot });
+        }
+        if let Some(service) = self.services.get_mut(name) {
+            service.replicas = replicas;
+        }
+        Ok(())
+    }
+
+    fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
+        let mut addresses = BTreeMap::new();
+        for network in &service.networks {
+            let chosen = self.next_addresses(network, slots.len() as u32)?;
+            addresses.insert(network.clone(), chosen.into_iter());
+        }
+        for slot in slots {
+            let name = TaskName { service: service.name.clone(), slot: *slot };
+            let node = placement::choose(self).ok_or(IntentError::NoNode)?;
+            let endpoints = addresses
+                .iter_mut()
+                .filter_map(|(network, addresses)| {
+                    let rank = self.next_rank(network);
+                    Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
+                })
+                .collect();
+            let id = format!("{}.{slot}", service.id);
+            self.tasks.insert(name.clone(), Task { id, name, node, endpoints });
+        }
+        Ok(())
+    }
+
+    /// Takes a service and its tasks away.
+    ///
+    /// # Errors
+    /// When there is no such service.
+    pub fn remove_service(&mut self, name: &ServiceName) -> Result<(), IntentError> {
+        self.service(name)?;
+        self.services.remove(name);
+        self.tasks.retain(|task, _| task.service != *name);
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! IPVS in one namespace: changes in batches, and what its tables hold.
+
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Once;
+
+use nix::errno::Errno;
+
+use super::netlink::Netlink;
+use super::{Outcome, Refusal, program};
+use crate::intent::Fwmark;
+use crate::node::{
+    Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
+    VirtualServerKey,
+};
+use crate::plan::Op;
+use crate::plan::op::Change;
+use wire::{FamilyId, Query, Reply};
+
+/// A socket to IPVS inside a namespace.
+pub struct Ipvs {
+    netlink: Netlink,
+    family: FamilyId,
+}
+
+/// A virtual server and its real servers as the kernel tells them, with every counter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub server: wire::VirtualServer,
+    pub real_servers: Vec<wire::RealServer>,
+}
+
+impl Ipvs {
+    /// Opens IPVS inside `namespace`; the module is asked for once. None when the kernel has none.
+    ///
+    /// # Errors
+    /// `EPERM` without privilege, or what the socket met.
+    pub fn open(namespace: BorrowedFd<'_>) -> Result<Option<Self>, Refusal> {
+        let mut netlink = Netlink::open(namespace, netlink_sys::protocols::NETLINK_GENERIC)?;
+        if let Some(family) = family(&mut netlink)? {
+            return Ok(Some(Self { netlink, family }));
+        }
+        load_module();
+        Ok(family(&mut netlink)?.map(|family| Self { netlink, family }))
+    }
+
+    /// Does operations on virtual and real servers, as one batch.
+    ///
+    /// # Errors
+    /// When the socket itself fails.
+    pub fn change(&mut self, ops: &[Op]) -> io::Result<Vec<Outcome>> {
+        let mut messages = Vec::with_capacity(ops.len());
+        for op in ops {
+            match message(op, self.family) {
+                Some(message) => messages.push(message),
+                None => return Err(Errno::EINVAL.into()),
+            }
+        }
+        self.netlink.batch(&mut messages)
+    }
+
+    /// Everything that the tables hold, with counters.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn entries(&mut self) -> Result<Vec<Entry>, Refusal> {
+        let mut entries = Vec::new();
+        for reply in self.ask(&Query::Services)? {
+            let Reply::Service(server) = reply else { continue };
+            let mut real_servers = Vec::new();
+            for reply in self.ask(&Query::Dests(&server.key))? {
+                if let Reply::Dest(real) = reply {
+                    real_servers.push(real);
+                }
+            }
+            entries.push(Entry { server, real_servers });
+        }
+        Ok(entries)
+    }
+
+    /// The tables in the node's words.
+    ///
+    /// # Errors
+    /// As [`Ipvs::entries`].
+    pub fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, VirtualServer>, Refusal> {
+        Ok(self.entries()?.iter().map(seen).collect())
+    }
+
+    /// The version of IPVS, as `ipvsadm` prints it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn version(&mut self) -> Result<Option<wire::Info>, Refusal> {
+        let request = Query::Info.to_bytes(self.family, 0);
+        for payload in self.netlink.get(request)? {
+            if let Some(Ok(wire::Incoming { reply: Reply::Info(info), .. })) =
+                wire::replies(&framed(self.family, &payload), self.family).next()
+            {
+                return Ok(Some(info));
+            }
+        }
+        Ok(None)
+    }
+
+    fn ask(&mut self, query: &Query<'_>) -> Result<Vec<Reply>, Refusal> {
+        let payloads = self.netlink.dump(&query.to_bytes(self.family, 0))?;
+        payloads.iter().map(|payload| reply(self.family, self.family, payload)).collect()
+    }
+}
+
+fn family(netlink: &mut Netlink) -> Result<Option<FamilyId>, Refusal> {
+    let request = Query::Family.to_bytes(FamilyId::CONTROL, 0);
+    match netlink.get(request) {
+        Ok(payloads) => {
+            for payload in &payloads {
+                if let Reply::Family(info) = reply(FamilyId::CONTROL, FamilyId(0), payload)? {
+                    return Ok(Some(info.id));
+                }
+            }
+            Ok(None)
+        }
+        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// The kernel loads schedulers by itself, but `ip_vs` only when somebody asks.
+fn load_module() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Some(modprobe) = program::find("modprobe") {
+            // It may be missing or built in; whether IPVS is there is asked again afterwards.
+            let _ = program::command(modprobe)
+                .args(["-q", "ip_vs"])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status();
+        }
+    });
+}
+
+fn framed(kind: FamilyId, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16 + payload.len());
+    bytes.extend(((16 + payload.len()) as u32).to_ne_bytes());
+    bytes.extend(kind.0.to_ne_bytes());
+    bytes.extend([0; 10]);
+    bytes.extend(payload);
+    bytes
+}
+
+fn reply(kind: FamilyId, family: FamilyId, payload: &[u8]) -> Result<Reply, Refusal> {
+    let unreadable = |error: String| {
+        Refusal::saying(Errno::EBADMSG, format!("IPVS's answer cannot be read: {error}"))
+    };
+    match wire::replies(&framed(kind, payload), family).next() {
+        Some(Ok(incoming)) => Ok(incoming.reply),
+        Some(Err(error)) => Err(unreadable(error.to_string())),
+        None => Err(unreadable("it is empty".into())),
+    }
+}
+
+fn message(op: &Op, family: FamilyId) -> Option<Vec<u8>> {
+    let change = |change: wire::Change<'_>| Some(change.to_bytes(family, 0));
+    match (&op.change, op.object()) {
+        (Change::Add(_), Object::VirtualServer { .. }) => {
+            change(wire::Change::NewService(&server(op.object())?))
+        }
+        (Change::Set { .. }, Object::VirtualServer { .. }) => {
+            change(wire::Change::SetService(&server(op.object())?))
+        }
+        (Change::Del(_), Object::VirtualServer { key, .. }) => {
+            change(wire::Change::DelService(&wire_key(*key)))
+        }
+        (Change::Add(_), Object::RealServer { server, key, real }) => {
+            change(wire::Change::NewDest(&wire_key(*server), &wire_real(*key, *real)))
+        }
+        (Change::Set { .. }, Object::RealServer { server, key, real }) => {
+            change(wire::Change::SetDest(&wire_key(*server), &wire_real(*key, *real)))
+        }
+        (Change::Del(_), Object::RealServer { server, key, .. }) => {
+            change(wire::Change::DelDest(&wire_key(*server), key.address, key.port))
+        }
+        _ => None,
+    }
+}
+
+fn server(object: &Object) -> Option<wire::VirtualServer> {
+    let Object::VirtualServer { key, scheduler, flags, persistence, .. } = object else {
+        return None;
+    };
+    let mut server = wire::VirtualServer::new(wire_key(*key), scheduler.parse().ok()?);
+    server.flags = wire::Flags(*flags);
+    if *persistence > 0 {
+        server.flags = server.flags | wire::Flags::PERSISTENT;
+        server.timeout = *persistence;
+    }
+    Some(server)
+}
+
+fn wire_key(key: VirtualServerKey) -> wire::Key {
+    match key {
+        VirtualServerKey::Fwmark(mark) => {
+            wire::Key::Fwmark { mark: mark.0, family: wire::Family::V4 }
+        }
+        VirtualServerKey::Fwmark6(mark) => {
+            wire::Key::Fwmark { mark: mark.0, family: wire::Family::V6 }
+        }
+        VirtualServerKey::Address { protocol, address, port } => {
+            let protocol = match protocol {
+                Protocol::Tcp => wire::Protocol::TCP,
+                Protocol::Udp => wire::Protocol::UDP,
+                Protocol::Sctp => wire::Protocol::SCTP,
+                Protocol::Other(number) => wire::Protocol(number),
+            };
+            wire::Key::Address { protocol, address, port }
+        }
+    }
+}
+
+fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
+    let forwarding = match real.forwarding {
+        Forwarding::Masquerade => wire::Forwarding::Masquerade,
+        Forwarding::Local => wire::Forwarding::Local,
+        Forwarding::Tunnel => wire::Forwarding::Tunnel,
+        Forwarding::Route => wire::Forwarding::Route,
+        Forwarding::Bypass => wire::Forwarding::Bypass,
+    };
+    let mut server = wire::RealServer::new(key.address, key.port, forwarding);
+    server.weight = real.weight;
+    server
+}
+
+/// The name by which a node knows a virtual server of the kernel.
+pub fn key_seen(key: &wire::Key) -> VirtualServerKey {
+    match *key {
+        wire::Key::Fwmark { mark, family: wire::Family::V4 } => {
+            VirtualServerKey::Fwmark(Fwmark(mark))
+        }
+        wire::Key::Fwmark { mark, family: wire::Family::V6 } => {
+            VirtualServerKey::Fwmark6(Fwmark(mark))
+        }
+        wire::Key::Address { protocol, address, port } => {
+            let protocol = match protocol {
+                wire::Protocol::TCP => Protocol::Tcp,
+                wire::Protocol::UDP => Protocol::Udp,
+                wire::Protocol::SCTP => Protocol::Sctp,
+                wire::Protocol(number) => Protocol::Other(number),
+            };
+            VirtualServerKey::Address { protocol, address, port }
+        }
+    }
+}
+
+fn seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
+    let server = &entry.server;
+    let own = wire::Flags(wire::Flags::HASHED.0 | wire::Flags::PERSISTENT.0);
+    let persistent = server.flags.contains(wire::Flags::PERSISTENT);
+    let virtual_server = VirtualServer {
+        scheduler: server.scheduler.as_str().to_owned(),
+        flags: server.flags.without(own).0,
+        persistence: if persistent { server.timeout } else { 0 },
+        rotation: Rotation::default(),
+        real_servers: entry.real_servers.iter().map(real_seen).collect(),
+    };
+    (key_seen(&server.key), virtual_server)
+}
+
+fn real_seen(real: &wire::RealServer) -> (RealServerKey, RealServer) {
+    let forwarding = match real.forwarding {
+        // A masqueraded real server at an address of the sandbox itself is told as it was asked.
+        wire::Forwarding::Masquerade | wire::Forwarding::Other(_) => Forwarding::Masquerade,
+        wire::Forwarding::Local => Forwarding::Local,
+        wire::Forwarding::Tunnel => Forwarding::Tunnel,
+        wire::Forwarding::Route => Forwarding::Route,
+        wire::Forwarding::Bypass => Forwarding::Bypass,
+    };
+    let key = RealServerKey { address: real.address, port: real.port };
+    (key, RealServer { forwarding, weight: real.weight })
+}

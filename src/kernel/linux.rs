@@ -1,0 +1,468 @@
+//! Linux: operations become messages to the kernel, in batches where it takes batches.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::ipvs::Ipvs;
+use super::route::{RouteChange, RouteSocket, Seen};
+use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
+use crate::intent::ClusterId;
+use crate::node::object::ENDPOINT;
+use crate::node::{
+    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
+};
+use crate::plan::Op;
+use crate::plan::op::Change;
+use crate::plan::runbook::{commands, owner_alias};
+
+/// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
+pub trait Processes {
+    /// What runs, by sandbox.
+    ///
+    /// # Errors
+    /// When the keeper cannot be asked.
+    fn running(&mut self) -> Result<BTreeMap<SandboxName, Process>, Refusal>;
+
+    /// Starts processes together and tells what came of each, once each is ready.
+    fn start(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome>;
+
+    /// Stops processes together and tells what came of each, once each is gone.
+    fn stop(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome>;
+}
+
+/// For looking only: it runs nothing.
+pub struct NoProcesses;
+
+impl Processes for NoProcesses {
+    fn running(&mut self) -> Result<BTreeMap<SandboxName, Process>, Refusal> {
+        Ok(BTreeMap::new())
+    }
+
+    fn start(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
+        processes.iter().map(|_| Err(Errno::ENOTSUP.into())).collect()
+    }
+
+    fn stop(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
+        processes.iter().map(|_| Err(Errno::ENOTSUP.into())).collect()
+    }
+}
+
+/// What is open in one namespace.
+struct Open {
+    namespace: File,
+    inode: u64,
+    route: RouteSocket,
+    ipvs: Option<Ipvs>,
+}
+
+/// The kernel of this machine, seen from the namespace that the process is in: the node's.
+pub struct Linux<P> {
+    open: BTreeMap<SandboxName, Open>,
+    processes: P,
+}
+
+impl<P: Processes> Linux<P> {
+    pub fn new(processes: P) -> Self {
+        Self { open: BTreeMap::new(), processes }
+    }
+
+    /// The open namespace of that name. One that was replaced under us is opened anew.
+    fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
+        let namespace = netns::open(name.as_str())?;
+        let inode = netns::inode(&namespace)?;
+        let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
+        if !fresh {
+            let route = RouteSocket::open(namespace.as_fd())?;
+            let open = Open { namespace, inode, route, ipvs: None };
+            self.open.insert(name.clone(), open);
+        }
+        self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
+        let open = self.open(name)?;
+        let seen = open.route.links()?;
+        let owner = seen
+            .iter()
+            .filter(|link| link.link.kind == LinkKind::Loopback)
+            .find_map(|link| link.alias.as_deref()?.strip_prefix("swarmlb:"));
+        let sandbox = Sandbox {
+            owner: owner.map_or(Owner::Foreign, |id| Owner::Cluster(ClusterId(id.to_owned()))),
+            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: open.route.addresses(&seen)?.into_iter().collect(),
+            routes: open.route.local_routes()?.into_iter().collect(),
+            sysctls: sysctl::read(open.namespace.as_fd())?,
+            table: nft::read(open.namespace.as_fd())?,
+            virtual_servers: match open.ipvs()? {
+                Some(ipvs) => ipvs.observe()?,
+                None => BTreeMap::new(),
+            },
+            process: None,
+        };
+        Ok((sandbox, seen))
+    }
+
+    /// Ties the ends of veth pairs together: their indexes name each other, and the namespace's
+    /// number confirms it.
+    fn pair(&mut self, node: &mut Node, seen: &BTreeMap<SandboxName, Vec<Seen>>) -> Outcome {
+        let mut pairs = Vec::new();
+        for (name, links) in seen {
+            for link in links.iter().filter(|link| is_endpoint(link)) {
+                for (other, candidates) in seen.iter().filter(|(other, _)| *other != name) {
+                    let peer = candidates.iter().find(|peer| {
+                        Some(peer.index) == link.peer_index && peer.peer_index == Some(link.index)
+                    });
+                    if let Some(peer) = peer
+                        && self.namespace_number(name, other)? == link.peer_namespace
+                    {
+                        let at = |sandbox: &SandboxName, link: &LinkName| PeerName {
+                            sandbox: sandbox.clone(),
+                            link: link.clone(),
+                        };
+                        pairs.push((at(name, &link.name), at(other, &peer.name)));
+                    }
+                }
+            }
+        }
+        for (one, other) in pairs {
+            set_peer(node, &one, &other);
+            set_peer(node, &other, &one);
+        }
+        Ok(())
+    }
+
+    fn namespace_number(
+        &mut self,
+        from: &SandboxName,
+        of: &SandboxName,
+    ) -> Result<Option<i32>, Refusal> {
+        let other = self.open(of)?.namespace.try_clone()?;
+        self.open(from)?.route.namespace_number(other.as_fd())
+    }
+
+    /// How many of `ops` from the first on go in one batch.
+    fn batch_length(ops: &[Op]) -> usize {
+        let Some(first) = ops.first() else { return 0 };
+        let transport = Transport::of(first);
+        let same = |op: &&Op| {
+            Transport::of(op) == transport
+                && (op.sandbox == first.sandbox || transport == Transport::Process)
+                && (transport != Transport::Process || is_removal(op) == is_removal(first))
+        };
+        match transport {
+            Transport::Link | Transport::Namespace => 1,
+            _ => ops.iter().take_while(same).count(),
+        }
+    }
+
+    fn apply_batch(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Refusal> {
+        let Some(first) = ops.first() else { return Ok(Vec::new()) };
+        match Transport::of(first) {
+            Transport::Namespace => Ok(vec![self.change_namespace(first)]),
+            Transport::Link => Ok(vec![self.change_link(first)]),
+            Transport::Route => {
+                let changes: Vec<RouteChange> = ops.iter().filter_map(route_change).collect();
+                Ok(self.open(&first.sandbox)?.route.change_routes(&changes)?)
+            }
+            Transport::Sysctl => {
+                let settings: Vec<_> = ops.iter().filter_map(setting).collect();
+                let namespace = self.open(&first.sandbox)?.namespace.as_fd();
+                Ok(sysctl::write(namespace, &settings)?)
+            }
+            Transport::Nft => self.change_table(ops),
+            Transport::Ipvs => {
+                let open = self.open(&first.sandbox)?;
+                match open.ipvs()? {
+                    Some(ipvs) => Ok(ipvs.change(ops)?),
+                    None => Err(no_ipvs()),
+                }
+            }
+            Transport::Process => Ok(self.change_processes(ops)),
+        }
+    }
+
+    fn change_namespace(&mut self, op: &Op) -> Outcome {
+        match &op.change {
+            Change::Add(Object::Namespace { owner }) => {
+                let alias = owner_alias(owner);
+                netns::create(op.sandbox.as_str(), || {
+                    let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
+                    marked.map_err(|refusal| refusal.errno.into())
+                })?;
+                Ok(())
+            }
+            Change::Del(Object::Namespace { owner }) => {
+                self.must_own(&op.sandbox, owner)?;
+                self.open.remove(&op.sandbox);
+                Ok(netns::remove(op.sandbox.as_str())?)
+            }
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    /// A namespace that somebody else made under the same name is never taken away.
+    fn must_own(&mut self, name: &SandboxName, owner: &ClusterId) -> Outcome {
+        let links = self.open(name)?.route.links()?;
+        let alias = owner_alias(owner);
+        if links.iter().any(|link| link.alias.as_deref() == Some(&alias)) {
+            return Ok(());
+        }
+        Err(Refusal::saying(Errno::EPERM, "somebody else made the namespace of this name"))
+    }
+
+    fn change_link(&mut self, op: &Op) -> Outcome {
+        match &op.change {
+            Change::Add(Object::Link { name, link }) => self.add_link(&op.sandbox, name, link),
+            Change::Del(Object::Link { name, link }) if link.kind == LinkKind::Loopback => {
+                self.open(&op.sandbox)?.route.set_up(name, false)
+            }
+            Change::Del(Object::Link { name, .. } | Object::Veth { name, .. }) => {
+                self.open(&op.sandbox)?.route.del_link(name)
+            }
+            Change::Set { to: Object::Link { name, link }, .. } => {
+                let route = &mut self.open(&op.sandbox)?.route;
+                route.change_link(name, link.mac, link.mtu, link.master.as_ref(), link.up)
+            }
+            Change::Add(Object::Veth { name, mac, mtu, up, port }) => {
+                let end = self.open(&op.sandbox)?.namespace.try_clone()?;
+                let overlay = &mut self.open(&port.peer.sandbox)?.route;
+                overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
+                if *up { self.open(&op.sandbox)?.route.set_up(name, true) } else { Ok(()) }
+            }
+            Change::Set { to: Object::Veth { name, mac, mtu, up, port }, .. } => {
+                let overlay = &mut self.open(&port.peer.sandbox)?.route;
+                let master = port.master.as_ref();
+                overlay.change_link(&port.peer.link, None, port.mtu, master, port.up)?;
+                self.open(&op.sandbox)?.route.change_link(name, *mac, *mtu, None, *up)
+            }
+            Change::Add(Object::Address(address)) => {
+                self.open(&op.sandbox)?.route.add_address(address)
+            }
+            Change::Del(Object::Address(address)) => {
+                self.open(&op.sandbox)?.route.del_address(address)
+            }
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    fn add_link(
+        &mut self,
+        sandbox: &SandboxName,
+        name: &LinkName,
+        link: &crate::node::Link,
+    ) -> Outcome {
+        match link.kind {
+            LinkKind::Loopback => self.open(sandbox)?.route.set_up(name, true),
+            LinkKind::Bridge => self.open(sandbox)?.route.add_bridge(name, link),
+            LinkKind::Vxlan { .. } => {
+                let target = self.open(sandbox)?.namespace.try_clone()?;
+                RouteSocket::open_here()?.add_vxlan_into(target.as_fd(), name, link)?;
+                let route = &mut self.open(sandbox)?.route;
+                let master = link.master.as_ref();
+                route.change_link(name, None, link.mtu, master, link.up).inspect_err(|_| {
+                    let _ = route.del_link(name);
+                })
+            }
+            LinkKind::Veth { .. } | LinkKind::Other { .. } => Err(Errno::ENOTSUP.into()),
+        }
+    }
+
+    /// All as one transaction. When it is refused nothing of it was done, so the operations go one
+    /// by one, to learn which it was.
+    fn change_table(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Refusal> {
+        let Some(first) = ops.first() else { return Ok(Vec::new()) };
+        let namespace = self.open(&first.sandbox)?.namespace.as_fd();
+        let lines: Vec<String> = ops.iter().map(nft_commands).collect();
+        if nft::run(namespace, &lines.join("\n")).is_ok() {
+            return Ok(lines.iter().map(|_| Ok(())).collect());
+        }
+        let mut outcomes = Vec::new();
+        for line in &lines {
+            outcomes.push(nft::run(namespace, line));
+            if outcomes.last().is_some_and(Result::is_err) {
+                break;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn change_processes(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let processes: Vec<(&SandboxName, &Process)> = ops
+            .iter()
+            .filter_map(|op| match op.object() {
+                Object::Process(process) => Some((&op.sandbox, process)),
+                _ => None,
+            })
+            .collect();
+        match ops.first().map(is_removal) {
+            Some(true) => self.processes.stop(&processes),
+            _ => self.processes.start(&processes),
+        }
+    }
+}
+
+impl Open {
+    /// IPVS in this namespace; none where the kernel lacks it.
+    fn ipvs(&mut self) -> Result<Option<&mut Ipvs>, Refusal> {
+        if self.ipvs.is_none() {
+            self.ipvs = Ipvs::open(self.namespace.as_fd())?;
+        }
+        Ok(self.ipvs.as_mut())
+    }
+}
+
+impl<P: Processes> Kernel for Linux<P> {
+    fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
+        let names: Vec<SandboxName> = match scope {
+            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
+            Scope::Only(names) => names.clone(),
+        };
+        let mut node = Node::default();
+        let mut seen = BTreeMap::new();
+        for name in names {
+            // One that is missing, or goes while it is read, is not there.
+            match self.observe_one(&name) {
+                Ok((sandbox, links)) => {
+                    node.sandboxes.insert(name.clone(), sandbox);
+                    seen.insert(name, links);
+                }
+                Err(refusal) if refusal.errno == Errno::ENOENT => {}
+                Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
+                Err(refusal) => {
+                    let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
+                    return Err(Refusal::saying(refusal.errno, sentence));
+                }
+            }
+        }
+        self.pair(&mut node, &seen)?;
+        for (name, process) in self.processes.running()? {
+            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
+                sandbox.process = Some(process);
+            }
+        }
+        Ok(node)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(ops.len());
+        let mut rest = ops;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(Self::batch_length(rest).max(1));
+            let done = self.apply_batch(batch).unwrap_or_else(|refusal| vec![Err(refusal)]);
+            let refused = done.iter().any(Result::is_err);
+            outcomes.extend(done);
+            if refused {
+                break;
+            }
+            rest = after;
+        }
+        outcomes
+    }
+}
+
+/// The way to the kernel that an operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Namespace,
+    Link,
+    Route,
+    Sysctl,
+    Nft,
+    Ipvs,
+    Process,
+}
+
+impl Transport {
+    fn of(op: &Op) -> Self {
+        match op.object() {
+            Object::Namespace { .. } => Transport::Namespace,
+            Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
+            Object::Route(_) => Transport::Route,
+            Object::Sysctl { .. } => Transport::Sysctl,
+            Object::Table | Object::BaseRule(_) | Object::Mark { .. } | Object::Dispatch { .. } => {
+                Transport::Nft
+            }
+            Object::VirtualServer { .. } | Object::RealServer { .. } => Transport::Ipvs,
+            Object::Process(_) => Transport::Process,
+        }
+    }
+}
+
+fn is_removal(op: &Op) -> bool {
+    matches!(op.change, Change::Del(_))
+}
+
+fn is_endpoint(link: &Seen) -> bool {
+    matches!(link.link.kind, LinkKind::Veth { .. }) && link.name.as_str().starts_with(ENDPOINT)
+}
+
+/// A file in the directory on which nothing is mounted (yet, or any more) is no namespace.
+fn is_bound(name: &SandboxName) -> bool {
+    let file = netns::open(name.as_str());
+    file.is_ok_and(|file| {
+        nix::sys::statfs::fstatfs(&file)
+            .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+    })
+}
+
+fn set_peer(node: &mut Node, at: &PeerName, to: &PeerName) {
+    let sandbox = node.sandboxes.get_mut(&at.sandbox);
+    if let Some(link) = sandbox.and_then(|sandbox| sandbox.links.get_mut(&at.link)) {
+        link.kind = LinkKind::Veth { peer: Some(to.clone()) };
+        // The bridge's end has a MAC that nobody chose.
+        if !at.link.as_str().starts_with(ENDPOINT) {
+            link.mac = None;
+        }
+    }
+}
+
+fn route_change(op: &Op) -> Option<RouteChange> {
+    match &op.change {
+        Change::Add(Object::Route(route)) => Some(RouteChange::Add(route.clone())),
+        Change::Del(Object::Route(route)) => Some(RouteChange::Del(route.clone())),
+        Change::Set { to: Object::Route(route), .. } => Some(RouteChange::Replace(route.clone())),
+        _ => None,
+    }
+}
+
+fn setting(op: &Op) -> Option<(crate::node::Sysctl, u32)> {
+    match &op.change {
+        Change::Add(Object::Sysctl { sysctl, value })
+        | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, *value)),
+        Change::Del(Object::Sysctl { sysctl, .. }) => Some((*sysctl, sysctl.default_value())),
+        _ => None,
+    }
+}
+
+fn nft_commands(op: &Op) -> String {
+    match &op.change {
+        Change::Add(Object::Table) => commands::add_table(),
+        Change::Del(Object::Table) => commands::del_table(),
+        Change::Add(Object::BaseRule(rule)) => commands::add_rule(*rule),
+        Change::Del(Object::BaseRule(rule)) => commands::del_rule(*rule),
+        Change::Add(Object::Mark { address, fwmark }) => commands::add_mark(*address, *fwmark),
+        Change::Del(Object::Mark { address, fwmark }) => commands::del_mark(*address, *fwmark),
+        Change::Add(Object::Dispatch { fwmark, dispatch }) => {
+            commands::add_dispatch(*fwmark, dispatch)
+        }
+        Change::Del(Object::Dispatch { fwmark, dispatch }) => {
+            commands::del_dispatch(*fwmark, dispatch)
+        }
+        Change::Set {
+            from: Object::Mark { address, fwmark: from },
+            to: Object::Mark { fwmark: to, .. },
+        } => commands::set_mark(*address, *from, *to),
+        Change::Set {
+            from: Object::Dispatch { fwmark, dispatch: from },
+            to: Object::Dispatch { dispatch: to, .. },
+        } => commands::set_dispatch(*fwmark, from, to),
+        _ => String::new(),
+    }
+}
+
+fn no_ipvs() -> Refusal {
+    Refusal::saying(Errno::EPROTONOSUPPORT, "this kernel has no IPVS (module ip_vs)")
+}

@@ -1,0 +1,152 @@
+//! The seam to the kernel: observe a node, apply operations to it.
+//!
+//! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
+//! at least as strict, rehearses every plan before Linux is touched.
+
+pub mod ipvs;
+pub mod linux;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod program;
+pub mod rehearsal;
+pub mod route;
+pub mod sysctl;
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+use crate::node::{Node, SandboxName};
+use crate::plan::{Op, Plan};
+
+/// Which part of a machine to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every named sandbox, foreign ones too.
+    All,
+    /// These, where they exist.
+    Only(Vec<SandboxName>),
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub errno: Errno,
+    /// The kernel's own words, where it had any, else the errno's.
+    pub sentence: String,
+}
+
+impl Refusal {
+    pub fn new(errno: Errno) -> Self {
+        Self { errno, sentence: errno.desc().to_lowercase() }
+    }
+
+    pub fn saying(errno: Errno, sentence: impl Into<String>) -> Self {
+        Self { errno, sentence: sentence.into() }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(number) => Self::new(Errno::from_raw(number)),
+            None => Self::saying(Errno::EIO, error.to_string()),
+        }
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::new(errno)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.sentence, self.errno)
+    }
+}
+
+/// What came of one operation.
+pub type Outcome = Result<(), Refusal>;
+
+/// A kernel.
+pub trait Kernel {
+    /// What it holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal>;
+
+    /// Does operations in order, in batches where it can. It stops at the first refusal: the
+    /// answer has one outcome for each operation that was tried, so that every one is accounted
+    /// for; all but refused ones were done.
+    fn apply(&mut self, ops: &[Op]) -> Vec<Outcome>;
+}
+
+/// A plan that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The number of the operation, from 1, and how many there were.
+    pub number: usize,
+    pub of: usize,
+    pub op: Op,
+    pub refusal: Refusal,
+    /// How many operations were taken back.
+    pub undone: usize,
+    /// What could not be taken back.
+    pub left: Vec<Op>,
+    /// Whether it was the rehearsal that refused, so that Linux was never touched.
+    pub rehearsed: bool,
+}
+
+/// Rehearses a plan on `observed`, then applies it; a refusal is undone.
+///
+/// # Errors
+/// The refusal, with what was undone and what was left.
+pub fn carry_out(
+    kernel: &mut dyn Kernel,
+    observed: &Node,
+    plan: &Plan,
+) -> Result<(), Box<Refused>> {
+    let mut rehearsal = rehearsal::Rehearsal::new(observed.clone());
+    if let Some((index, refusal)) = first_refusal(&rehearsal.apply(&plan.ops)) {
+        return Err(refused(plan, index, refusal, 0, Vec::new(), true));
+    }
+    let outcomes = kernel.apply(&plan.ops);
+    let Some((index, refusal)) = first_refusal(&outcomes) else { return Ok(()) };
+    let done: Vec<Op> = plan
+        .ops
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.is_ok())
+        .map(|(op, _)| op.clone())
+        .collect();
+    let mut left = Vec::new();
+    let mut undone = 0;
+    for op in done.iter().rev() {
+        match kernel.apply(&[op.inverse()]).first() {
+            Some(Ok(())) => undone += 1,
+            _ => left.push(op.clone()),
+        }
+    }
+    Err(refused(plan, index, refusal, undone, left, false))
+}
+
+fn first_refusal(outcomes: &[Outcome]) -> Option<(usize, Refusal)> {
+    let refused = |(index, outcome): (usize, &Outcome)| Some((index, outcome.clone().err()?));
+    outcomes.iter().enumerate().find_map(refused)
+}
+
+fn refused(
+    plan: &Plan,
+    index: usize,
+    refusal: Refusal,
+    undone: usize,
+    left: Vec<Op>,
+    rehearsed: bool,
+) -> Box<Refused> {
+    let (number, of, op) = (index + 1, plan.ops.len(), plan.ops[index].clone());
+    Box::new(Refused { number, of, op, refusal, undone, left, rehearsed })
+}

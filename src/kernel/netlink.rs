@@ -1,0 +1,306 @@
+//! A netlink socket inside a namespace: batches in which every message is accounted for, dumps,
+//! and the kernel's own sentences. Synchronous: a reply follows its request.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::{Outcome, Refusal, netns};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+pub const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+pub const NLM_F_DUMP: u16 = 0x300;
+/// For a new object: refused when it exists.
+pub const NLM_F_CREATE_EXCL: u16 = 0x600;
+/// For a new object, in the place of one that exists.
+pub const NLM_F_CREATE_REPLACE: u16 = 0x500;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const HEADER: usize = 16;
+
+/// Messages in one datagram: measured, more gains nothing (peers-and-limits: 256 to 512), and their
+/// acknowledgements must fit the receive buffer.
+const BATCH: usize = 256;
+/// A dump that others disturb is begun again this often.
+const DUMP_ATTEMPTS: usize = 8;
+/// Longer silence than this, in seconds, is an error and no patience.
+const PATIENCE: i64 = 10;
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// A socket of one netlink protocol in one namespace.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// One message of the kernel.
+struct Frame<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    payload: &'a [u8],
+}
+
+impl Netlink {
+    /// Opens a socket inside `namespace`.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT` when the kernel lacks the protocol, `EPERM` without privilege.
+    pub fn open(namespace: BorrowedFd<'_>, protocol: isize) -> io::Result<Self> {
+        netns::within(namespace, || Self::open_here(protocol))?
+    }
+
+    /// Opens a socket in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`Netlink::open`].
+    pub fn open_here(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
+        Ok(Self { socket, sequence: 0, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// Sends messages, many in one datagram, and tells what came of each.
+    ///
+    /// # Errors
+    /// When the socket itself fails; what the kernel refuses stands in the outcomes.
+    pub fn batch(&mut self, messages: &mut [Vec<u8>]) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for chunk in messages.chunks_mut(BATCH) {
+            let first = self.sequence.wrapping_add(1);
+            let mut datagram = Vec::new();
+            for message in chunk.iter_mut() {
+                self.number(message, NLM_F_REQUEST | NLM_F_ACK);
+                datagram.extend_from_slice(message);
+            }
+            self.socket.send(&datagram, 0)?;
+            outcomes.extend(self.acknowledgements(first, chunk.len())?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Sends one message and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn request(&mut self, message: Vec<u8>) -> Outcome {
+        self.batch(&mut [message])?.pop().unwrap_or_else(|| Err(Errno::EIO.into()))
+    }
+
+    /// Everything that the kernel answers to a dump request. One that was disturbed while it ran
+    /// is begun again.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or `EINTR` when it was disturbed each time.
+    pub fn dump(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+        for _ in 0..DUMP_ATTEMPTS {
+            if let Some(payloads) = self.try_dump(message.to_vec())? {
+                return Ok(payloads);
+            }
+        }
+        Err(Refusal::saying(Errno::EINTR, "the table changed each time that it was read"))
+    }
+
+    /// What the kernel answers to a request for one object.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn get(&mut self, mut message: Vec<u8>) -> Result<Vec<Vec<u8>>, Refusal> {
+        self.number(&mut message, NLM_F_REQUEST | NLM_F_ACK);
+        self.socket.send(&message, 0)?;
+        let mut payloads = Vec::new();
+        loop {
+            let length = self.receive()?;
+            for frame in frames(&self.buffer[..length]) {
+                if frame.sequence != self.sequence {
+                    continue;
+                }
+                if frame.kind != NLMSG_ERROR {
+                    payloads.push(frame.payload.to_vec());
+                    continue;
+                }
+                return acknowledged(&frame).map(|()| payloads);
+            }
+        }
+    }
+
+    fn try_dump(&mut self, mut message: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+        self.number(&mut message, NLM_F_REQUEST | NLM_F_DUMP);
+        self.socket.send(&message, 0)?;
+        let mut payloads = Vec::new();
+        let mut disturbed = false;
+        loop {
+            let length = self.receive()?;
+            for frame in frames(&self.buffer[..length]) {
+                if frame.sequence != self.sequence {
+                    continue;
+                }
+                disturbed |= frame.flags & NLM_F_DUMP_INTR != 0;
+                match frame.kind {
+                    NLMSG_DONE => {
+                        // A dump may end with an errno in the place of its length.
+                        if let Some(bytes) = frame.payload.first_chunk::<4>() {
+                            let errno = i32::from_ne_bytes(*bytes);
+                            if errno < 0 {
+                                return Err(Errno::from_raw(-errno).into());
+                            }
+                        }
+                        return Ok((!disturbed).then_some(payloads));
+                    }
+                    NLMSG_ERROR => {
+                        acknowledged(&frame)?;
+                        return Ok((!disturbed).then_some(payloads));
+                    }
+                    _ => payloads.push(frame.payload.to_vec()),
+                }
+            }
+        }
+    }
+
+    fn acknowledgements(&mut self, first: u32, count: usize) -> io::Result<Vec<Outcome>> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
+        let mut missing = count;
+        while missing > 0 {
+            let length = self.receive()?;
+            for frame in frames(&self.buffer[..length]) {
+                let place = frame.sequence.wrapping_sub(first) as usize;
+                if frame.kind != NLMSG_ERROR {
+                    continue;
+                }
+                if let Some(outcome @ None) = outcomes.get_mut(place) {
+                    *outcome = Some(acknowledged(&frame));
+                    missing -= 1;
+                }
+            }
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    fn number(&mut self, message: &mut [u8], flags: u16) {
+        self.sequence = self.sequence.wrapping_add(1);
+        if message.len() < HEADER {
+            return;
+        }
+        let held = u16::from_ne_bytes([message[6], message[7]]);
+        message[6..8].copy_from_slice(&(held | flags).to_ne_bytes());
+        message[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length > self.buffer.len() => {
+                    return Err(io::Error::other("the kernel's message was longer than 64 KiB"));
+                }
+                Ok(length) => return Ok(length),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(io::Error::from(Errno::ETIMEDOUT)),
+                Err(errno) => return Err(io::Error::from(errno)),
+            }
+        }
+    }
+}
+
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    std::iter::from_fn(move || {
+        let header = bytes.first_chunk::<HEADER>()?;
+        let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+        let long = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let length = long(0) as usize;
+        let frame = Frame {
+            kind: word(4),
+            flags: word(6),
+            sequence: long(8),
+            payload: bytes.get(HEADER..length)?,
+        };
+        bytes = bytes.get(aligned(length)..).unwrap_or_default();
+        Some(frame)
+    })
+}
+
+fn aligned(length: usize) -> usize {
+    (length + 3) & !3
+}
+
+fn acknowledged(frame: &Frame<'_>) -> Outcome {
+    let Some(code) = frame.payload.first_chunk::<4>() else { return Err(Errno::EBADMSG.into()) };
+    let errno = Errno::from_raw(-i32::from_ne_bytes(*code));
+    if i32::from_ne_bytes(*code) == 0 {
+        return Ok(());
+    }
+    match sentence(frame) {
+        Some(sentence) => Err(Refusal::saying(errno, sentence)),
+        None => Err(errno.into()),
+    }
+}
+
+/// The kernel's own sentence, behind the error and the header of the request.
+fn sentence(frame: &Frame<'_>) -> Option<String> {
+    if frame.flags & NLM_F_ACK_TLVS == 0 {
+        return None;
+    }
+    let mut attributes = if frame.flags & NLM_F_CAPPED != 0 {
+        frame.payload.get(4 + HEADER..)?
+    } else {
+        let length = frame.payload.get(4..8)?.first_chunk::<4>()?;
+        frame.payload.get(4 + aligned(u32::from_ne_bytes(*length) as usize)..)?
+    };
+    while let Some(&[a, b, c, d]) = attributes.first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([c, d]) == NLMSGERR_ATTR_MSG {
+            let text = value.split(|byte| *byte == 0).next()?;
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+        attributes = attributes.get(aligned(length)..).unwrap_or_default();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_total_on_any_bytes() {
+        for length in 0..64usize {
+            for claimed in [0u32, 1, 15, 16, 17, 40, u32::MAX] {
+                let mut bytes = vec![0xff; length];
+                if let Some(place) = bytes.get_mut(..4) {
+                    place.copy_from_slice(&claimed.to_ne_bytes());
+                }
+                for frame in frames(&bytes).take(100) {
+                    let _ = acknowledged(&frame);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernels_sentence_is_found() {
+        let mut payload = (-17i32).to_ne_bytes().to_vec();
+        payload.extend([0; HEADER]);
+        payload.extend([12, 0, 1, 0]);
+        payload.extend(b"exists!\0");
+        let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
+        let frame = Frame { kind: NLMSG_ERROR, flags, sequence: 1, payload: &payload };
+        let refusal = acknowledged(&frame).unwrap_err();
+        assert_eq!(refusal.to_string(), "exists! (EEXIST)");
+    }
+}

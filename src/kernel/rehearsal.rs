@@ -1,0 +1,386 @@
+//! A kernel made of maps, as strict as Linux or stricter: what exists cannot be made again
+//! (EEXIST), what is missing cannot be removed (ENOENT), what others stand on cannot go (EBUSY).
+//!
+//! Plans are rehearsed on it before Linux is touched. It serves `--dry-run`, the tests, and
+//! diagnosis of a recorded node.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use nix::errno::Errno;
+
+use super::{Kernel, Outcome, Refusal, Scope};
+use crate::lower::overlay::loopback;
+use crate::node::object::Port;
+use crate::node::{
+    Link, LinkKind, LinkName, Mac, Node, Object, Owner, PeerName, Sandbox, SandboxName, Table,
+    VirtualServer,
+};
+use crate::plan::Op;
+use crate::plan::op::Change;
+
+/// A node that operations can be tried on.
+#[derive(Debug, Clone, Default)]
+pub struct Rehearsal {
+    node: Node,
+}
+
+impl Rehearsal {
+    pub fn new(node: Node) -> Self {
+        Self { node }
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Does one operation, or refuses it and changes nothing.
+    ///
+    /// # Errors
+    /// As Linux would: EEXIST, ENOENT, ENODEV, EBUSY, EINVAL.
+    pub fn try_op(&mut self, op: &Op) -> Outcome {
+        match &op.change {
+            Change::Add(Object::Namespace { owner }) => {
+                let sandbox = Sandbox {
+                    owner: Owner::Cluster(owner.clone()),
+                    links: [("lo".into(), Link { up: false, ..loopback() })].into(),
+                    ..Sandbox::default()
+                };
+                insert(&mut self.node.sandboxes, op.sandbox.clone(), sandbox)
+            }
+            Change::Del(Object::Namespace { owner }) => self.del_namespace(&op.sandbox, owner),
+            Change::Add(Object::Veth { name, mac, mtu, up, port }) => {
+                self.add_veth(&op.sandbox, name, *mac, *mtu, *up, port)
+            }
+            Change::Del(Object::Veth { name, port, .. }) => {
+                self.del_veth(&op.sandbox, name, &port.peer)
+            }
+            Change::Set {
+                from: Object::Veth { name, .. },
+                to: Object::Veth { mac, mtu, up, port, .. },
+            } => self.set_veth(&op.sandbox, name, *mac, *mtu, *up, port),
+            Change::Add(object) => add(self.sandbox(&op.sandbox)?, object),
+            Change::Del(object) => del(self.sandbox(&op.sandbox)?, object),
+            Change::Set { from, to } => set(self.sandbox(&op.sandbox)?, from, to),
+        }
+    }
+
+    fn sandbox(&mut self, name: &SandboxName) -> Result<&mut Sandbox, Refusal> {
+        self.node.sandboxes.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    fn del_namespace(&mut self, name: &SandboxName, owner: &crate::intent::ClusterId) -> Outcome {
+        let sandbox = self.sandbox(name)?;
+        if sandbox.owner != Owner::Cluster(owner.clone()) {
+            return Err(Errno::EPERM.into());
+        }
+        // Linux would take all of it along; a plan never relies on that.
+        if sandbox.links.len() > 1 || sandbox.process.is_some() || sandbox.table.is_some() {
+            return Err(Errno::EBUSY.into());
+        }
+        self.node.sandboxes.remove(name);
+        Ok(())
+    }
+
+    fn add_veth(
+        &mut self,
+        sandbox: &SandboxName,
+        name: &LinkName,
+        mac: Option<Mac>,
+        mtu: u32,
+        up: bool,
+        port: &Port,
+    ) -> Outcome {
+        let peer_sandbox = self.sandbox(&port.peer.sandbox)?;
+        if peer_sandbox.links.contains_key(&port.peer.link) {
+            return Err(Errno::EEXIST.into());
+        }
+        needs_master(peer_sandbox, port.master.as_ref())?;
+        if self.sandbox(sandbox)?.links.contains_key(name) {
+            return Err(Errno::EEXIST.into());
+        }
+        let veth = |sandbox: &SandboxName, link: &LinkName| LinkKind::Veth {
+            peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
+        };
+        let kind = veth(sandbox, name);
+        let end = Link { kind, mac: None, mtu: port.mtu, master: port.master.clone(), up: port.up };
+        self.sandbox(&port.peer.sandbox)?.links.insert(port.peer.link.clone(), end);
+        let kind = veth(&port.peer.sandbox, &port.peer.link);
+        let end = Link { kind, mac, mtu, master: None, up };
+        self.sandbox(sandbox)?.links.insert(name.clone(), end);
+        Ok(())
+    }
+
+    fn del_veth(&mut self, sandbox: &SandboxName, name: &LinkName, peer: &PeerName) -> Outcome {
+        unused_link(self.sandbox(sandbox)?, name)?;
+        self.sandbox(sandbox)?.links.remove(name).ok_or(Errno::ENODEV)?;
+        if let Some(other) = self.node.sandboxes.get_mut(&peer.sandbox) {
+            other.links.remove(&peer.link);
+        }
+        Ok(())
+    }
+
+    fn set_veth(
+        &mut self,
+        sandbox: &SandboxName,
+        name: &LinkName,
+        mac: Option<Mac>,
+        mtu: u32,
+        up: bool,
+        port: &Port,
+    ) -> Outcome {
+        let peer_sandbox = self.sandbox(&port.peer.sandbox)?;
+        needs_master(peer_sandbox, port.master.as_ref())?;
+        let other = peer_sandbox.links.get_mut(&port.peer.link).ok_or(Errno::ENODEV)?;
+        (other.master, other.mtu, other.up) = (port.master.clone(), port.mtu, port.up);
+        let link = self.sandbox(sandbox)?.links.get_mut(name).ok_or(Errno::ENODEV)?;
+        (link.mac, link.mtu, link.up) = (mac, mtu, up);
+        Ok(())
+    }
+}
+
+impl Kernel for Rehearsal {
+    fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
+        let mut node = self.node.clone();
+        if let Scope::Only(names) = scope {
+            node.sandboxes.retain(|name, _| names.contains(name));
+        }
+        Ok(node)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for op in ops {
+            outcomes.push(self.try_op(op));
+            if outcomes.last().is_some_and(Result::is_err) {
+                break;
+            }
+        }
+        outcomes
+    }
+}
+
+fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Outcome {
+    match map.entry(key) {
+        Entry::Occupied(_) => Err(Errno::EEXIST.into()),
+        Entry::Vacant(place) => {
+            place.insert(value);
+            Ok(())
+        }
+    }
+}
+
+fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) -> Outcome {
+    map.remove(key).map(|_| ()).ok_or_else(|| Errno::ENOENT.into())
+}
+
+fn needs_master(sandbox: &Sandbox, master: Option<&LinkName>) -> Outcome {
+    match master {
+        Some(master) if !sandbox.links.contains_key(master) => Err(Errno::ENODEV.into()),
+        _ => Ok(()),
+    }
+}
+
+fn unused_link(sandbox: &Sandbox, name: &LinkName) -> Outcome {
+    let has_port = sandbox.links.values().any(|link| link.master.as_ref() == Some(name));
+    let has_address = sandbox.addresses.iter().any(|address| address.link == *name);
+    if has_port || has_address { Err(Errno::EBUSY.into()) } else { Ok(()) }
+}
+
+fn table(sandbox: &mut Sandbox) -> Result<&mut Table, Refusal> {
+    sandbox.table.as_mut().ok_or_else(|| Errno::ENOENT.into())
+}
+
+fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    match object {
+        Object::Link { name, link } if link.kind == LinkKind::Loopback => {
+            let lo = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
+            if lo.up {
+                return Err(Errno::EEXIST.into());
+            }
+            lo.up = link.up;
+            Ok(())
+        }
+        Object::Link { name, link } => {
+            needs_master(sandbox, link.master.as_ref())?;
+            insert(&mut sandbox.links, name.clone(), link.clone())
+        }
+        Object::Address(address) => {
+            if !sandbox.links.contains_key(&address.link) {
+                return Err(Errno::ENODEV.into());
+            }
+            if sandbox.addresses.insert(address.clone()) {
+                Ok(())
+            } else {
+                Err(Errno::EEXIST.into())
+            }
+        }
+        Object::Route(route) => {
+            // The kernel wants a preferred source to be an address of its own.
+            if !sandbox.addresses.iter().any(|address| address.net.addr() == route.source) {
+                return Err(Errno::EINVAL.into());
+            }
+            if sandbox.routes.iter().any(|other| other.address == route.address) {
+                return Err(Errno::EEXIST.into());
+            }
+            sandbox.routes.insert(route.clone());
+            Ok(())
+        }
+        Object::Sysctl { sysctl, value } => insert(&mut sandbox.sysctls, *sysctl, *value),
+        Object::Table if sandbox.table.is_some() => Err(Errno::EEXIST.into()),
+        Object::Table => {
+            sandbox.table = Some(Table::default());
+            Ok(())
+        }
+        Object::BaseRule(rule) => {
+            if table(sandbox)?.rules.insert(*rule) {
+                Ok(())
+            } else {
+                Err(Errno::EEXIST.into())
+            }
+        }
+        Object::Mark { address, fwmark } => insert(&mut table(sandbox)?.marks, *address, *fwmark),
+        Object::Dispatch { fwmark, dispatch } => {
+            insert(&mut table(sandbox)?.dispatches, *fwmark, dispatch.clone())
+        }
+        Object::VirtualServer { key, scheduler, flags, persistence, rotation } => {
+            let server = VirtualServer {
+                scheduler: scheduler.clone(),
+                flags: *flags,
+                persistence: *persistence,
+                rotation: *rotation,
+                real_servers: BTreeMap::new(),
+            };
+            insert(&mut sandbox.virtual_servers, *key, server)
+        }
+        Object::RealServer { server, key, real } => {
+            // Without `lo` there is no local routing table, and the kernel's check fails.
+            if !sandbox.links.get(&LinkName::from("lo")).is_some_and(|lo| lo.up) {
+                return Err(Errno::EINVAL.into());
+            }
+            let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
+            insert(&mut server.real_servers, *key, *real)
+        }
+        Object::Process(_) if sandbox.process.is_some() => Err(Errno::EEXIST.into()),
+        Object::Process(process) => {
+            sandbox.process = Some(process.clone());
+            Ok(())
+        }
+        Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    match object {
+        Object::Link { name, link } if link.kind == LinkKind::Loopback => {
+            let busy = !sandbox.virtual_servers.is_empty() || !sandbox.routes.is_empty();
+            let lo = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
+            if busy {
+                return Err(Errno::EBUSY.into());
+            }
+            lo.up = false;
+            Ok(())
+        }
+        Object::Link { name, .. } => {
+            unused_link(sandbox, name)?;
+            sandbox.links.remove(name).map(|_| ()).ok_or_else(|| Errno::ENODEV.into())
+        }
+        Object::Address(address) => {
+            let routed = sandbox.routes.iter().any(|route| route.source == address.net.addr());
+            if routed {
+                return Err(Errno::EBUSY.into());
+            }
+            if sandbox.addresses.remove(address) {
+                Ok(())
+            } else {
+                Err(Errno::EADDRNOTAVAIL.into())
+            }
+        }
+        Object::Route(route) => {
+            if sandbox.routes.remove(route) {
+                Ok(())
+            } else {
+                Err(Errno::ESRCH.into())
+            }
+        }
+        Object::Sysctl { sysctl, .. } => remove(&mut sandbox.sysctls, sysctl),
+        Object::Table => {
+            let table = table(sandbox)?;
+            if *table != Table::default() {
+                return Err(Errno::EBUSY.into());
+            }
+            sandbox.table = None;
+            Ok(())
+        }
+        Object::BaseRule(rule) => {
+            if table(sandbox)?.rules.remove(rule) {
+                Ok(())
+            } else {
+                Err(Errno::ENOENT.into())
+            }
+        }
+        Object::Mark { address, .. } => remove(&mut table(sandbox)?.marks, address),
+        Object::Dispatch { fwmark, .. } => remove(&mut table(sandbox)?.dispatches, fwmark),
+        Object::VirtualServer { key, .. } => match sandbox.virtual_servers.get(key) {
+            None => Err(Errno::ESRCH.into()),
+            Some(server) if !server.real_servers.is_empty() => Err(Errno::EBUSY.into()),
+            Some(_) => remove(&mut sandbox.virtual_servers, key),
+        },
+        Object::RealServer { server, key, .. } => {
+            let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
+            remove(&mut server.real_servers, key)
+        }
+        Object::Process(_) => sandbox.process.take().map(|_| ()).ok_or_else(|| Errno::ESRCH.into()),
+        Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Changes a value in place; `from` must be what is there.
+fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
+    fn swap<T: PartialEq + Clone>(place: Option<&mut T>, from: &T, to: &T) -> Outcome {
+        match place {
+            None => Err(Errno::ENOENT.into()),
+            Some(value) if value != from => Err(Errno::ESTALE.into()),
+            Some(value) => {
+                *value = to.clone();
+                Ok(())
+            }
+        }
+    }
+    match (from, to) {
+        (Object::Link { name, link: from }, Object::Link { link: to, .. }) => {
+            needs_master(sandbox, to.master.as_ref())?;
+            swap(sandbox.links.get_mut(name), from, to)
+        }
+        (Object::Route(from), Object::Route(to)) => {
+            if !sandbox.routes.remove(from) {
+                return Err(Errno::ESRCH.into());
+            }
+            sandbox.routes.insert(to.clone());
+            Ok(())
+        }
+        (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {
+            swap(sandbox.sysctls.get_mut(sysctl), from, to)
+        }
+        (Object::Mark { address, fwmark: from }, Object::Mark { fwmark: to, .. }) => {
+            swap(table(sandbox)?.marks.get_mut(address), from, to)
+        }
+        (Object::Dispatch { fwmark, dispatch: from }, Object::Dispatch { dispatch: to, .. }) => {
+            swap(table(sandbox)?.dispatches.get_mut(fwmark), from, to)
+        }
+        (
+            Object::VirtualServer { key, .. },
+            Object::VirtualServer { scheduler, flags, persistence, rotation, .. },
+        ) => {
+            let server = sandbox.virtual_servers.get_mut(key).ok_or(Errno::ESRCH)?;
+            server.scheduler = scheduler.clone();
+            (server.flags, server.persistence, server.rotation) = (*flags, *persistence, *rotation);
+            Ok(())
+        }
+        (Object::RealServer { server, key, real: from }, Object::RealServer { real: to, .. }) => {
+            let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
+            swap(server.real_servers.get_mut(key), from, to)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}

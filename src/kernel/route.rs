@@ -1,0 +1,554 @@
+//! Links, addresses and routes of a sandbox, over rtnetlink. The messages come from rtnetlink's
+//! builders; they go out on a socket that was opened inside the namespace.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use nix::errno::Errno;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{
+    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVxlan,
+    RouteMessageBuilder,
+};
+
+use super::netlink::{NLM_F_CREATE_EXCL, NLM_F_CREATE_REPLACE, Netlink};
+use super::{Outcome, Refusal};
+use crate::node::object::Port;
+use crate::node::{Address, Link, LinkKind, LinkName, Mac, Route};
+use crate::plan::runbook::{ROUTE_PROTOCOL, vxlan_birth_name};
+
+/// The routing table of local addresses (RT_TABLE_LOCAL in linux/rtnetlink.h).
+const TABLE_LOCAL: u8 = 255;
+
+/// A link as the kernel tells it, with what only its numbers say.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub index: u32,
+    pub name: LinkName,
+    pub link: Link,
+    pub alias: Option<String>,
+    /// The index of a veth's other end, in its own namespace.
+    pub peer_index: Option<u32>,
+    /// This namespace's number for the one that the other end is in.
+    pub peer_namespace: Option<i32>,
+}
+
+/// rtnetlink in one namespace.
+pub struct RouteSocket {
+    netlink: Netlink,
+}
+
+impl RouteSocket {
+    /// # Errors
+    /// When the socket cannot be opened there.
+    pub fn open(namespace: BorrowedFd<'_>) -> std::io::Result<Self> {
+        Ok(Self { netlink: Netlink::open(namespace, netlink_sys::protocols::NETLINK_ROUTE)? })
+    }
+
+    /// # Errors
+    /// When the socket cannot be opened.
+    pub fn open_here() -> std::io::Result<Self> {
+        Ok(Self { netlink: Netlink::open_here(netlink_sys::protocols::NETLINK_ROUTE)? })
+    }
+
+    /// Every link.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn links(&mut self) -> Result<Vec<Seen>, Refusal> {
+        let request = bytes(RouteNetlinkMessage::GetLink(LinkMessage::default()), 0);
+        let mut masters = HashMap::new();
+        let mut seen = Vec::new();
+        for payload in self.netlink.dump(&request)? {
+            let message = parse::<LinkMessage>(&payload)?;
+            seen.push(link_seen(&message));
+            masters.insert(message.header.index, attribute_name(&message));
+        }
+        Ok(seen
+            .into_iter()
+            .map(|(mut seen, master)| {
+                seen.link.master = master.and_then(|index| masters.get(&index).cloned());
+                seen
+            })
+            .collect())
+    }
+
+    /// IPv4 addresses, loopback's own left out.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn addresses(&mut self, links: &[Seen]) -> Result<Vec<Address>, Refusal> {
+        let mut request = AddressMessage::default();
+        request.header.family = AddressFamily::Inet;
+        let request = bytes(RouteNetlinkMessage::GetAddress(request), 0);
+        let mut addresses = Vec::new();
+        for payload in self.netlink.dump(&request)? {
+            let message = parse::<AddressMessage>(&payload)?;
+            addresses.extend(address_seen(&message, links));
+        }
+        Ok(addresses)
+    }
+
+    /// swarmlb's own local routes.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn local_routes(&mut self) -> Result<Vec<Route>, Refusal> {
+        let routes = self.routes()?;
+        Ok(routes
+            .iter()
+            .filter(|route| {
+                route.header.table == TABLE_LOCAL
+                    && route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
+                    && route.header.kind == RouteType::Local
+            })
+            .filter_map(|route| {
+                let mut address = None;
+                let mut source = None;
+                for attribute in &route.attributes {
+                    match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(to)) => address = Some(*to),
+                        RouteAttribute::PrefSource(RouteAddress::Inet(from)) => {
+                            source = Some(*from)
+                        }
+                        _ => {}
+                    }
+                }
+                let address = address?;
+                Some(Route { address, source: source.unwrap_or(address) })
+            })
+            .collect())
+    }
+
+    /// The ranges that the main table has routes to, the default route left out.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn ranges(&mut self) -> Result<Vec<Ipv4Net>, Refusal> {
+        let routes = self.routes()?;
+        Ok(routes
+            .iter()
+            .filter(|route| {
+                route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.header.destination_prefix_length > 0
+            })
+            .filter_map(|route| {
+                let length = route.header.destination_prefix_length;
+                route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(to)) => {
+                        Ipv4Net::new(*to, length).ok()
+                    }
+                    _ => None,
+                })
+            })
+            .collect())
+    }
+
+    fn routes(&mut self) -> Result<Vec<RouteMessage>, Refusal> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        let request = bytes(RouteNetlinkMessage::GetRoute(request), 0);
+        self.netlink.dump(&request)?.iter().map(|payload| parse::<RouteMessage>(payload)).collect()
+    }
+
+    /// This namespace's number for another, none when it has given it none.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn namespace_number(&mut self, other: BorrowedFd<'_>) -> Result<Option<i32>, Refusal> {
+        use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+        let mut request = NsidMessage::default();
+        request.attributes.push(NsidAttribute::Fd(other.as_raw_fd() as u32));
+        let request = bytes(RouteNetlinkMessage::GetNsId(request), 0);
+        for payload in self.netlink.get(request)? {
+            let message = parse::<NsidMessage>(&payload)?;
+            for attribute in &message.attributes {
+                if let NsidAttribute::Id(number) = attribute {
+                    return Ok((*number >= 0).then_some(*number));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn index(&mut self, name: &LinkName) -> Result<u32, Refusal> {
+        let request = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str()).build();
+        let request = bytes(RouteNetlinkMessage::GetLink(request), 0);
+        match self.netlink.get(request)?.first() {
+            Some(payload) => Ok(parse::<LinkMessage>(payload)?.header.index),
+            None => Err(Errno::ENODEV.into()),
+        }
+    }
+
+    /// Makes `lo` say whose the namespace is.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn set_alias(&mut self, name: &LinkName, alias: &str) -> Outcome {
+        let index = self.index(name)?;
+        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).alias(alias).build();
+        self.set_link(message)
+    }
+
+    fn set_link(&mut self, message: LinkMessage) -> Outcome {
+        self.netlink.request(bytes(RouteNetlinkMessage::SetLink(message), 0))
+    }
+
+    fn new_link(&mut self, message: LinkMessage) -> Outcome {
+        let message = RouteNetlinkMessage::NewLink(message);
+        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+    }
+
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn add_bridge(&mut self, name: &LinkName, link: &Link) -> Outcome {
+        let mut message = LinkBridge::new(name.as_str()).mtu(link.mtu);
+        if let Some(mac) = link.mac {
+            message = message.address(mac.0.to_vec());
+        }
+        if link.up {
+            message = message.up();
+        }
+        self.new_link(message.build())
+    }
+
+    /// Makes a VXLAN device in this namespace, which keeps its UDP socket, and moves it into
+    /// `target` under `name`. One that a killed run left behind before its move is taken away
+    /// first.
+    ///
+    /// # Errors
+    /// The kernel's refusal; no device stays behind.
+    pub fn add_vxlan_into(
+        &mut self,
+        target: BorrowedFd<'_>,
+        name: &LinkName,
+        link: &Link,
+    ) -> Outcome {
+        let LinkKind::Vxlan { vni, port, learning, proxy } = link.kind else {
+            return Err(Errno::EINVAL.into());
+        };
+        let born = LinkName(vxlan_birth_name(vni.0));
+        if self.index(&born).is_ok() {
+            self.del_link(&born)?;
+        }
+        let message = LinkVxlan::new(born.as_str(), vni.0)
+            .port(port)
+            .learning(learning)
+            .append_info_data(InfoVxlan::Proxy(proxy))
+            .mtu(link.mtu)
+            .build();
+        self.new_link(message)?;
+        let index = self.index(&born)?;
+        let moved = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .name(name.as_str())
+            .setns_by_fd(target.as_raw_fd())
+            .build();
+        self.set_link(moved).inspect_err(|_| {
+            let _ = self.del_link(&born);
+        })
+    }
+
+    /// Makes a veth pair: `name` in `end`'s namespace, the other end in this one.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn add_veth_from(
+        &mut self,
+        end: BorrowedFd<'_>,
+        name: &LinkName,
+        mac: Option<Mac>,
+        mtu: u32,
+        port: &Port,
+    ) -> Outcome {
+        let master = match &port.master {
+            Some(master) => Some(self.index(master)?),
+            None => None,
+        };
+        let mut inner = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(name.as_str())
+            .mtu(mtu)
+            .setns_by_fd(end.as_raw_fd());
+        if let Some(mac) = mac {
+            inner = inner.address(mac.0.to_vec());
+        }
+        let mut message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
+            .name(port.peer.link.as_str())
+            .mtu(port.mtu)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(inner.build())));
+        if let Some(master) = master {
+            message = message.controller(master);
+        }
+        if port.up {
+            message = message.up();
+        }
+        self.new_link(message.build())
+    }
+
+    /// Changes a link in place.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn change_link(
+        &mut self,
+        name: &LinkName,
+        mac: Option<Mac>,
+        mtu: u32,
+        master: Option<&LinkName>,
+        up: bool,
+    ) -> Outcome {
+        let index = self.index(name)?;
+        let mut message = LinkMessageBuilder::<LinkUnspec>::new().index(index).mtu(mtu);
+        if let Some(mac) = mac {
+            message = message.address(mac.0.to_vec());
+        }
+        message = match master {
+            Some(master) => message.controller(self.index(master)?),
+            None => message.nocontroller(),
+        };
+        message = if up { message.up() } else { message.down() };
+        self.set_link(message.build())
+    }
+
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn set_up(&mut self, name: &LinkName, up: bool) -> Outcome {
+        let index = self.index(name)?;
+        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index);
+        self.set_link(if up { message.up() } else { message.down() }.build())
+    }
+
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn del_link(&mut self, name: &LinkName) -> Outcome {
+        let index = self.index(name)?;
+        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).build();
+        self.netlink.request(bytes(RouteNetlinkMessage::DelLink(message), 0))
+    }
+
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn add_address(&mut self, address: &Address) -> Outcome {
+        let message = self.address_message(address)?;
+        let message = RouteNetlinkMessage::NewAddress(message);
+        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+    }
+
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn del_address(&mut self, address: &Address) -> Outcome {
+        let message = self.address_message(address)?;
+        self.netlink.request(bytes(RouteNetlinkMessage::DelAddress(message), 0))
+    }
+
+    fn address_message(&mut self, address: &Address) -> Result<AddressMessage, Refusal> {
+        Ok(AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(self.index(&address.link)?)
+            .address(address.net.addr(), address.net.prefix_len())
+            .build())
+    }
+
+    /// Adds local routes, in one batch.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn change_routes(&mut self, changes: &[RouteChange]) -> std::io::Result<Vec<Outcome>> {
+        let index = match self.index(&LinkName::from("lo")) {
+            Ok(index) => index,
+            Err(refusal) => return Ok(changes.iter().map(|_| Err(refusal.clone())).collect()),
+        };
+        let message = |change: &RouteChange| match change {
+            RouteChange::Add(route) => {
+                let message = RouteNetlinkMessage::NewRoute(route_message(route, index));
+                bytes(message, NLM_F_CREATE_EXCL)
+            }
+            RouteChange::Replace(route) => {
+                let message = RouteNetlinkMessage::NewRoute(route_message(route, index));
+                bytes(message, NLM_F_CREATE_REPLACE)
+            }
+            RouteChange::Del(route) => {
+                bytes(RouteNetlinkMessage::DelRoute(route_message(route, index)), 0)
+            }
+        };
+        let mut messages: Vec<Vec<u8>> = changes.iter().map(message).collect();
+        self.netlink.batch(&mut messages)
+    }
+}
+
+/// What shall happen to a local route.
+#[derive(Debug, Clone)]
+pub enum RouteChange {
+    Add(Route),
+    Replace(Route),
+    Del(Route),
+}
+
+fn route_message(route: &Route, index: u32) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(route.address, 32)
+        .output_interface(index)
+        .pref_source(route.source)
+        .table_id(u32::from(TABLE_LOCAL))
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .scope(RouteScope::Host)
+        .kind(RouteType::Local)
+        .build()
+}
+
+fn bytes(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = flags | super::netlink::NLM_F_REQUEST;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// A message body that the kernel sent. The crate parses it behind its header, so it gets one.
+trait Body: Sized {
+    const KIND: u16;
+    fn from(message: RouteNetlinkMessage) -> Option<Self>;
+}
+
+macro_rules! body {
+    ($type:ty, $kind:literal, $variant:ident) => {
+        impl Body for $type {
+            const KIND: u16 = $kind;
+            fn from(message: RouteNetlinkMessage) -> Option<Self> {
+                match message {
+                    RouteNetlinkMessage::$variant(message) => Some(message),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+body!(LinkMessage, 16, NewLink);
+body!(AddressMessage, 20, NewAddress);
+body!(RouteMessage, 24, NewRoute);
+body!(rtnetlink::packet_route::nsid::NsidMessage, 88, NewNsId);
+
+fn parse<T: Body>(payload: &[u8]) -> Result<T, Refusal> {
+    let unreadable = |error: String| {
+        Refusal::saying(Errno::EBADMSG, format!("the kernel's answer cannot be read: {error}"))
+    };
+    let mut framed = Vec::with_capacity(16 + payload.len());
+    framed.extend(((16 + payload.len()) as u32).to_ne_bytes());
+    framed.extend(T::KIND.to_ne_bytes());
+    framed.extend([0; 10]);
+    framed.extend(payload);
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&framed)
+        .map_err(|error| unreadable(error.to_string()))?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(message) => T::from(message),
+        _ => None,
+    }
+    .ok_or_else(|| unreadable("another kind of message".into()))
+}
+
+fn attribute_name(message: &LinkMessage) -> LinkName {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    LinkName(name.unwrap_or_default())
+}
+
+fn link_seen(message: &LinkMessage) -> (Seen, Option<u32>) {
+    let mut seen = Seen {
+        index: message.header.index,
+        name: attribute_name(message),
+        link: Link {
+            kind: LinkKind::Other { name: "unknown".into() },
+            mac: None,
+            mtu: 0,
+            master: None,
+            up: message.header.flags.contains(LinkFlags::Up),
+        },
+        alias: None,
+        peer_index: None,
+        peer_namespace: None,
+    };
+    let mut master = None;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => seen.link.mtu = *mtu,
+            LinkAttribute::Address(mac) => {
+                seen.link.mac = mac.as_slice().try_into().ok().map(Mac);
+            }
+            LinkAttribute::Controller(index) => master = Some(*index),
+            LinkAttribute::IfAlias(alias) => seen.alias = Some(alias.clone()),
+            LinkAttribute::Link(index) => seen.peer_index = Some(*index),
+            LinkAttribute::LinkNetNsId(number) => seen.peer_namespace = Some(*number),
+            LinkAttribute::LinkInfo(infos) => seen.link.kind = kind_seen(infos),
+            _ => {}
+        }
+    }
+    if message.header.flags.contains(LinkFlags::Loopback) {
+        seen.link.kind = LinkKind::Loopback;
+    }
+    normalise(&mut seen.link);
+    (seen, master)
+}
+
+/// A MAC that nobody chose is no part of comparing links.
+fn normalise(link: &mut Link) {
+    if matches!(link.kind, LinkKind::Loopback | LinkKind::Vxlan { .. }) {
+        link.mac = None;
+    }
+}
+
+fn kind_seen(infos: &[LinkInfo]) -> LinkKind {
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.clone()),
+        _ => None,
+    });
+    match kind {
+        Some(InfoKind::Bridge) => LinkKind::Bridge,
+        Some(InfoKind::Veth) => LinkKind::Veth { peer: None },
+        Some(InfoKind::Vxlan) => vxlan_seen(infos),
+        Some(other) => LinkKind::Other { name: format!("{other:?}").to_lowercase() },
+        None => LinkKind::Other { name: "physical".into() },
+    }
+}
+
+fn vxlan_seen(infos: &[LinkInfo]) -> LinkKind {
+    let (mut vni, mut port, mut learning, mut proxy) = (0, 0, false, false);
+    for info in infos {
+        let LinkInfo::Data(InfoData::Vxlan(data)) = info else { continue };
+        for attribute in data {
+            match attribute {
+                InfoVxlan::Id(id) => vni = *id,
+                InfoVxlan::Port(number) => port = *number,
+                InfoVxlan::Learning(on) => learning = *on,
+                InfoVxlan::Proxy(on) => proxy = *on,
+                _ => {}
+            }
+        }
+    }
+    LinkKind::Vxlan { vni: crate::intent::Vni(vni), port, learning, proxy }
+}
+
+fn address_seen(message: &AddressMessage, links: &[Seen]) -> Option<Address> {
+    let link = links.iter().find(|link| link.index == message.header.index)?;
+    if link.link.kind == LinkKind::Loopback {
+        return None;
+    }
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })?;
+    let net = Ipv4Net::new(local, message.header.prefix_len).ok()?;
+    Some(Address { link: link.name.clone(), net })
+}

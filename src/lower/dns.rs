@@ -1,0 +1,125 @@
+//! What the resolver of each sandbox knows: from the same intent as marks and virtual servers, so
+//! that names and IPVS cannot disagree.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::intent::{Intent, NetworkName, NodeName, Service, Task};
+use crate::node::{SandboxName, Zone};
+
+/// How long a client may keep an answer, in seconds. Docker says 600, and its users' clients keep
+/// dead tasks that long.
+pub const TTL: u32 = 2;
+
+/// The zones of all sandboxes with tasks on one node.
+pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Zone> {
+    intent
+        .tasks
+        .values()
+        .filter(|task| task.node == *node)
+        .map(|task| (SandboxName::from(&task.name), zone(intent, task)))
+        .collect()
+}
+
+/// What a task's resolver answers: everything on the networks that the task is on.
+pub fn zone(intent: &Intent, task: &Task) -> Zone {
+    let mut zone = Zone::new(TTL);
+    for endpoint in &task.endpoints {
+        for service in intent.services.values() {
+            if service.networks.contains(&endpoint.network) {
+                add_service(intent, service, &endpoint.network, &mut zone);
+            }
+        }
+    }
+    zone
+}
+
+/// What `name` shall resolve to for a task; None when it is not the cluster's to answer.
+pub fn expected(intent: &Intent, task: &Task, name: &str) -> Option<Vec<Ipv4Addr>> {
+    let zone = zone(intent, task);
+    let addresses = zone.addresses(name)?.iter();
+    Some(
+        addresses
+            .filter_map(|address| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            })
+            .collect(),
+    )
+}
+
+fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: &mut Zone) {
+    let mut add = |name: String, addresses: &[IpAddr]| {
+        for name in [format!("{name}.{network}"), name] {
+            let held = zone.names.entry(name.to_ascii_lowercase()).or_default();
+            held.extend(
+                addresses.iter().filter(|address| !held.contains(address)).collect::<Vec<_>>(),
+            );
+        }
+    };
+    let mut tasks = Vec::new();
+    for task in intent.tasks_of(&service.name) {
+        if let Some(endpoint) = task.endpoint(network) {
+            let address = IpAddr::V4(endpoint.address);
+            add(task.name.to_string(), &[address]);
+            tasks.push((address, format!("{}.{network}", task.name)));
+        }
+    }
+    let addresses: Vec<IpAddr> = tasks.iter().map(|(address, _)| *address).collect();
+    add(format!("tasks.{}", service.name), &addresses);
+    match service.vips.get(network) {
+        Some(vip) => {
+            let address = IpAddr::V4(vip.address);
+            add(service.name.to_string(), &[address]);
+            tasks.push((address, format!("{}.{network}", service.name)));
+        }
+        None => add(service.name.to_string(), &addresses),
+    }
+    for (address, name) in tasks {
+        zone.pointers.entry(address).or_default().push(name.to_ascii_lowercase());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::EndpointMode;
+    use crate::intent::tests::{network, service, spec, story};
+
+    fn ask(intent: &Intent, name: &str) -> Option<Vec<String>> {
+        let task = &intent.tasks[&"collab-box.1".parse().unwrap()];
+        Some(expected(intent, task, name)?.iter().map(Ipv4Addr::to_string).collect())
+    }
+
+    #[test]
+    fn a_service_is_its_vip_and_tasks_are_its_tasks() {
+        let intent = story();
+        assert_eq!(ask(&intent, "collabweb").unwrap(), ["10.0.3.2"]);
+        assert_eq!(ask(&intent, "CollabWeb.collabnet.").unwrap(), ["10.0.3.2"]);
+        let tasks = ["10.0.3.3", "10.0.3.4", "10.0.3.5"];
+        assert_eq!(ask(&intent, "tasks.collabweb").unwrap(), tasks);
+        assert_eq!(ask(&intent, "tasks.collabweb.collabnet").unwrap(), tasks);
+        assert_eq!(ask(&intent, "collabweb.2").unwrap(), ["10.0.3.4"]);
+        assert_eq!(ask(&intent, "example.org"), None);
+    }
+
+    #[test]
+    fn a_dnsrr_service_is_all_its_tasks() {
+        let mut intent = story();
+        let spec = crate::intent::ServiceSpec {
+            endpoint_mode: EndpointMode::Dnsrr,
+            ..spec("rr", "collabnet", 2)
+        };
+        intent.create_service(spec, "id".into(), 0).unwrap();
+        assert_eq!(ask(&intent, "rr").unwrap(), ask(&intent, "tasks.rr").unwrap());
+        assert_eq!(ask(&intent, "rr").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_sandbox_knows_nothing_of_other_networks() {
+        let mut intent = story();
+        network(&mut intent, "other", "10.0.4.0/24");
+        service(&mut intent, "hidden", "other", 1);
+        assert_eq!(ask(&intent, "hidden"), None);
+    }
+}

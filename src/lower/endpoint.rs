@@ -1,0 +1,42 @@
+//! Endpoints: a veth pair between a task's sandbox and the overlay's bridge.
+
+use ipnet::Ipv4Net;
+
+use crate::intent::{Intent, Task};
+use crate::node::object::{BRIDGE, ENDPOINT};
+use crate::node::{
+    Address, Link, LinkKind, LinkName, Mac, Node, PeerName, Sandbox, SandboxName, Sysctl,
+};
+
+pub(super) fn lower<'a>(intent: &Intent, task: &Task, node: &'a mut Node) -> &'a mut Sandbox {
+    let name = SandboxName::from(&task.name);
+    for (number, endpoint) in task.endpoints.iter().enumerate() {
+        let Some(network) = intent.networks.get(&endpoint.network) else { continue };
+        let overlay = SandboxName::from(&network.name);
+        let (link, port) =
+            (LinkName(format!("{ENDPOINT}{number}")), LinkName::port_of(endpoint.address));
+        let mac = Mac::of(endpoint.address);
+        let end = |sandbox: &SandboxName, link: &LinkName, mac, master| Link {
+            kind: LinkKind::Veth {
+                peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
+            },
+            mac,
+            mtu: network.mtu,
+            master,
+            up: true,
+        };
+        super::sandbox(intent, node, overlay.clone())
+            .links
+            .insert(port.clone(), end(&name, &link, None, Some(BRIDGE.into())));
+        let sandbox = super::sandbox(intent, node, name.clone());
+        sandbox.links.insert(link.clone(), end(&overlay, &port, Some(mac), None));
+        if let Ok(net) = Ipv4Net::new(endpoint.address, network.pool.subnet.prefix_len()) {
+            sandbox.addresses.insert(Address { link, net });
+        }
+    }
+    let sandbox = super::sandbox(intent, node, name);
+    if !task.endpoints.is_empty() {
+        sandbox.sysctls.insert(Sysctl::ArpIgnore, 1);
+    }
+    sandbox
+}

@@ -1,0 +1,72 @@
+//! VIPs: in every sandbox on a network, a mark, a local route and a virtual server for each
+//! service of that network. Shared by both data planes, but for what balances.
+
+use std::net::IpAddr;
+
+use crate::intent::{DataPlane, Endpoint, Intent, Service, Task, Vip};
+use crate::node::{
+    BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, Rotation, Route, Sandbox, Sysctl,
+    Table, VirtualServer, VirtualServerKey,
+};
+
+/// Set wherever IPVS balances: without the first, a UDP client with a fixed port fails for ever
+/// after its real server went; the others are what Docker sets since 20.10.
+const IPVS_SYSCTLS: [(Sysctl, u32); 3] = [
+    (Sysctl::ExpireNodestConn, 1),
+    (Sysctl::ExpireQuiescentTemplate, 1),
+    (Sysctl::ConnReuseMode, 0),
+];
+
+pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
+    let Some(node) = intent.nodes.get(&task.node) else { return };
+    for endpoint in &task.endpoints {
+        for service in intent.services.values() {
+            if let Some(vip) = service.vips.get(&endpoint.network) {
+                lower_one(intent, endpoint, service, vip, service.data_plane.on(node), sandbox);
+            }
+        }
+    }
+}
+
+fn lower_one(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    service: &Service,
+    vip: &Vip,
+    plane: DataPlane,
+    sandbox: &mut Sandbox,
+) {
+    sandbox.routes.insert(Route { address: vip.address, source: endpoint.address });
+    let table = sandbox.table.get_or_insert_with(Table::default);
+    table.rules.extend([BaseRule::MarkOut, BaseRule::RejectIn]);
+    table.marks.insert(vip.address, vip.fwmark);
+    let targets = intent
+        .tasks_of(&service.name)
+        .filter_map(|task| task.endpoint(&endpoint.network))
+        .map(|target| target.address);
+    match plane {
+        DataPlane::Nftables => {
+            let mut targets: Vec<_> = targets.collect();
+            if !targets.is_empty() {
+                let first = endpoint.rank as usize % targets.len();
+                targets.rotate_left(first);
+            }
+            table.rules.insert(BaseRule::BalanceOut);
+            table.dispatches.insert(vip.fwmark, Dispatch { targets });
+        }
+        DataPlane::Ipvs => {
+            sandbox.sysctls.extend(IPVS_SYSCTLS);
+            let real = RealServer { forwarding: Forwarding::Masquerade, weight: 1 };
+            let server = VirtualServer {
+                scheduler: service.scheduler.to_string(),
+                flags: 0,
+                persistence: 0,
+                rotation: Rotation(endpoint.rank),
+                real_servers: targets
+                    .map(|address| (RealServerKey { address: IpAddr::V4(address), port: 0 }, real))
+                    .collect(),
+            };
+            sandbox.virtual_servers.insert(VirtualServerKey::Fwmark(vip.fwmark), server);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Links, their addresses, and routes.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::SandboxName;
+use crate::intent::Vni;
+
+/// A link's name: at most 15 bytes (IFNAMSIZ).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkName(pub String);
+
+impl LinkName {
+    /// The bridge's end of the endpoint that holds `address`: `v` and the address in hexadecimal.
+    pub fn port_of(address: Ipv4Addr) -> Self {
+        Self(format!("v{:08x}", u32::from(address)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for LinkName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A link-layer address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// 02:42 and the address's bytes: Docker's way, so that an address keeps its MAC.
+    pub fn of(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            *byte = parts
+                .next()
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(|| format!("`{text}` is not a MAC address"))?;
+        }
+        match parts.next() {
+            None => Ok(Self(bytes)),
+            Some(_) => Err(format!("`{text}` is not a MAC address")),
+        }
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
+    }
+}
+
+/// The other end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerName {
+    pub sandbox: SandboxName,
+    pub link: LinkName,
+}
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum LinkKind {
+    Loopback,
+    Bridge,
+    /// A VXLAN device with static entries only (`nolearning proxy`).
+    Vxlan {
+        vni: Vni,
+        port: u16,
+        learning: bool,
+        proxy: bool,
+    },
+    /// One end of a veth pair; the peer is unknown when it is in a namespace of somebody else.
+    Veth {
+        peer: Option<PeerName>,
+    },
+    /// Anything else; swarmlb makes none of these.
+    Other {
+        name: String,
+    },
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Link {
+    #[serde(flatten)]
+    pub kind: LinkKind,
+    /// None for a loopback, and where the kernel may choose it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mac: Option<Mac>,
+    /// Bytes.
+    pub mtu: u32,
+    /// The bridge that it is a port of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub master: Option<LinkName>,
+    pub up: bool,
+}
+
+/// An address on a link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    pub link: LinkName,
+    pub net: Ipv4Net,
+}
+
+/// A route that makes an address local without an interface holding it:
+/// `ip route add local ADDRESS dev lo src SOURCE table local`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    pub address: Ipv4Addr,
+    /// The address that connections to it come from.
+    pub source: Ipv4Addr,
+}

@@ -1,0 +1,32 @@
+//! What a machine holds, or shall hold, in the kernel's words.
+//!
+//! Desired state, observed state, test fixture and `sandbox dump --format json` are this one type.
+//! It is able to hold broken states, or they could never be observed and explained.
+
+pub mod link;
+pub mod object;
+pub mod process;
+pub mod sandbox;
+pub mod table;
+pub mod virtual_server;
+pub mod zone;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use link::{Address, Link, LinkKind, LinkName, Mac, PeerName, Route};
+pub use object::{Key, Object};
+pub use process::Process;
+pub use sandbox::{Owner, Sandbox, SandboxName, Sysctl};
+pub use table::{BaseRule, Dispatch, Table};
+pub use virtual_server::{
+    Forwarding, Protocol, RealServer, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
+};
+pub use zone::Zone;
+
+/// A machine, as far as swarmlb looks at it: its sandboxes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub sandboxes: BTreeMap<SandboxName, Sandbox>,
+}

@@ -1,0 +1,235 @@
+//! The things in a node that one operation makes or removes.
+//!
+//! A [`Node`] is a set of objects in another form: plans are differences of such sets.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, PeerName, Process,
+    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+};
+use crate::intent::{ClusterId, Fwmark};
+
+/// One thing in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Object {
+    /// The namespace itself, marked as its owner's.
+    Namespace {
+        owner: ClusterId,
+    },
+    /// A link other than a veth; `lo` is there from the start, and an object only when it is up.
+    Link {
+        name: LinkName,
+        link: Link,
+    },
+    /// A veth pair, seen from the end that is no bridge's port.
+    Veth {
+        name: LinkName,
+        mac: Option<Mac>,
+        mtu: u32,
+        up: bool,
+        port: Port,
+    },
+    Address(Address),
+    Route(Route),
+    Sysctl {
+        sysctl: Sysctl,
+        value: u32,
+    },
+    Table,
+    BaseRule(BaseRule),
+    Mark {
+        address: Ipv4Addr,
+        fwmark: Fwmark,
+    },
+    Dispatch {
+        fwmark: Fwmark,
+        dispatch: Dispatch,
+    },
+    VirtualServer {
+        key: VirtualServerKey,
+        scheduler: String,
+        flags: u32,
+        persistence: u32,
+        rotation: Rotation,
+    },
+    RealServer {
+        server: VirtualServerKey,
+        key: RealServerKey,
+        real: RealServer,
+    },
+    Process(Process),
+}
+
+use super::Mac;
+
+/// The other end of a veth pair, in the overlay's sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Port {
+    pub peer: PeerName,
+    pub master: Option<LinkName>,
+    pub mtu: u32,
+    pub up: bool,
+}
+
+/// What an object is known by: two objects with one key cannot be in one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Namespace,
+    Link(LinkName),
+    Address(Address),
+    Route(Ipv4Addr),
+    Sysctl(Sysctl),
+    Table,
+    BaseRule(BaseRule),
+    Mark(Ipv4Addr),
+    Dispatch(Fwmark),
+    VirtualServer(VirtualServerKey),
+    RealServer(VirtualServerKey, RealServerKey),
+    Process,
+}
+
+impl Object {
+    pub fn key(&self) -> Key {
+        match self {
+            Object::Namespace { .. } => Key::Namespace,
+            Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
+            Object::Address(address) => Key::Address(address.clone()),
+            Object::Route(route) => Key::Route(route.address),
+            Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
+            Object::Table => Key::Table,
+            Object::BaseRule(rule) => Key::BaseRule(*rule),
+            Object::Mark { address, .. } => Key::Mark(*address),
+            Object::Dispatch { fwmark, .. } => Key::Dispatch(*fwmark),
+            Object::VirtualServer { key, .. } => Key::VirtualServer(*key),
+            Object::RealServer { server, key, .. } => Key::RealServer(*server, *key),
+            Object::Process(_) => Key::Process,
+        }
+    }
+
+    /// Whether the kernel can turn `self` into `other` in place, so that connections live.
+    pub fn can_become(&self, other: &Object) -> bool {
+        match (self, other) {
+            (Object::Veth { port: from, .. }, Object::Veth { port: to, .. }) => {
+                from.peer == to.peer
+            }
+            (Object::Link { link: from, .. }, Object::Link { link: to, .. }) => {
+                from.kind == to.kind
+            }
+            (Object::Mark { .. }, Object::Mark { .. })
+            | (Object::Sysctl { .. }, Object::Sysctl { .. })
+            | (Object::Dispatch { .. }, Object::Dispatch { .. })
+            | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
+            | (Object::RealServer { .. }, Object::RealServer { .. })
+            | (Object::Route(_), Object::Route(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether swarmlb makes such things. What it never makes it never removes either, even
+    /// inside a sandbox of its own.
+    pub fn is_of_our_kind(&self) -> bool {
+        match self {
+            Object::VirtualServer { key, .. } | Object::RealServer { server: key, .. } => {
+                matches!(key, VirtualServerKey::Fwmark(mark) if *mark >= Fwmark::FIRST)
+            }
+            Object::Link { name, link } => match link.kind {
+                LinkKind::Loopback => true,
+                LinkKind::Bridge => name.as_str() == BRIDGE,
+                LinkKind::Vxlan { .. } => name.as_str() == VXLAN,
+                LinkKind::Veth { .. } | LinkKind::Other { .. } => false,
+            },
+            Object::Veth { name, .. } => name.as_str().starts_with(ENDPOINT),
+            Object::Address(address) => {
+                address.link.as_str() == BRIDGE || address.link.as_str().starts_with(ENDPOINT)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// The overlay's bridge.
+pub const BRIDGE: &str = "br0";
+/// The overlay's VXLAN device.
+pub const VXLAN: &str = "vxlan0";
+/// A task's endpoints are `eth0`, `eth1` …
+pub const ENDPOINT: &str = "eth";
+
+impl Node {
+    /// Every object of every sandbox that belongs to a cluster.
+    pub fn objects(&self) -> impl Iterator<Item = (&SandboxName, Object)> {
+        self.sandboxes.iter().flat_map(move |(name, sandbox)| {
+            sandbox.objects(self).into_iter().map(move |o| (name, o))
+        })
+    }
+}
+
+impl Sandbox {
+    /// Every object of a sandbox. The other ends of its veth pairs are looked up in `node`.
+    pub fn objects(&self, node: &Node) -> Vec<Object> {
+        let mut objects = Vec::new();
+        if let Owner::Cluster(owner) = &self.owner {
+            objects.push(Object::Namespace { owner: owner.clone() });
+        }
+        objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
+        objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.routes.iter().cloned().map(Object::Route));
+        let sysctl =
+            |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
+        objects.extend(self.sysctls.iter().map(sysctl));
+        self.table_objects(&mut objects);
+        self.virtual_server_objects(&mut objects);
+        objects.extend(self.process.iter().cloned().map(Object::Process));
+        objects
+    }
+
+    fn table_objects(&self, objects: &mut Vec<Object>) {
+        let Some(table) = &self.table else { return };
+        objects.push(Object::Table);
+        objects.extend(table.rules.iter().copied().map(Object::BaseRule));
+        for (address, fwmark) in &table.marks {
+            objects.push(Object::Mark { address: *address, fwmark: *fwmark });
+        }
+        for (fwmark, dispatch) in &table.dispatches {
+            objects.push(Object::Dispatch { fwmark: *fwmark, dispatch: dispatch.clone() });
+        }
+    }
+
+    fn virtual_server_objects(&self, objects: &mut Vec<Object>) {
+        for (key, server) in &self.virtual_servers {
+            objects.push(Object::VirtualServer {
+                key: *key,
+                scheduler: server.scheduler.clone(),
+                flags: server.flags,
+                persistence: server.persistence,
+                rotation: server.rotation,
+            });
+            for (real_key, real) in &server.real_servers {
+                objects.push(Object::RealServer { server: *key, key: *real_key, real: *real });
+            }
+        }
+    }
+}
+
+fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
+    match &link.kind {
+        LinkKind::Loopback if !link.up => None,
+        LinkKind::Loopback | LinkKind::Bridge | LinkKind::Vxlan { .. } | LinkKind::Other { .. } => {
+            Some(Object::Link { name: name.clone(), link: link.clone() })
+        }
+        LinkKind::Veth { peer: Some(peer) } if name.as_str().starts_with(ENDPOINT) => {
+            let other = node.sandboxes.get(&peer.sandbox)?.links.get(&peer.link)?;
+            let port = Port {
+                peer: peer.clone(),
+                master: other.master.clone(),
+                mtu: other.mtu,
+                up: other.up,
+            };
+            let (name, mac, mtu, up) = (name.clone(), link.mac, link.mtu, link.up);
+            Some(Object::Veth { name, mac, mtu, up, port })
+        }
+        LinkKind::Veth { .. } => None,
+    }
+}

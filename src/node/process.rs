@@ -1,0 +1,24 @@
+//! The process of a task.
+
+use serde::{Deserialize, Serialize};
+
+/// What runs in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Process {
+    /// The task that it belongs to, as the intent knows it: a task removed and made anew under
+    /// the same name is another.
+    pub task: String,
+    pub program: Program,
+    /// Added to the environment, as NAME, VALUE.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Which program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// swarmlb's own `builtin:whoami`.
+    Whoami,
+    /// A command, looked up on PATH.
+    Host(Vec<String>),
+}

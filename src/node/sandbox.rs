@@ -1,0 +1,119 @@
+//! A sandbox: one network namespace and all that is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Link, LinkName, Process, Route, Table, VirtualServer, VirtualServerKey};
+use crate::intent::{ClusterId, NetworkName, TaskName};
+
+/// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
+/// overlay's own sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SandboxName(pub String);
+
+impl SandboxName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&TaskName> for SandboxName {
+    fn from(task: &TaskName) -> Self {
+        Self(task.to_string())
+    }
+}
+
+impl From<&NetworkName> for SandboxName {
+    fn from(network: &NetworkName) -> Self {
+        Self(network.to_string())
+    }
+}
+
+impl fmt::Display for SandboxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Who made a sandbox. What is foreign is shown, never touched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    Cluster(ClusterId),
+    #[default]
+    Foreign,
+}
+
+/// One of the kernel's settings inside a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sysctl {
+    /// A removed real server's connections end at their next packet.
+    #[serde(rename = "net.ipv4.vs.expire_nodest_conn")]
+    ExpireNodestConn,
+    /// Persistence ends when its real server's weight is 0.
+    #[serde(rename = "net.ipv4.vs.expire_quiescent_template")]
+    ExpireQuiescentTemplate,
+    /// How a reused client port is met; 0 spares the one-second stall of a dropped SYN.
+    #[serde(rename = "net.ipv4.vs.conn_reuse_mode")]
+    ConnReuseMode,
+    /// Whether `eth0` answers ARP for addresses that are not its own; 1 keeps VIPs silent.
+    #[serde(rename = "net.ipv4.conf.eth0.arp_ignore")]
+    ArpIgnore,
+}
+
+impl Sysctl {
+    pub const ALL: [Sysctl; 4] = [
+        Sysctl::ExpireNodestConn,
+        Sysctl::ExpireQuiescentTemplate,
+        Sysctl::ConnReuseMode,
+        Sysctl::ArpIgnore,
+    ];
+
+    /// Its name as `sysctl` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sysctl::ExpireNodestConn => "net.ipv4.vs.expire_nodest_conn",
+            Sysctl::ExpireQuiescentTemplate => "net.ipv4.vs.expire_quiescent_template",
+            Sysctl::ConnReuseMode => "net.ipv4.vs.conn_reuse_mode",
+            Sysctl::ArpIgnore => "net.ipv4.conf.eth0.arp_ignore",
+        }
+    }
+
+    /// What a new namespace has (Documentation/networking/ipvs-sysctl.rst, ip-sysctl.rst). Only
+    /// values that differ stand in a [`Sandbox`].
+    pub fn default_value(self) -> u32 {
+        match self {
+            Sysctl::ConnReuseMode => 1,
+            Sysctl::ExpireNodestConn | Sysctl::ExpireQuiescentTemplate | Sysctl::ArpIgnore => 0,
+        }
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sandbox {
+    pub owner: Owner,
+    pub links: BTreeMap<LinkName, Link>,
+    pub addresses: BTreeSet<Address>,
+    /// Routes that somebody added; those that the kernel made by itself are left out.
+    pub routes: BTreeSet<Route>,
+    /// Settings that differ from the kernel's default.
+    pub sysctls: BTreeMap<Sysctl, u32>,
+    /// swarmlb's nftables table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
+    #[serde(with = "super::virtual_server::as_list")]
+    pub virtual_servers: BTreeMap<VirtualServerKey, VirtualServer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+}

@@ -1,0 +1,57 @@
+//! swarmlb's nftables table in a sandbox: which packets are marked, refused and balanced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::Fwmark;
+
+/// The rules that every VIP of a sandbox shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseRule {
+    /// mangle output: a packet to a VIP gets its mark.
+    MarkOut,
+    /// filter input: what reaches a VIP unbalanced is refused, never delivered to this sandbox.
+    RejectIn,
+    /// nat output: a marked packet goes to the mark's chain. Only on the `nftables` data plane.
+    BalanceOut,
+}
+
+impl BaseRule {
+    pub const ALL: [BaseRule; 3] = [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
+
+    /// The chain that holds it.
+    pub fn chain(self) -> &'static str {
+        match self {
+            BaseRule::MarkOut => "mangle-out",
+            BaseRule::RejectIn => "filter-in",
+            BaseRule::BalanceOut => "nat-out",
+        }
+    }
+}
+
+impl fmt::Display for BaseRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.chain())
+    }
+}
+
+/// Where the nftables data plane sends the connections of one mark: each target in turn, from the
+/// first. The order is the sandbox's own, rotated by its rank.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Dispatch {
+    pub targets: Vec<Ipv4Addr>,
+}
+
+/// The table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Table {
+    pub rules: BTreeSet<BaseRule>,
+    pub marks: BTreeMap<Ipv4Addr, Fwmark>,
+    pub dispatches: BTreeMap<Fwmark, Dispatch>,
+}

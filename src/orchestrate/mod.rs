@@ -1,0 +1,3 @@
+//! What the cluster decides by itself: pure functions from intent and status to edits.
+
+pub mod placement;

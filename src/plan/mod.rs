@@ -1,0 +1,209 @@
+//! Plans: the difference between what a node holds and what it shall hold, as ordered operations.
+//!
+//! Setup and teardown are written once: what is too much is removed in teardown order, and what is
+//! missing is the inverse of removing it, reversed.
+
+pub mod op;
+pub mod order;
+pub mod runbook;
+
+use std::collections::BTreeMap;
+
+use crate::node::{Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
+pub use op::{Change, Op};
+
+/// Ordered operations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub ops: Vec<Op>,
+}
+
+impl Plan {
+    /// What turns `observed` into `desired`. Empty when they are equal. What swarmlb does not make
+    /// (a foreign sandbox, a virtual server by address in one of ours) is left alone.
+    pub fn between(observed: &Node, desired: &Node) -> Plan {
+        let have = index(observed);
+        let want = index(desired);
+        let mut ops = removals(&have, &want);
+        ops.extend(changes(&have, &want));
+        ops.extend(removals(&want, &have).iter().rev().map(Op::inverse));
+        Plan { ops }
+    }
+
+    /// What takes this plan back: the inverse of each operation, last one first.
+    pub fn inverse(&self) -> Plan {
+        Plan { ops: self.ops.iter().rev().map(Op::inverse).collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// The operations on kernel objects: all but starting and stopping processes.
+    pub fn kernel_ops(&self) -> impl Iterator<Item = &Op> {
+        self.ops.iter().filter(|op| !op.is_process())
+    }
+}
+
+type Index = BTreeMap<(SandboxName, Key), Object>;
+
+fn index(node: &Node) -> Index {
+    node.objects().map(|(name, object)| ((name.clone(), object.key()), object)).collect()
+}
+
+/// Removes what is in `have` but not in `want`, in teardown order. Something of another value that
+/// cannot be changed in place counts as not in `want`.
+fn removals(have: &Index, want: &Index) -> Vec<Op> {
+    let gone = |(at, object): &(&(SandboxName, Key), &Object)| match want.get(*at) {
+        None => object.is_of_our_kind(),
+        Some(other) => other != *object && !object.can_become(other),
+    };
+    let mut objects: Vec<(&SandboxName, &Object)> =
+        have.iter().filter(gone).map(|((sandbox, _), object)| (sandbox, object)).collect();
+    let members = members(have);
+    order::teardown(&mut objects, |sandbox, server, real| {
+        let at = (sandbox.clone(), Key::VirtualServer(*server));
+        let rotation = match have.get(&at) {
+            Some(Object::VirtualServer { rotation, .. }) => rotation.0,
+            _ => 0,
+        };
+        members.get(&(sandbox, server)).map_or(0, |all| order::position(all, real, rotation))
+    });
+    objects
+        .into_iter()
+        .map(|(sandbox, object)| Op {
+            sandbox: sandbox.clone(),
+            change: Change::Del(object.clone()),
+        })
+        .collect()
+}
+
+/// The real servers of each virtual server, sorted.
+fn members(index: &Index) -> BTreeMap<(&SandboxName, &VirtualServerKey), Vec<RealServerKey>> {
+    let mut members: BTreeMap<_, Vec<RealServerKey>> = BTreeMap::new();
+    for (sandbox, key) in index.keys() {
+        if let Key::RealServer(server, real) = key {
+            members.entry((sandbox, server)).or_default().push(*real);
+        }
+    }
+    members
+}
+
+/// Changes in place what is in both with another value.
+fn changes(have: &Index, want: &Index) -> Vec<Op> {
+    let changed = |(at, from): (&(SandboxName, Key), &Object)| {
+        let to = want.get(at)?;
+        (from != to && from.can_become(to)).then(|| Op {
+            sandbox: at.0.clone(),
+            change: Change::Set { from: from.clone(), to: to.clone() },
+        })
+    };
+    let mut ops: Vec<Op> = have.iter().filter_map(changed).collect();
+    ops.sort_by_key(|op| std::cmp::Reverse(order::floor(op.object())));
+    ops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::tests::{service, story};
+    use crate::lower::lower;
+    use crate::node::VirtualServerKey;
+
+    fn node_1() -> crate::intent::NodeName {
+        "node-1".parse().unwrap()
+    }
+
+    #[test]
+    fn equal_nodes_have_an_empty_plan() {
+        let node = lower(&story(), &node_1());
+        assert!(Plan::between(&node, &node).is_empty());
+    }
+
+    #[test]
+    fn a_plan_and_its_inverse_are_mirror_images() {
+        let node = lower(&story(), &node_1());
+        let setup = Plan::between(&Node::default(), &node);
+        let teardown = Plan::between(&node, &Node::default());
+        assert_eq!(setup.inverse(), teardown);
+    }
+
+    #[test]
+    fn scaling_down_touches_one_real_server_per_sandbox() {
+        let mut intent = story();
+        let before = lower(&intent, &node_1());
+        intent.scale_service(&"collabweb".parse().unwrap(), 2).unwrap();
+        let after = lower(&intent, &node_1());
+        let plan = Plan::between(&before, &after);
+        let elsewhere: Vec<String> = plan
+            .ops
+            .iter()
+            .filter(|op| op.sandbox.as_str() != "collabweb.3")
+            .map(|op| op.to_string())
+            .collect();
+        assert_eq!(
+            elsewhere,
+            [
+                "ip netns exec collab-box.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
+                "ip netns exec collabweb.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
+                "ip netns exec collabweb.2 ipvsadm -d -f 256 -r 10.0.3.5:0",
+            ]
+        );
+    }
+
+    #[test]
+    fn real_servers_are_added_last_pick_first_rotated_by_rank() {
+        let node = lower(&story(), &node_1());
+        let plan = Plan::between(&Node::default(), &node);
+        let added = |sandbox: &str| -> Vec<String> {
+            plan.ops
+                .iter()
+                .filter(|op| op.sandbox.as_str() == sandbox)
+                .filter_map(|op| match &op.change {
+                    Change::Add(Object::RealServer { server, key, .. })
+                        if *server == VirtualServerKey::Fwmark(crate::intent::Fwmark(256)) =>
+                    {
+                        Some(key.address.to_string())
+                    }
+                    _ => None,
+                })
+                .collect()
+        };
+        // The kernel inserts at the head: what is added last is picked first.
+        assert_eq!(added("collabweb.1"), ["10.0.3.5", "10.0.3.4", "10.0.3.3"]);
+        assert_eq!(added("collabweb.2"), ["10.0.3.3", "10.0.3.5", "10.0.3.4"]);
+        assert_eq!(added("collabweb.3"), ["10.0.3.4", "10.0.3.3", "10.0.3.5"]);
+    }
+
+    #[test]
+    fn what_is_foreign_in_our_sandboxes_is_left_alone() {
+        use crate::node::{Forwarding, Protocol, RealServer, RealServerKey, VirtualServer};
+        let desired = lower(&story(), &node_1());
+        let mut observed = desired.clone();
+        let sandbox = observed.sandboxes.get_mut(&SandboxName("collabweb.1".into())).unwrap();
+        let address = "10.9.9.9".parse().unwrap();
+        let server = VirtualServer {
+            scheduler: "wlc".into(),
+            flags: 0,
+            persistence: 0,
+            rotation: Default::default(),
+            real_servers: [(
+                RealServerKey { address, port: 80 },
+                RealServer { forwarding: Forwarding::Masquerade, weight: 1 },
+            )]
+            .into(),
+        };
+        let key = VirtualServerKey::Address { protocol: Protocol::Tcp, address, port: 80 };
+        sandbox.virtual_servers.insert(key, server);
+        assert!(Plan::between(&observed, &desired).is_empty());
+    }
+
+    #[test]
+    fn a_new_service_changes_nothing_that_is_there() {
+        let mut intent = story();
+        let before = lower(&intent, &node_1());
+        service(&mut intent, "third", "collabnet", 2);
+        let plan = Plan::between(&before, &lower(&intent, &node_1()));
+        assert!(plan.ops.iter().all(|op| matches!(op.change, Change::Add(_))));
+    }
+}

@@ -1,0 +1,90 @@
+//! The order of operations: what must go before what.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use crate::node::{LinkKind, Object, RealServerKey, SandboxName, VirtualServerKey};
+
+/// How high above the namespace an object stands: teardown goes from the highest floor down,
+/// setup upwards. Marks are set last and taken first, so that no packet is sent to a virtual
+/// server that is not whole.
+pub fn floor(object: &Object) -> u8 {
+    match object {
+        Object::Namespace { .. } => 0,
+        Object::Link { link, .. } => match link.kind {
+            LinkKind::Loopback => 1,
+            LinkKind::Vxlan { .. } => 3,
+            _ => 2,
+        },
+        Object::Veth { .. } => 4,
+        Object::Address(_) => 5,
+        Object::Sysctl { .. } => 6,
+        Object::Route(_) => 7,
+        Object::Table => 8,
+        Object::BaseRule(_) => 9,
+        Object::VirtualServer { .. } => 10,
+        Object::RealServer { .. } | Object::Dispatch { .. } => 11,
+        Object::Mark { .. } => 12,
+        Object::Process(_) => 13,
+    }
+}
+
+/// When an object goes, beside those of other sandboxes. First everything stops pointing at what
+/// goes, then its process ends, then its own sandbox is taken apart; links come last, for a veth
+/// pair stands in two sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Rules and servers of sandboxes that stay.
+    Elsewhere,
+    Process,
+    /// Rules and servers of sandboxes that go.
+    Inside,
+    Links,
+}
+
+fn stage(object: &Object, sandbox_goes: bool) -> Stage {
+    match object {
+        Object::Process(_) => Stage::Process,
+        other if floor(other) <= floor_of_links() => Stage::Links,
+        _ if sandbox_goes => Stage::Inside,
+        _ => Stage::Elsewhere,
+    }
+}
+
+const fn floor_of_links() -> u8 {
+    4
+}
+
+/// Sorts what goes into the order in which it must go. `picks` tells the place of a real server in
+/// the order in which round robin shall pick.
+pub fn teardown(
+    objects: &mut [(&SandboxName, &Object)],
+    picks: impl Fn(&SandboxName, &VirtualServerKey, &RealServerKey) -> usize,
+) {
+    let going: BTreeSet<SandboxName> = objects
+        .iter()
+        .filter(|(_, object)| matches!(object, Object::Namespace { .. }))
+        .map(|(sandbox, _)| (*sandbox).clone())
+        .collect();
+    objects.sort_by_cached_key(|(sandbox, object)| {
+        let stage = stage(object, going.contains(sandbox));
+        let floor = Reverse(floor(object));
+        // Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to
+        // one sandbox goes in one batch.
+        let (before, after) =
+            if stage == Stage::Links { (floor, Reverse(0)) } else { (Reverse(0), floor) };
+        let (server, pick) = match object {
+            Object::RealServer { server, key, .. } => (Some(*server), picks(sandbox, server, key)),
+            _ => (None, 0),
+        };
+        (stage, before, (*sandbox).clone(), after, server, pick, object.key())
+    });
+}
+
+/// The place of a real server in the order in which round robin shall pick: the `rotation`-th of
+/// the sorted list is the first.
+pub fn position(all: &[RealServerKey], key: &RealServerKey, rotation: u32) -> usize {
+    let index = all.iter().position(|other| other == key).unwrap_or_default();
+    let count = all.len().max(1);
+    (index + count - rotation as usize % count) % count
+}

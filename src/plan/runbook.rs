@@ -1,0 +1,410 @@
+//! Operations in the words of `ip`, `nft`, `ipvsadm` and `sysctl`: what an operator would type.
+//! `swarmlb … --dry-run | sh` does the same as the command itself.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::op::{Change, Op};
+use crate::intent::Fwmark;
+use crate::node::object::Port;
+use crate::node::process::Program;
+use crate::node::{
+    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, RealServer, Route,
+    SandboxName, VirtualServerKey,
+};
+
+/// The protocol number that marks swarmlb's routes as its own (`ip route` shows `proto 108`;
+/// free in /etc/iproute2/rt_protos).
+pub const ROUTE_PROTOCOL: u8 = 108;
+
+/// The name of swarmlb's nftables table.
+pub const TABLE: &str = "swarmlb";
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.sandbox;
+        match &self.change {
+            Change::Add(object) => f.write_str(&add(name, object)),
+            Change::Del(object) => f.write_str(&del(name, object)),
+            Change::Set { from, to } => f.write_str(&set(name, from, to)),
+        }
+    }
+}
+
+fn inside(sandbox: &SandboxName, command: impl fmt::Display) -> String {
+    format!("ip netns exec {sandbox} {command}")
+}
+
+fn nft(sandbox: &SandboxName, commands: &str) -> String {
+    inside(sandbox, format_args!("nft '{commands}'"))
+}
+
+fn add(sandbox: &SandboxName, object: &Object) -> String {
+    match object {
+        Object::Namespace { owner } => format!(
+            "ip netns add {sandbox} && ip -n {sandbox} link set lo alias {}",
+            owner_alias(owner)
+        ),
+        Object::Link { name, link } => add_link(sandbox, name, link),
+        Object::Veth { name, mac, mtu, up, port } => {
+            let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+            let Port { peer, .. } = port;
+            let mut line = format!(
+                "ip link add {name} netns {sandbox}{address} mtu {mtu} type veth peer {} netns {} mtu {}",
+                peer.link, peer.sandbox, port.mtu
+            );
+            line.push_str(&port_settings(port));
+            if *up {
+                line.push_str(&format!(" && ip -n {sandbox} link set {name} up"));
+            }
+            line
+        }
+        Object::Address(address) => {
+            format!("ip -n {sandbox} address add {} dev {}", address.net, address.link)
+        }
+        Object::Route(route) => format!("ip -n {sandbox} route add {}", route_words(route)),
+        Object::Sysctl { sysctl, value } => {
+            inside(sandbox, format_args!("sysctl -qw {sysctl}={value}"))
+        }
+        Object::Table => nft(sandbox, &commands::add_table()),
+        Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(*rule)),
+        Object::Mark { address, fwmark } => nft(sandbox, &commands::add_mark(*address, *fwmark)),
+        Object::Dispatch { fwmark, dispatch } => {
+            nft(sandbox, &commands::add_dispatch(*fwmark, dispatch))
+        }
+        Object::VirtualServer { key, scheduler, persistence, .. } => inside(
+            sandbox,
+            format_args!(
+                "ipvsadm -A {} -s {scheduler}{}",
+                key_words(key),
+                persistent(*persistence)
+            ),
+        ),
+        Object::RealServer { server, key, real } => inside(
+            sandbox,
+            format_args!("ipvsadm -a {} -r {key} {}", key_words(server), real_words(real)),
+        ),
+        Object::Process(process) => inside(sandbox, program(&process.program)),
+    }
+}
+
+fn del(sandbox: &SandboxName, object: &Object) -> String {
+    match object {
+        Object::Namespace { .. } => format!("ip netns del {sandbox}"),
+        Object::Link { name, link } if link.kind == LinkKind::Loopback => {
+            format!("ip -n {sandbox} link set {name} down")
+        }
+        Object::Link { name, .. } | Object::Veth { name, .. } => {
+            format!("ip -n {sandbox} link del {name}")
+        }
+        Object::Address(address) => {
+            format!("ip -n {sandbox} address del {} dev {}", address.net, address.link)
+        }
+        Object::Route(route) => format!("ip -n {sandbox} route del {}", route_words(route)),
+        Object::Sysctl { sysctl, .. } => {
+            inside(sandbox, format_args!("sysctl -qw {sysctl}={}", sysctl.default_value()))
+        }
+        Object::Table => nft(sandbox, &commands::del_table()),
+        Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(*rule)),
+        Object::Mark { address, fwmark } => nft(sandbox, &commands::del_mark(*address, *fwmark)),
+        Object::Dispatch { fwmark, dispatch } => {
+            nft(sandbox, &commands::del_dispatch(*fwmark, dispatch))
+        }
+        Object::VirtualServer { key, .. } => {
+            inside(sandbox, format_args!("ipvsadm -D {}", key_words(key)))
+        }
+        Object::RealServer { server, key, .. } => {
+            inside(sandbox, format_args!("ipvsadm -d {} -r {key}", key_words(server)))
+        }
+        Object::Process(process) => {
+            inside(sandbox, format_args!("kill the process of task {}", process.task))
+        }
+    }
+}
+
+fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
+    match to {
+        Object::Link { name, link } => format!(
+            "ip -n {sandbox} link set {name} mtu {} {}{}",
+            link.mtu,
+            master(link.master.as_ref()),
+            state(link.up)
+        ),
+        Object::Veth { name, mac, mtu, up, port } => {
+            let address = mac.map(|mac| format!("address {mac} ")).unwrap_or_default();
+            format!(
+                "ip -n {sandbox} link set {name} {address}mtu {mtu} {}{}",
+                state(*up),
+                port_settings(port)
+            )
+        }
+        Object::Route(route) => format!("ip -n {sandbox} route replace {}", route_words(route)),
+        Object::Sysctl { .. } => add(sandbox, to),
+        Object::Mark { address, fwmark } => match from {
+            Object::Mark { fwmark: old, .. } => {
+                nft(sandbox, &commands::set_mark(*address, *old, *fwmark))
+            }
+            _ => add(sandbox, to),
+        },
+        Object::Dispatch { fwmark, dispatch } => match from {
+            Object::Dispatch { dispatch: old, .. } => {
+                nft(sandbox, &commands::set_dispatch(*fwmark, old, dispatch))
+            }
+            _ => add(sandbox, to),
+        },
+        Object::VirtualServer { key, scheduler, persistence, .. } => inside(
+            sandbox,
+            format_args!(
+                "ipvsadm -E {} -s {scheduler}{}",
+                key_words(key),
+                persistent(*persistence)
+            ),
+        ),
+        Object::RealServer { server, key, real } => inside(
+            sandbox,
+            format_args!("ipvsadm -e {} -r {key} {}", key_words(server), real_words(real)),
+        ),
+        other => add(sandbox, other),
+    }
+}
+
+/// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is.
+pub fn owner_alias(owner: &crate::intent::ClusterId) -> String {
+    format!("swarmlb:{owner}")
+}
+
+fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
+    let up = || {
+        format!(
+            "ip -n {sandbox} link set {name} {}{}",
+            master(link.master.as_ref()),
+            state(link.up)
+        )
+    };
+    match &link.kind {
+        LinkKind::Loopback => format!("ip -n {sandbox} link set {name} up"),
+        // A VXLAN device is born in the node's namespace, where its UDP socket stays, and moved.
+        LinkKind::Vxlan { vni, port, .. } => {
+            let born = vxlan_birth_name(vni.0);
+            format!(
+                "ip link add {born} mtu {} type vxlan id {vni} dstport {port} nolearning proxy && \
+                 ip link set {born} netns {sandbox} name {name} && {}",
+                link.mtu,
+                up()
+            )
+        }
+        LinkKind::Bridge => {
+            let address = link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+            format!(
+                "ip -n {sandbox} link add {name}{address} mtu {} type bridge && {}",
+                link.mtu,
+                up()
+            )
+        }
+        LinkKind::Veth { .. } | LinkKind::Other { .. } => {
+            format!("ip -n {sandbox} link set {name} {}", state(link.up))
+        }
+    }
+}
+
+/// The name that a VXLAN device has in the node's namespace for the moment before it is moved.
+pub fn vxlan_birth_name(vni: u32) -> String {
+    format!("slb-{vni:x}")
+}
+
+fn port_settings(port: &Port) -> String {
+    format!(
+        " && ip -n {} link set {} mtu {} {}{}",
+        port.peer.sandbox,
+        port.peer.link,
+        port.mtu,
+        master(port.master.as_ref()),
+        state(port.up)
+    )
+}
+
+fn master(master: Option<&LinkName>) -> String {
+    match master {
+        Some(master) => format!("master {master} "),
+        None => "nomaster ".into(),
+    }
+}
+
+fn state(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
+}
+
+fn route_words(route: &Route) -> String {
+    format!(
+        "local {}/32 dev lo src {} table local proto {ROUTE_PROTOCOL}",
+        route.address, route.source
+    )
+}
+
+fn key_words(key: &VirtualServerKey) -> String {
+    match key {
+        VirtualServerKey::Fwmark(mark) => format!("-f {}", mark.0),
+        VirtualServerKey::Fwmark6(mark) => format!("-f {} -6", mark.0),
+        VirtualServerKey::Address { protocol, address, port } => {
+            let flag = match protocol {
+                crate::node::Protocol::Udp => "-u",
+                crate::node::Protocol::Sctp => "--sctp-service",
+                _ => "-t",
+            };
+            match address {
+                std::net::IpAddr::V4(address) => format!("{flag} {address}:{port}"),
+                std::net::IpAddr::V6(address) => format!("{flag} [{address}]:{port}"),
+            }
+        }
+    }
+}
+
+fn real_words(real: &RealServer) -> String {
+    let forwarding = match real.forwarding {
+        Forwarding::Route => "-g",
+        Forwarding::Tunnel => "-i",
+        _ => "-m",
+    };
+    format!("{forwarding} -w {}", real.weight)
+}
+
+fn persistent(seconds: u32) -> String {
+    if seconds == 0 { String::new() } else { format!(" -p {seconds}") }
+}
+
+fn program(program: &Program) -> String {
+    match program {
+        Program::Whoami => "swarmlb builtin whoami".into(),
+        Program::Host(words) => words.join(" "),
+    }
+}
+
+/// The commands for `nft`, used for the runbook and for the kernel alike.
+pub mod commands {
+    use super::*;
+
+    pub fn add_table() -> String {
+        format!(
+            "create table ip {TABLE}; \
+             create map ip {TABLE} vip-mark {{ type ipv4_addr : mark; }}; \
+             create map ip {TABLE} mark-chain {{ type mark : verdict; }}"
+        )
+    }
+
+    pub fn del_table() -> String {
+        format!("delete table ip {TABLE}")
+    }
+
+    pub fn add_rule(rule: BaseRule) -> String {
+        let chain = rule.chain();
+        // A chain whose rules somebody flushed is still there: `add` takes that, and only that.
+        let (hook, words) = match rule {
+            BaseRule::MarkOut => {
+                ("type route hook output priority -150", "meta mark set ip daddr map @vip-mark")
+            }
+            BaseRule::RejectIn => {
+                ("type filter hook input priority 0", "ip daddr @vip-mark counter reject")
+            }
+            BaseRule::BalanceOut => {
+                ("type nat hook output priority -100", "meta mark vmap @mark-chain")
+            }
+        };
+        format!(
+            "add chain ip {TABLE} {chain} {{ {hook}; }}; flush chain ip {TABLE} {chain}; \
+             add rule ip {TABLE} {chain} {words}"
+        )
+    }
+
+    pub fn del_rule(rule: BaseRule) -> String {
+        let chain = rule.chain();
+        format!("flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}")
+    }
+
+    pub fn add_mark(address: Ipv4Addr, fwmark: Fwmark) -> String {
+        format!("create element ip {TABLE} vip-mark {{ {address} : {fwmark} }}")
+    }
+
+    pub fn del_mark(address: Ipv4Addr, fwmark: Fwmark) -> String {
+        format!("delete element ip {TABLE} vip-mark {{ {address} : {fwmark} }}")
+    }
+
+    pub fn set_mark(address: Ipv4Addr, from: Fwmark, to: Fwmark) -> String {
+        format!("{}; {}", del_mark(address, from), add_mark(address, to))
+    }
+
+    /// The chain that balances one mark.
+    pub fn balance_chain(fwmark: Fwmark) -> String {
+        format!("vs-{fwmark}")
+    }
+
+    /// The chain that rewrites to one target of one mark and counts its connections.
+    pub fn target_chain(fwmark: Fwmark, target: Ipv4Addr) -> String {
+        format!("rs-{fwmark}-{target}")
+    }
+
+    fn add_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
+        let chain = target_chain(fwmark, target);
+        format!(
+            "create chain ip {TABLE} {chain}; \
+             add rule ip {TABLE} {chain} counter dnat to {target}; "
+        )
+    }
+
+    fn del_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
+        let chain = target_chain(fwmark, target);
+        format!("; flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}")
+    }
+
+    fn balance_rule(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+        let chain = balance_chain(fwmark);
+        if dispatch.targets.is_empty() {
+            // Nothing to pick: the packet goes on to the VIP itself and is refused there.
+            return format!("add rule ip {TABLE} {chain} return");
+        }
+        let jumps: Vec<String> = dispatch
+            .targets
+            .iter()
+            .enumerate()
+            .map(|(i, target)| format!("{i} : jump {}", target_chain(fwmark, *target)))
+            .collect();
+        format!(
+            "add rule ip {TABLE} {chain} numgen inc mod {} vmap {{ {} }}",
+            dispatch.targets.len(),
+            jumps.join(", ")
+        )
+    }
+
+    pub fn add_dispatch(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+        let chain = balance_chain(fwmark);
+        let targets: String =
+            dispatch.targets.iter().map(|target| add_target(fwmark, *target)).collect();
+        format!(
+            "{targets}create chain ip {TABLE} {chain}; {}; \
+             create element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}",
+            balance_rule(fwmark, dispatch)
+        )
+    }
+
+    pub fn del_dispatch(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+        let chain = balance_chain(fwmark);
+        let targets: String =
+            dispatch.targets.iter().map(|target| del_target(fwmark, *target)).collect();
+        format!(
+            "delete element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}; \
+             flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}{targets}"
+        )
+    }
+
+    /// One transaction: targets that stay keep their counters.
+    pub fn set_dispatch(fwmark: Fwmark, from: &Dispatch, to: &Dispatch) -> String {
+        let chain = balance_chain(fwmark);
+        let only = |a: &Dispatch, b: &Dispatch| -> Vec<Ipv4Addr> {
+            a.targets.iter().copied().filter(|target| !b.targets.contains(target)).collect()
+        };
+        let added: String =
+            only(to, from).into_iter().map(|target| add_target(fwmark, target)).collect();
+        let removed: String =
+            only(from, to).into_iter().map(|target| del_target(fwmark, target)).collect();
+        format!("{added}flush chain ip {TABLE} {chain}; {}{removed}", balance_rule(fwmark, to))
+    }
+}
