@@ -1,6 +1,6 @@
 //! swarmlb: Docker Swarm mode's load balancing as one inspectable binary.
 //!
-//! ARCHITECTURE.md says how the parts fit together. Modules under "pure" import no effects.
+//! ARCHITECTURE.md says how the parts fit together. The modules under "pure" import no effects.
 
 // ── pure ──
 pub mod intent;
@@ -8,7 +8,19 @@ pub mod lower;
 pub mod node;
 pub mod orchestrate;
 pub mod plan;
+pub mod render;
+pub mod trace;
 
 // ── effects ──
+pub mod dns;
 pub mod environment;
 pub mod kernel;
+pub mod probe;
+pub mod random;
+pub mod runtime;
+pub mod state_dir;
+pub mod store;
+
+// ── glue ──
+pub mod agent;
+pub mod keeper;

@@ -82,6 +82,23 @@ impl<P: Processes> Linux<P> {
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
     }
 
+    /// The sandboxes of a cluster, and those of `wanted` that exist.
+    fn names_of(
+        &mut self,
+        cluster: &ClusterId,
+        wanted: &[SandboxName],
+    ) -> Result<Vec<SandboxName>, Refusal> {
+        let mut names = Vec::new();
+        for name in netns::names()?.into_iter().map(SandboxName) {
+            if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
+                names.push(name);
+            } else {
+                self.open.remove(&name);
+            }
+        }
+        Ok(names)
+    }
+
     fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
         let open = self.open(name)?;
         let seen = open.route.links()?;
@@ -319,6 +336,7 @@ impl<P: Processes> Kernel for Linux<P> {
         let names: Vec<SandboxName> = match scope {
             Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
             Scope::Only(names) => names.clone(),
+            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
         let mut node = Node::default();
         let mut seen = BTreeMap::new();

@@ -17,6 +17,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use crate::intent::ClusterId;
 use crate::node::{Node, SandboxName};
 use crate::plan::{Op, Plan};
 
@@ -27,6 +28,8 @@ pub enum Scope {
     All,
     /// These, where they exist.
     Only(Vec<SandboxName>),
+    /// All of one cluster's, and these.
+    Cluster(ClusterId, Vec<SandboxName>),
 }
 
 /// Why an operation was not done.
@@ -68,6 +71,8 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl std::error::Error for Refusal {}
+
 /// What came of one operation.
 pub type Outcome = Result<(), Refusal>;
 
@@ -101,7 +106,8 @@ pub struct Refused {
     pub rehearsed: bool,
 }
 
-/// Rehearses a plan on `observed`, then applies it; a refusal is undone.
+/// Rehearses a plan on `observed`, then applies it; a refusal is undone. Returns what the node then
+/// holds.
 ///
 /// # Errors
 /// The refusal, with what was undone and what was left.
@@ -109,13 +115,13 @@ pub fn carry_out(
     kernel: &mut dyn Kernel,
     observed: &Node,
     plan: &Plan,
-) -> Result<(), Box<Refused>> {
+) -> Result<Node, Box<Refused>> {
     let mut rehearsal = rehearsal::Rehearsal::new(observed.clone());
     if let Some((index, refusal)) = first_refusal(&rehearsal.apply(&plan.ops)) {
         return Err(refused(plan, index, refusal, 0, Vec::new(), true));
     }
     let outcomes = kernel.apply(&plan.ops);
-    let Some((index, refusal)) = first_refusal(&outcomes) else { return Ok(()) };
+    let Some((index, refusal)) = first_refusal(&outcomes) else { return Ok(rehearsal.into_node()) };
     let done: Vec<Op> = plan
         .ops
         .iter()

@@ -34,6 +34,10 @@ impl Rehearsal {
         &self.node
     }
 
+    pub fn into_node(self) -> Node {
+        self.node
+    }
+
     /// Does one operation, or refuses it and changes nothing.
     ///
     /// # Errors
@@ -142,9 +146,13 @@ impl Rehearsal {
 impl Kernel for Rehearsal {
     fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
         let mut node = self.node.clone();
-        if let Scope::Only(names) = scope {
-            node.sandboxes.retain(|name, _| names.contains(name));
-        }
+        node.sandboxes.retain(|name, sandbox| match scope {
+            Scope::All => true,
+            Scope::Only(names) => names.contains(name),
+            Scope::Cluster(id, names) => {
+                names.contains(name) || sandbox.owner == Owner::Cluster(id.clone())
+            }
+        });
         Ok(node)
     }
 

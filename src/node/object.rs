@@ -158,6 +158,15 @@ pub const VXLAN: &str = "vxlan0";
 pub const ENDPOINT: &str = "eth";
 
 impl Node {
+    /// Makes the sandboxes of other clusters foreign.
+    pub fn disown_others(&mut self, cluster: &ClusterId) {
+        for sandbox in self.sandboxes.values_mut() {
+            if sandbox.owner != Owner::Cluster(cluster.clone()) {
+                sandbox.owner = Owner::Foreign;
+            }
+        }
+    }
+
     /// Every object of every sandbox that belongs to a cluster.
     pub fn objects(&self) -> impl Iterator<Item = (&SandboxName, Object)> {
         self.sandboxes.iter().flat_map(move |(name, sandbox)| {

@@ -8,6 +8,8 @@ use super::virtual_server::Family;
 const HEADER: usize = 4;
 /// The two highest bits of an attribute's number are flags (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
 const NUMBER: u16 = 0x3fff;
+/// Of no effect on the kernel's side, which leaves it out in its answers; `ipvsadm` sets it.
+const NESTED: u16 = 0x8000;
 
 /// Bytes that are not what the protocol says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,13 +92,19 @@ impl<'a> Attributes<'a> {
     fn cut(&mut self) -> Result<Attribute<'a>, DecodeError> {
         let available = self.rest.len();
         let short = |claimed| DecodeError::AttributeLength { claimed, available };
-        let (header, _) = self.rest.split_first_chunk::<HEADER>().ok_or(short(HEADER))?;
+        let (header, _) = self
+            .rest
+            .split_first_chunk::<HEADER>()
+            .ok_or(short(HEADER))?;
         let [l0, l1, n0, n1] = *header;
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = self.rest.get(HEADER..length).ok_or(short(length))?;
         // The padding of the last attribute may be missing.
         self.rest = self.rest.get(aligned(length)..).unwrap_or_default();
-        Ok(Attribute { number: u16::from_ne_bytes([n0, n1]) & NUMBER, value })
+        Ok(Attribute {
+            number: u16::from_ne_bytes([n0, n1]) & NUMBER,
+            value,
+        })
     }
 }
 
@@ -117,11 +125,13 @@ impl<'a> Iterator for Attributes<'a> {
 
 impl<'a> Attribute<'a> {
     fn fixed<const N: usize>(&self, attribute: &'static str) -> Result<[u8; N], DecodeError> {
-        self.value.try_into().map_err(|_| DecodeError::AttributeSize {
-            attribute,
-            expected: N,
-            found: self.value.len(),
-        })
+        self.value
+            .try_into()
+            .map_err(|_| DecodeError::AttributeSize {
+                attribute,
+                expected: N,
+                found: self.value.len(),
+            })
     }
 
     pub(super) fn u8(&self, attribute: &'static str) -> Result<u8, DecodeError> {
@@ -166,7 +176,10 @@ impl<'a> Attribute<'a> {
 
     /// Text up to its first NUL.
     pub(super) fn text(&self) -> &'a [u8] {
-        self.value.split(|byte| *byte == 0).next().unwrap_or_default()
+        self.value
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default()
     }
 
     pub(super) fn nested(&self) -> Attributes<'a> {
@@ -250,7 +263,7 @@ impl<'a> Writer<'a> {
     pub(super) fn nested(&mut self, number: u16, fill: impl FnOnce(&mut Writer<'_>)) {
         let mut inside = Vec::new();
         fill(&mut Writer::new(&mut inside));
-        self.raw(number, &inside);
+        self.raw(number | NESTED, &inside);
     }
 
     fn header(&mut self, number: u16, length: usize) {

@@ -165,11 +165,11 @@ impl RealServer {
         write_key(self.address, self.port, writer);
         writer.u32(FORWARDING, self.forwarding.number());
         writer.u32(WEIGHT, self.weight);
-        writer.u32(UPPER_THRESHOLD, self.upper_threshold);
-        writer.u32(LOWER_THRESHOLD, self.lower_threshold);
         writer.u8(TUNNEL_KIND, self.tunnel.kind.number());
         writer.port(TUNNEL_PORT, self.tunnel.port);
         writer.u16(TUNNEL_FLAGS, self.tunnel.flags);
+        writer.u32(UPPER_THRESHOLD, self.upper_threshold);
+        writer.u32(LOWER_THRESHOLD, self.lower_threshold);
     }
 
     pub(super) fn decode(attributes: Attributes<'_>) -> Result<Self, DecodeError> {
@@ -248,5 +248,8 @@ impl Found {
 }
 
 fn missing(attribute: &'static str) -> DecodeError {
-    DecodeError::Missing { what: WHAT, attribute }
+    DecodeError::Missing {
+        what: WHAT,
+        attribute,
+    }
 }

@@ -1,0 +1,97 @@
+//! What wakes an agent: changes of the intent, processes that changed, the end of its keeper.
+
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use crate::keeper::protocol::Running;
+use crate::store::client::Client;
+use crate::store::records::INTENT;
+use crate::store::{LeaseId, Revision, Store, StoreError};
+
+pub enum Event {
+    /// The intent may have changed.
+    Intent,
+    /// Processes changed.
+    Processes(Vec<Running>),
+    /// The keeper is gone.
+    KeeperGone,
+    /// The lease ran out, as when the machine slept.
+    LeaseGone,
+}
+
+/// Tells of each change of the intent after `after`.
+///
+/// # Errors
+/// When no thread can be made.
+pub fn follow_intent(
+    store: Client,
+    mut after: Revision,
+    events: Sender<Event>,
+) -> std::io::Result<()> {
+    std::thread::Builder::new().name("intent".into()).spawn(move || {
+        loop {
+            match follow_until_lost(&store, &mut after, &events) {
+                Ended::AgentGone => return,
+                Ended::Lost(error) => {
+                    eprintln!("lost sight of the intent: {error}");
+                    // Too far behind: what was missed is loaded whole.
+                    if let Ok(snapshot) = store.load(INTENT) {
+                        after = snapshot.revision;
+                        if events.send(Event::Intent).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
+
+enum Ended {
+    AgentGone,
+    Lost(StoreError),
+}
+
+fn follow_until_lost(store: &Client, after: &mut Revision, events: &Sender<Event>) -> Ended {
+    let mut watch = match store.watch(INTENT, *after) {
+        Ok(watch) => watch,
+        Err(error) => return Ended::Lost(error),
+    };
+    loop {
+        match watch.next(Duration::from_secs(3600)) {
+            Ok(None) => {}
+            Ok(Some(batch)) => {
+                *after = batch.revision;
+                if events.send(Event::Intent).is_err() {
+                    return Ended::AgentGone;
+                }
+            }
+            // It goes on by itself once the store is back.
+            Err(StoreError::Unreachable { .. }) => {}
+            Err(error) => return Ended::Lost(error),
+        }
+    }
+}
+
+/// Keeps a lease alive.
+///
+/// # Errors
+/// When no thread can be made.
+pub fn keep_lease(
+    store: Client,
+    lease: LeaseId,
+    every: Duration,
+    events: Sender<Event>,
+) -> std::io::Result<()> {
+    std::thread::Builder::new().name("lease".into()).spawn(move || {
+        loop {
+            std::thread::sleep(every);
+            if let Err(StoreError::LeaseGone { .. }) = store.keep_alive(lease) {
+                let _ = events.send(Event::LeaseGone);
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}

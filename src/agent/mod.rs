@@ -1,0 +1,10 @@
+//! The agent: makes its node what the intent says, answers DNS, reports. Level-triggered: it acts
+//! on every new revision and on a slow audit, and may be killed at any moment.
+
+mod events;
+mod processes;
+mod reconcile;
+mod resolvers;
+pub mod status;
+
+pub use reconcile::run;

@@ -1,0 +1,179 @@
+//! The processes of tasks, started and stopped through the keeper.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::events::Event;
+use super::resolvers::Resolvers;
+use crate::keeper::client::Client;
+use crate::keeper::protocol::{Reply, Request, Running, Start, State};
+use crate::kernel::linux::Processes;
+use crate::kernel::{Outcome, Refusal};
+use crate::node::process::Program;
+use crate::node::{Process, SandboxName};
+
+/// How long a process may take to be ready before it is left to itself.
+const READINESS: Duration = Duration::from_secs(10);
+/// How long a process may take to end after SIGTERM; Docker's default for `--stop-grace-period`.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long the kernel may take to end a killed one.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// What the keeper said of each sandbox's process, last.
+#[derive(Default)]
+pub struct Known {
+    running: Mutex<BTreeMap<SandboxName, Running>>,
+    changed: Condvar,
+}
+
+impl Known {
+    pub fn lock(&self) -> MutexGuard<'_, BTreeMap<SandboxName, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, running: Running) {
+        self.lock().insert(running.sandbox.clone(), running);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done` holds, or the deadline.
+    fn wait(
+        &self,
+        deadline: Instant,
+        done: impl Fn(&BTreeMap<SandboxName, Running>) -> bool,
+    ) -> bool {
+        let mut running = self.lock();
+        while !done(&running) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(running, left);
+            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// Follows what the keeper tells of processes, and tells the agent.
+///
+/// # Errors
+/// When the keeper does not answer or no thread can be made.
+pub fn follow(keeper: Client, known: Arc<Known>, events: Sender<Event>) -> Result<(), Refusal> {
+    let (first, watch) = keeper.watch()?;
+    first.into_iter().for_each(|running| known.note(running));
+    std::thread::Builder::new().name("keeper".into()).spawn(move || {
+        while let Some(changed) = watch.next() {
+            changed.iter().for_each(|running| known.note(running.clone()));
+            if events.send(Event::Processes(changed)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::KeeperGone);
+    })?;
+    Ok(())
+}
+
+/// A process that could not be started.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    pub sandbox: SandboxName,
+    pub sentence: String,
+}
+
+/// The keeper, as the kernel sees it.
+pub struct KeptProcesses {
+    pub keeper: Client,
+    pub known: Arc<Known>,
+    pub resolvers: Arc<Resolvers>,
+    pub resolv_conf: String,
+    /// What could not be started since it was last taken. That is no refusal of the kernel's: the
+    /// sandbox stays, and the start is tried again.
+    pub rejections: Arc<Mutex<Vec<Rejection>>>,
+}
+
+impl KeptProcesses {
+    fn start_one(&self, sandbox: &SandboxName, process: &Process) -> Outcome {
+        self.resolvers.ensure(sandbox)?;
+        let request = Request::Start(Start {
+            sandbox: sandbox.clone(),
+            process: process.clone(),
+            resolv_conf: self.resolv_conf.clone(),
+            tells_readiness: process.program == Program::Whoami,
+        });
+        match self.keeper.ask(&request) {
+            Ok((Reply::Started(running), _)) => self.known.note(running),
+            Ok(_) => return Err(Errno::EBADMSG.into()),
+            Err(refusal) if refusal.errno == Errno::EPIPE => return Err(refusal),
+            Err(refusal) => {
+                self.known.lock().remove(sandbox);
+                let rejection = Rejection { sandbox: sandbox.clone(), sentence: refusal.sentence };
+                self.rejections.lock().unwrap_or_else(PoisonError::into_inner).push(rejection);
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&self, sandbox: &SandboxName, signal: Signal, session: bool) -> Outcome {
+        let request = Request::Signal { sandbox: sandbox.clone(), signal: signal as i32, session };
+        match self.keeper.ask(&request) {
+            // It ended by itself.
+            Err(refusal) if refusal.errno == Errno::ESRCH => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+fn ended(running: Option<&Running>) -> bool {
+    running.is_none_or(|running| matches!(running.state, State::Exited(_)))
+}
+
+impl Processes for KeptProcesses {
+    fn running(&mut self) -> Result<BTreeMap<SandboxName, Process>, Refusal> {
+        let known = self.known.lock();
+        let alive = known.iter().filter(|(_, running)| !ended(Some(running)));
+        Ok(alive.map(|(name, running)| (name.clone(), running.process.clone())).collect())
+    }
+
+    fn start(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
+        let outcomes = processes.iter().map(|(name, process)| self.start_one(name, process));
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        let ready = |known: &BTreeMap<SandboxName, Running>| {
+            processes.iter().all(|(name, _)| {
+                known.get(*name).is_none_or(|running| running.state != State::Starting)
+            })
+        };
+        self.known.wait(Instant::now() + READINESS, ready);
+        outcomes
+    }
+
+    fn stop(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> =
+            processes.iter().map(|(name, _)| self.signal(name, Signal::SIGTERM, false)).collect();
+        let all_ended = |known: &BTreeMap<SandboxName, Running>| {
+            processes.iter().all(|(name, _)| ended(known.get(*name)))
+        };
+        if !self.known.wait(Instant::now() + GRACE, all_ended) {
+            for (name, _) in processes {
+                let _ = self.signal(name, Signal::SIGKILL, true);
+            }
+            self.known.wait(Instant::now() + AFTER_KILL, all_ended);
+        }
+        for ((name, _), outcome) in processes.iter().zip(&mut outcomes) {
+            if !ended(self.known.lock().get(*name)) {
+                *outcome = Err(Refusal::saying(Errno::EBUSY, "the process does not end"));
+                continue;
+            }
+            self.known.lock().remove(*name);
+            if let Err(refusal) = self.keeper.ask(&Request::Forget((*name).clone())) {
+                *outcome = Err(refusal);
+            }
+        }
+        outcomes
+    }
+}

@@ -1,0 +1,438 @@
+//! The agent's loop: intent in, plan, kernel, status out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::events::{self, Event};
+use super::processes::{self, KeptProcesses, Known, Rejection};
+use super::resolvers::Resolvers;
+use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
+use crate::intent::{ClusterId, Intent, NodeName, NodeRecord, TaskName};
+use crate::keeper::client::Client as Keeper;
+use crate::keeper::daemon;
+use crate::keeper::protocol::{Exit, Running, State};
+use crate::keeper::server::now;
+use crate::kernel::ipvs::Ipvs;
+use crate::kernel::linux::Linux;
+use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
+use crate::lower::{dns, lower};
+use crate::node::process::Program;
+use crate::node::{Node, SandboxName};
+use crate::plan::Plan;
+use crate::state_dir::StateDir;
+use crate::store::client::Client;
+use crate::store::records::{self, Edit, Loaded};
+use crate::store::{LeaseId, Revision, Store};
+
+/// How often what the kernel holds is read anew and compared, though nothing was told.
+const AUDIT: Duration = Duration::from_secs(15);
+/// How long a node may be silent before it counts as gone.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long a host command must live before it counts as running: one that ends at once never was.
+const SETTLING: Duration = Duration::from_millis(250);
+/// The first pause before an ended task is started again; it doubles up to the longest, which is
+/// Docker's restart delay.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A task that lived this long starts over with the first pause.
+const STEADY: u64 = 10;
+/// The first pause after a refused plan; it doubles up to the audit's interval.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
+/// How long to wait for the store at the start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The misfortunes of a task's process.
+#[derive(Debug, Clone)]
+struct Misfortune {
+    task: String,
+    state: TaskState,
+    error: String,
+    failures: u32,
+    pause: Duration,
+    retry: Instant,
+    since: u64,
+}
+
+struct Agent {
+    name: NodeName,
+    store: Client,
+    lease: LeaseId,
+    kernel: Linux<KeptProcesses>,
+    known: Arc<Known>,
+    resolvers: Arc<Resolvers>,
+    rejections: Arc<Mutex<Vec<Rejection>>>,
+    intent: Intent,
+    revision: Revision,
+    /// What the kernel held after the last plan; none when it must be read.
+    observed: Option<Node>,
+    refusal: Option<RefusalReport>,
+    refusal_pause: Duration,
+    misfortunes: BTreeMap<SandboxName, Misfortune>,
+    reported: Option<NodeStatus>,
+    since: u64,
+    audit: Instant,
+}
+
+/// Runs until killed.
+///
+/// # Errors
+/// When the keeper or the store is out of reach; the keeper then starts another agent.
+pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+    let store =
+        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+    let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
+    let (sender, receiver) = channel();
+    let known = Arc::new(Known::default());
+    let watched = Keeper::connect(&state.keeper_socket())?;
+    processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
+    let loaded = register(&store, name).map_err(io::Error::other)?;
+    events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
+    let lease = store.grant(LEASE).map_err(io::Error::other)?;
+    events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
+    let rejections = Arc::new(Mutex::new(Vec::new()));
+    let kernel = Linux::new(KeptProcesses {
+        keeper: Keeper::connect(&state.keeper_socket())?,
+        known: Arc::clone(&known),
+        resolvers: Arc::clone(&resolvers),
+        resolv_conf: resolv_conf(),
+        rejections: Arc::clone(&rejections),
+    });
+    let agent = Agent {
+        name: name.clone(),
+        store,
+        lease,
+        kernel,
+        known,
+        resolvers,
+        rejections,
+        intent: loaded.intent,
+        revision: loaded.revision,
+        observed: None,
+        refusal: None,
+        refusal_pause: REFUSAL_PAUSE,
+        misfortunes: BTreeMap::new(),
+        reported: None,
+        since: now(),
+        audit: Instant::now(),
+    };
+    match agent.run(&receiver) {
+        Ended::KeeperGone => {
+            // Whoever started the tasks is gone, but they go on: a new keeper adopts them.
+            eprintln!("the keeper is gone; starting another");
+            daemon::spawn(state, arguments).map(drop)
+        }
+        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
+    }
+}
+
+enum Ended {
+    KeeperGone,
+    LeaseGone,
+}
+
+/// Makes this node known, and the cluster when it is the first.
+fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+    let ipvs = has_ipvs();
+    loop {
+        let loaded = records::load_intent(store)?;
+        let record = NodeRecord { name: name.clone(), ipvs };
+        let edit = match &loaded {
+            Some(loaded) if loaded.intent.nodes.get(name) == Some(&record) => {
+                return Ok(loaded.clone());
+            }
+            Some(loaded) => {
+                let mut intent = loaded.intent.clone();
+                intent.nodes.insert(name.clone(), record);
+                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?
+            }
+            None => {
+                let mut intent = Intent::new(ClusterId(crate::random::id(8)));
+                intent.nodes.insert(name.clone(), record);
+                records::commit_intent(store, Revision::NEVER, None, &intent)?
+            }
+        };
+        if edit == Edit::Overtaken {
+            continue;
+        }
+    }
+}
+
+/// Whether this machine's kernel has IPVS, its module loaded if need be.
+pub fn has_ipvs() -> bool {
+    use std::os::fd::AsFd;
+    let here = netns::current().map_err(crate::kernel::Refusal::from);
+    matches!(here.and_then(|namespace| Ipvs::open(namespace.as_fd())), Ok(Some(_)))
+}
+
+/// The resolv.conf of tasks: the sandbox's own resolver, and the machine's search list.
+pub fn resolv_conf() -> String {
+    let machine = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let search = machine.lines().filter(|line| line.starts_with("search ")).next_back();
+    let mut text = format!("nameserver {}\n", crate::keeper::sockets::RESOLVER.ip());
+    text.extend(search.map(|line| format!("{line}\n")));
+    text.push_str("options ndots:0\n");
+    text
+}
+
+impl Agent {
+    fn run(mut self, events: &Receiver<Event>) -> Ended {
+        loop {
+            self.turn();
+            let pause = self.next_due().saturating_duration_since(Instant::now());
+            let first = match events.recv_timeout(pause) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+            };
+            // Everything that came meanwhile is one turn.
+            let mut reload = false;
+            for event in first.into_iter().chain(events.try_iter()) {
+                match event {
+                    Event::Intent => reload = true,
+                    Event::Processes(changed) => self.note(&changed),
+                    Event::KeeperGone => return Ended::KeeperGone,
+                    Event::LeaseGone => return Ended::LeaseGone,
+                }
+            }
+            if reload {
+                self.reload();
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        match records::load_intent(&self.store) {
+            Ok(Some(loaded)) => {
+                self.intent = loaded.intent;
+                self.revision = loaded.revision;
+                self.refusal = None;
+                self.refusal_pause = REFUSAL_PAUSE;
+            }
+            Ok(None) => {}
+            Err(error) => eprintln!("cannot load the intent: {error}"),
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        if now >= self.audit {
+            self.observed = None;
+            self.refusal = None;
+            self.audit = now + AUDIT;
+        }
+        if self.refusal.is_none() {
+            self.reconcile();
+        }
+        self.take_rejections();
+        self.report();
+    }
+
+    fn reconcile(&mut self) {
+        let mut desired = lower(&self.intent, &self.name);
+        self.resolvers.set_zones(dns::zones(&self.intent, &self.name));
+        self.hold_back(&mut desired);
+        let observed = match self.observe(&desired) {
+            Ok(observed) => observed,
+            Err(refusal) => {
+                eprintln!("cannot observe: {refusal}");
+                return;
+            }
+        };
+        let plan = Plan::between(&observed, &desired);
+        let heals = self
+            .reported
+            .as_ref()
+            .is_some_and(|status| status.settled && status.revision == self.revision.0);
+        for op in plan.kernel_ops().filter(|_| heals) {
+            eprintln!("mending what somebody changed: {op}");
+        }
+        match carry_out(&mut self.kernel, &observed, &plan) {
+            Ok(node) => {
+                self.observed = Some(node);
+                self.resolvers.ensure_all();
+            }
+            Err(refused) => self.refused(&refused),
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused) {
+        let report = RefusalReport {
+            number: refused.number,
+            of: refused.of,
+            op: refused.op.to_string(),
+            sentence: refused.refusal.to_string(),
+            undone: refused.undone,
+            left: refused.left.iter().map(ToString::to_string).collect(),
+            rehearsed: refused.rehearsed,
+        };
+        eprintln!("operation {} of {} was refused: {}", report.number, report.of, report.sentence);
+        eprintln!("  {}", report.op);
+        self.refusal = Some(report);
+        self.observed = None;
+        self.audit = Instant::now() + self.refusal_pause;
+        self.refusal_pause = (self.refusal_pause * 2).min(AUDIT);
+    }
+
+    /// What the kernel holds: as remembered, or read anew; processes always as the keeper says.
+    fn observe(&mut self, desired: &Node) -> Result<Node, crate::kernel::Refusal> {
+        let mut node = match self.observed.take() {
+            Some(node) => node,
+            None => {
+                let wanted = desired.sandboxes.keys().cloned().collect();
+                let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
+                let mut node = self.kernel.observe(&scope)?;
+                node.disown_others(&self.intent.cluster.id);
+                node
+            }
+        };
+        let known = self.known.lock();
+        for (name, sandbox) in &mut node.sandboxes {
+            let alive = known.get(name).filter(|r| !matches!(r.state, State::Exited(_)));
+            sandbox.process = alive.map(|running| running.process.clone());
+        }
+        Ok(node)
+    }
+
+    /// Takes out processes that shall rest a while after a misfortune.
+    fn hold_back(&mut self, desired: &mut Node) {
+        self.misfortunes.retain(|name, misfortune| {
+            let process = desired.sandboxes.get(name).and_then(|s| s.process.as_ref());
+            process.is_some_and(|process| process.task == misfortune.task)
+        });
+        let now = Instant::now();
+        for (name, misfortune) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
+            if let Some(sandbox) = desired.sandboxes.get_mut(name) {
+                sandbox.process = None;
+            }
+            let _ = misfortune;
+        }
+    }
+
+    fn note(&mut self, changed: &[Running]) {
+        for running in changed {
+            let State::Exited(exit) = &running.state else { continue };
+            let (state, error) = match exit {
+                Exit::Code(0) => (TaskState::Complete, "exited with code 0".to_owned()),
+                Exit::Code(code) => (TaskState::Failed, format!("exited with code {code}")),
+                Exit::Signal(number) => {
+                    (TaskState::Failed, format!("ended by {}", signal(*number)))
+                }
+                Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
+            };
+            let steady = now().saturating_sub(running.started) >= STEADY;
+            self.misfortune(&running.sandbox, state, error, steady);
+        }
+    }
+
+    fn take_rejections(&mut self) {
+        let taken = {
+            let mut rejections = self.rejections.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *rejections)
+        };
+        for rejection in taken {
+            self.misfortune(&rejection.sandbox, TaskState::Rejected, rejection.sentence, false);
+        }
+    }
+
+    fn misfortune(&mut self, name: &SandboxName, state: TaskState, error: String, steady: bool) {
+        let Some(task) = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *name)
+        else {
+            return;
+        };
+        let before = self.misfortunes.get(name).filter(|m| m.task == task.id && !steady);
+        let pause = before.map_or(FIRST_PAUSE, |m| (m.pause * 2).min(LONGEST_PAUSE));
+        let failures = self.misfortunes.get(name).map_or(0, |m| m.failures) + 1;
+        let misfortune = Misfortune {
+            task: task.id.clone(),
+            state,
+            error,
+            failures,
+            pause,
+            retry: Instant::now() + pause,
+            since: now(),
+        };
+        self.misfortunes.insert(name.clone(), misfortune);
+    }
+
+    /// When the next turn is due though nothing happens.
+    fn next_due(&self) -> Instant {
+        let now = Instant::now();
+        let retries = self.misfortunes.values().map(|m| m.retry).filter(|retry| *retry > now);
+        let settling = self.reported.iter().flat_map(|status| status.tasks.values());
+        let settling = settling.filter(|task| task.state == TaskState::Starting);
+        let settling = settling.map(|_| now + SETTLING);
+        retries.chain(settling).chain([self.audit]).min().unwrap_or(self.audit)
+    }
+
+    fn report(&mut self) {
+        let tasks = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let tasks: BTreeMap<TaskName, TaskStatus> =
+            tasks.map(|task| (task.name.clone(), self.task_status(&task.name, &task.id))).collect();
+        let status = NodeStatus {
+            revision: self.revision.0,
+            settled: self.refusal.is_none() && self.observed.is_some(),
+            refusal: self.refusal.clone(),
+            tasks,
+            agent: std::process::id() as i32,
+            since: self.since,
+        };
+        if self.reported.as_ref() == Some(&status) {
+            return;
+        }
+        match records::save_status(&self.store, &self.name, self.lease, &status) {
+            Ok(()) => self.reported = Some(status),
+            Err(error) => eprintln!("cannot report: {error}"),
+        }
+    }
+
+    fn task_status(&self, name: &TaskName, id: &str) -> TaskStatus {
+        let sandbox = SandboxName::from(name);
+        let known = self.known.lock();
+        let running = known.get(&sandbox).filter(|running| running.process.task == id);
+        let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
+        let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == id);
+        let state = match (alive, misfortune) {
+            (Some(running), _) if is_settled(running) => TaskState::Running,
+            (Some(_), _) => TaskState::Starting,
+            (None, Some(misfortune)) => misfortune.state,
+            (None, None) => TaskState::Pending,
+        };
+        TaskStatus {
+            task: id.to_owned(),
+            state,
+            pid: alive.map(|running| running.pid),
+            since: match (alive, misfortune) {
+                (Some(running), _) => running.started,
+                (None, Some(misfortune)) => misfortune.since,
+                (None, None) => self.since,
+            },
+            failures: misfortune.map_or(0, |m| m.failures),
+            error: misfortune.map(|m| m.error.clone()),
+        }
+    }
+}
+
+/// Whether a process counts as running: it said so, or it has lived a moment.
+fn is_settled(running: &Running) -> bool {
+    match running.process.program {
+        Program::Whoami => running.state == State::Ready,
+        Program::Host(_) => age(running.pid).is_none_or(|age| age >= SETTLING),
+    }
+}
+
+/// How long a process has been there; none when that cannot be read.
+fn age(pid: i32) -> Option<Duration> {
+    let ticks = crate::keeper::record::start_time(pid)?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(uptime - ticks as f64 / per_second as f64).ok()
+}
+
+fn signal(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}

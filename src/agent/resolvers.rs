@@ -1,0 +1,140 @@
+//! The resolvers of the node's sandboxes: one thread answers for all of them, on sockets that the
+//! keeper holds.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::dns::forwarder::Forwarder;
+use crate::dns::server::Resolver;
+use crate::keeper::client::Client;
+use crate::keeper::protocol::Request;
+use crate::kernel::{Refusal, netns};
+use crate::node::{SandboxName, Zone};
+
+enum Command {
+    Serve(SandboxName, UdpSocket, TcpListener, watch::Receiver<Arc<Zone>>),
+    Stop(SandboxName),
+}
+
+struct Served {
+    /// Of the namespace that its sockets are in.
+    inode: u64,
+    zone: watch::Sender<Arc<Zone>>,
+}
+
+#[derive(Default)]
+struct Table {
+    wanted: BTreeMap<SandboxName, Arc<Zone>>,
+    served: BTreeMap<SandboxName, Served>,
+}
+
+/// All resolvers of a node.
+pub struct Resolvers {
+    keeper: Client,
+    commands: mpsc::UnboundedSender<Command>,
+    table: Mutex<Table>,
+}
+
+impl Resolvers {
+    /// Starts the thread that answers.
+    ///
+    /// # Errors
+    /// When the keeper does not answer or the thread cannot be made.
+    pub fn start(keeper_socket: &Path) -> io::Result<Self> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name("dns".into())
+            .spawn(move || runtime.block_on(answer(received)))?;
+        let keeper = Client::connect(keeper_socket)?;
+        Ok(Self { keeper, commands, table: Mutex::default() })
+    }
+
+    /// Says what each sandbox's resolver shall answer from now on. Resolvers of sandboxes that are
+    /// not among them stop.
+    pub fn set_zones(&self, zones: BTreeMap<SandboxName, Zone>) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<SandboxName> =
+            table.served.keys().filter(|name| !zones.contains_key(*name)).cloned().collect();
+        for name in gone {
+            table.served.remove(&name);
+            self.stop(&name);
+        }
+        for (name, zone) in zones {
+            let changed = table.wanted.get(&name).is_none_or(|held| **held != zone);
+            if changed {
+                let zone = Arc::new(zone);
+                if let Some(served) = table.served.get(&name) {
+                    served.zone.send_replace(Arc::clone(&zone));
+                }
+                table.wanted.insert(name, zone);
+            }
+        }
+    }
+
+    /// Makes sure that a sandbox's resolver answers, if it shall have one.
+    ///
+    /// # Errors
+    /// When the keeper cannot open its sockets.
+    pub fn ensure(&self, name: &SandboxName) -> Result<(), Refusal> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(zone) = table.wanted.get(name).cloned() else { return Ok(()) };
+        let inode = netns::inode(netns::open(name.as_str())?)?;
+        if table.served.get(name).is_some_and(|served| served.inode == inode) {
+            return Ok(());
+        }
+        let (_, fds) = self.keeper.ask(&Request::Sockets(name.clone()))?;
+        let [udp, tcp] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| nix::errno::Errno::EBADMSG)?;
+        let (sender, receiver) = watch::channel(zone);
+        let serve = Command::Serve(name.clone(), udp.into(), tcp.into(), receiver);
+        let _ = self.commands.send(serve);
+        table.served.insert(name.clone(), Served { inode, zone: sender });
+        Ok(())
+    }
+
+    /// Makes sure of all of them; what fails is tried again at the next turn.
+    pub fn ensure_all(&self) {
+        let names: Vec<SandboxName> = {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.wanted.keys().cloned().collect()
+        };
+        for name in names {
+            if let Err(refusal) = self.ensure(&name) {
+                eprintln!("no DNS in sandbox `{name}`: {refusal}");
+            }
+        }
+    }
+
+    fn stop(&self, name: &SandboxName) {
+        let _ = self.commands.send(Command::Stop(name.clone()));
+        let _ = self.keeper.ask(&Request::CloseSockets(name.clone()));
+    }
+}
+
+async fn answer(mut commands: mpsc::UnboundedReceiver<Command>) {
+    let forwarder = Arc::new(Forwarder::system());
+    let mut resolvers = BTreeMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Serve(name, udp, tcp, zones) => {
+                // The old one, in a namespace that is gone, stops before the new one begins.
+                resolvers.remove(&name);
+                match Resolver::serve(udp, tcp, zones, Arc::clone(&forwarder)) {
+                    Ok(resolver) => {
+                        resolvers.insert(name, resolver);
+                    }
+                    Err(error) => eprintln!("no DNS in sandbox `{name}`: {error}"),
+                }
+            }
+            Command::Stop(name) => {
+                resolvers.remove(&name);
+            }
+        }
+    }
+}

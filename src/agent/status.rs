@@ -1,0 +1,79 @@
+//! What an agent reports of its node.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::TaskName;
+
+/// The report of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The revision of the intent that this is about.
+    pub revision: u64,
+    /// Whether observed equalled desired when it was written, processes left aside.
+    pub settled: bool,
+    /// The plan that the kernel would not carry out, when not settled.
+    pub refusal: Option<RefusalReport>,
+    pub tasks: BTreeMap<TaskName, TaskStatus>,
+    pub agent: i32,
+    /// When the agent started: seconds since 1970.
+    pub since: u64,
+}
+
+/// A refused plan, for whoever waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalReport {
+    pub number: usize,
+    pub of: usize,
+    /// The refused operation as a runbook line.
+    pub op: String,
+    pub sentence: String,
+    pub undone: usize,
+    /// What could not be taken back, as runbook lines.
+    pub left: Vec<String>,
+    pub rehearsed: bool,
+}
+
+/// How a task is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// The task's id: one under the same name may have been removed and made anew.
+    pub task: String,
+    pub state: TaskState,
+    pub pid: Option<i32>,
+    /// Since when it is in this state: seconds since 1970.
+    pub since: u64,
+    /// How often it ended or could not be started.
+    pub failures: u32,
+    /// Why it last ended or was not started.
+    pub error: Option<String>,
+}
+
+/// Where a task is in its life, in Docker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    Pending,
+    Starting,
+    Running,
+    /// It ended well; it is started anew after a pause.
+    Complete,
+    /// It ended badly; it is started anew after a pause.
+    Failed,
+    /// Its process could not be started; it is tried anew after a pause.
+    Rejected,
+}
+
+impl std::fmt::Display for TaskState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            TaskState::Pending => "Pending",
+            TaskState::Starting => "Starting",
+            TaskState::Running => "Running",
+            TaskState::Complete => "Complete",
+            TaskState::Failed => "Failed",
+            TaskState::Rejected => "Rejected",
+        })
+    }
+}

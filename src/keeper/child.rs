@@ -1,0 +1,132 @@
+//! What a task's process goes through between fork and exec: its own session, its sandbox's
+//! network, a mount namespace in which /etc/resolv.conf is its own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::protocol::Start;
+use super::record::{Record, start_time};
+use crate::kernel::{netns, program};
+use crate::node::process::Program;
+
+/// The variable that names the descriptor on which a process tells that it is ready.
+pub const READY_FD: &str = "SWARMLB_READY_FD";
+
+/// A started process.
+pub struct Started {
+    pub child: Child,
+    /// Readable, or at its end, when the process is ready.
+    pub ready: Option<OwnedFd>,
+}
+
+/// Starts a process. When this returns, its program has taken over and its record is written.
+///
+/// # Errors
+/// `NotFound` when the program is missing, or what any step on the way met.
+pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
+    std::fs::create_dir_all(directory)?;
+    let resolv_conf = directory.join("resolv.conf");
+    std::fs::write(&resolv_conf, &start.resolv_conf)?;
+    let log = File::options().create(true).append(true).open(directory.join("log"))?;
+    let mut command = words(&start.process.program)?;
+    command.envs(start.process.environment.iter().map(|(name, value)| (name, value)));
+    command.stdout(log.try_clone()?).stderr(log);
+    let (ready, told) = match start.tells_readiness {
+        true => {
+            let (reader, writer) = nix::unistd::pipe()?;
+            command.env(READY_FD, writer.as_raw_fd().to_string());
+            (Some(reader), Some(writer))
+        }
+        false => (None, None),
+    };
+    if let Some(reader) = &ready {
+        set_close_on_exec(reader)?;
+    }
+    enter(&mut command, netns::open(start.sandbox.as_str())?, resolv_conf);
+    let record = Record {
+        sandbox: start.sandbox.clone(),
+        process: start.process.clone(),
+        pid: 0,
+        start_time: 0,
+        started: now,
+    };
+    let directory = directory.to_owned();
+    // SAFETY: the keeper has one thread, so the child may allocate and write files as any process.
+    unsafe {
+        command.pre_exec(move || {
+            let pid = std::process::id() as i32;
+            let start_time = start_time(pid).ok_or_else(|| io::Error::other("no /proc"))?;
+            Record { pid, start_time, ..record.clone() }.write(&directory)
+        });
+    }
+    let child = command.spawn()?;
+    drop(told);
+    Ok(Started { child, ready })
+}
+
+/// Makes a command run inside a sandbox: network, mounts, resolv.conf, a session of its own.
+pub fn enter(command: &mut Command, namespace: File, resolv_conf: PathBuf) {
+    // SAFETY: between fork and exec only system calls are made on what was prepared before.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            enter_now(&namespace, &resolv_conf)
+        });
+    }
+}
+
+/// Moves the calling process into a sandbox. It must have one thread.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "a process that is about to become another")]
+    nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
+    mount(Some(resolv_conf), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    // /sys shows the network of the process that mounted it. Where it cannot be mounted anew (in
+    // a container), the old one stays: nothing but /sys/class/net differs.
+    if umount2("/sys", MntFlags::MNT_DETACH).is_ok() {
+        let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>);
+    }
+    Ok(())
+}
+
+fn words(program: &Program) -> io::Result<Command> {
+    match program {
+        Program::Whoami => {
+            let mut command = program::command("/proc/self/exe");
+            command.arg0("swarmlb").args(["builtin", "whoami"]);
+            Ok(command)
+        }
+        Program::Host(words) => {
+            let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
+            let (first, rest) = words.split_first().ok_or_else(empty)?;
+            let missing =
+                || io::Error::new(io::ErrorKind::NotFound, format!("`{first}`: no such program"));
+            let path = if first.contains('/') {
+                PathBuf::from(first)
+            } else {
+                program::find(first).ok_or_else(missing)?
+            };
+            let mut command = program::command(path);
+            command.args(rest);
+            Ok(command)
+        }
+    }
+}
+
+fn set_close_on_exec(fd: &OwnedFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(())
+}

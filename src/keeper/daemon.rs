@@ -1,0 +1,135 @@
+//! Becoming the keeper: started by the first command that needs it, out of that command's session,
+//! control group and namespaces, and one per state directory.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sched::CloneFlags;
+
+use super::server::Keeper;
+use super::supervised::open_log;
+use crate::kernel::program;
+use crate::state_dir::StateDir;
+
+/// How long a keeper may take to be there, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts a keeper when none answers, and waits until it does. `arguments` are the global options
+/// that it hands to agent and store.
+///
+/// # Errors
+/// When it does not answer; its log says why.
+pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
+    if answers(state) {
+        return Ok(());
+    }
+    let mut child = spawn(state, arguments)?;
+    let deadline = Instant::now() + PATIENCE;
+    while !answers(state) {
+        // One that found another holding the lock ends well: that other one answers soon.
+        let failed = child.try_wait()?.is_some_and(|status| !status.success());
+        if failed || Instant::now() > deadline {
+            let log = state.log("keeper");
+            let said = last_line(&std::fs::read_to_string(&log).unwrap_or_default());
+            return Err(io::Error::other(format!(
+                "the keeper did not start: {said} (see {})",
+                log.display()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Starts a keeper and does not wait for it.
+///
+/// # Errors
+/// What starting met.
+pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
+    state.create()?;
+    let log = open_log(state, "keeper")?;
+    let mut command = program::command("/proc/self/exe");
+    command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
+    command.stdout(log.try_clone()?).stderr(log);
+    // SAFETY: one system call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+/// Whether a keeper, its store and its agent accept connections.
+fn answers(state: &StateDir) -> bool {
+    [state.keeper_socket(), state.store_socket()]
+        .iter()
+        .all(|socket| UnixStream::connect(socket).is_ok())
+}
+
+/// Runs as the keeper until told to end. Returns at once when another one holds the directory.
+///
+/// # Errors
+/// What the system answered.
+pub fn run(state: &StateDir, arguments: &[String]) -> io::Result<()> {
+    state.create()?;
+    let lock =
+        File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    leave_caller();
+    Keeper::new(state.clone(), lock, arguments)?.run()
+}
+
+/// Out of the caller's control group, so that a session's end does not take the tasks along, and
+/// into the machine's own namespaces, should the caller be in others. What cannot be left (in a
+/// container without the right to) stays as it is.
+fn leave_caller() {
+    let pid = std::process::id().to_string();
+    for group in own_groups() {
+        let _ = std::fs::write(group.join("cgroup.procs"), &pid);
+    }
+    let init = |name: &str| File::open(format!("/proc/1/ns/{name}"));
+    for (name, flag) in [("net", CloneFlags::CLONE_NEWNET), ("mnt", CloneFlags::CLONE_NEWNS)] {
+        let entered = init(name).and_then(|namespace| {
+            #[expect(clippy::disallowed_methods, reason = "the keeper has one thread as yet")]
+            nix::sched::setns(namespace, flag).map_err(io::Error::from)
+        });
+        if let Err(error) = entered {
+            eprintln!("stays in the caller's {name} namespace: {error}");
+        }
+    }
+    let _ = std::env::set_current_dir("/");
+}
+
+/// The roots of the control group hierarchies that this process is in below their root: version 2,
+/// and of version 1 the one that systemd follows sessions by.
+fn own_groups() -> Vec<std::path::PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controller), Some(path)) = (fields.next(), fields.next()) else { continue };
+        if path == "/" {
+            continue;
+        }
+        match controller {
+            "" => groups.extend(["/sys/fs/cgroup".into(), "/sys/fs/cgroup/unified".into()]),
+            "name=systemd" => groups.push("/sys/fs/cgroup/systemd".into()),
+            _ => {}
+        }
+    }
+    groups
+}

@@ -1,0 +1,98 @@
+//! What can be asked of the keeper. It changes rarely: a new agent talks to an old keeper.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::{Process, SandboxName};
+
+/// A request; each is answered by one [`Reply`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// What runs, and what ended since it was last forgotten.
+    List,
+    /// Starts a process. It returns at once; readiness and end are told to watchers.
+    Start(Start),
+    /// Sends a signal, by its number: to the process, or to its whole session.
+    Signal { sandbox: SandboxName, signal: i32, session: bool },
+    /// Drops what is remembered of a process that ended.
+    Forget(SandboxName),
+    /// The DNS sockets of a sandbox, opened when they are not yet: UDP and TCP at 127.0.0.11:53.
+    Sockets(SandboxName),
+    /// Closes them.
+    CloseSockets(SandboxName),
+    /// Who runs here.
+    Status,
+    /// From now on this connection is told of every [`Running`] that changes.
+    Watch,
+    /// Ends agent, store and keeper. Tasks go on.
+    Shutdown,
+}
+
+/// How to start a process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
+    pub sandbox: SandboxName,
+    pub process: Process,
+    /// What its /etc/resolv.conf shall say.
+    pub resolv_conf: String,
+    /// Whether it tells when it is ready, on the descriptor that `SWARMLB_READY_FD` names.
+    pub tells_readiness: bool,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    Done,
+    Processes(Vec<Running>),
+    Started(Running),
+    Status(Status),
+    /// An errno and its sentence.
+    Refused {
+        errno: i32,
+        sentence: String,
+    },
+}
+
+/// A process of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    pub sandbox: SandboxName,
+    pub process: Process,
+    pub pid: i32,
+    /// When it started: seconds since 1970.
+    pub started: u64,
+    pub state: State,
+}
+
+/// Where a process is in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Started, and not yet ready.
+    Starting,
+    Ready,
+    Exited(Exit),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// It ended while no keeper was there to see how.
+    Unseen,
+}
+
+/// Who runs on a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub keeper: i32,
+    pub agent: Option<i32>,
+    pub store: Option<i32>,
+    pub agent_restarts: u32,
+    pub store_restarts: u32,
+    /// When the keeper started: seconds since 1970.
+    pub since: u64,
+    pub version: String,
+    pub executable: PathBuf,
+}

@@ -1,0 +1,396 @@
+//! The keeper's loop: one thread that waits for signals, connections, tasks that become ready and
+//! adopted tasks that end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::protocol::{Exit, Reply, Request, Running, Start, State, Status};
+use super::record::Record;
+use super::sockets::Sockets;
+use super::supervised::{Bond, Supervised};
+use super::{child, frame};
+use crate::node::SandboxName;
+use crate::state_dir::StateDir;
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+struct Task {
+    running: Running,
+    /// Readable when the task is ready.
+    ready: Option<OwnedFd>,
+    /// Of a task that an earlier keeper started: readable when it ended.
+    adopted: Option<OwnedFd>,
+}
+
+struct Connection {
+    stream: UnixStream,
+    watches: bool,
+}
+
+/// The keeper of one state directory.
+pub struct Keeper {
+    state: StateDir,
+    listener: UnixListener,
+    signals: SignalFd,
+    tasks: BTreeMap<SandboxName, Task>,
+    sockets: Sockets,
+    connections: BTreeMap<i32, Connection>,
+    agent: Supervised,
+    store: Supervised,
+    since: u64,
+    stopping: bool,
+    /// Held as long as this process lives.
+    _lock: File,
+}
+
+/// What woke the loop.
+enum Woken {
+    Signal,
+    Listener,
+    Connection(i32),
+    Ready(SandboxName),
+    Adopted(SandboxName),
+}
+
+impl Keeper {
+    /// Takes over a state directory whose lock is held: tasks that still run are adopted.
+    ///
+    /// # Errors
+    /// What the system answered.
+    pub fn new(state: StateDir, lock: File, arguments: &[String]) -> io::Result<Self> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.add(Signal::SIGTERM);
+        mask.add(Signal::SIGINT);
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let socket = state.keeper_socket();
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket)?;
+        let with = |words: &[&str]| -> Vec<String> {
+            words.iter().map(|word| (*word).to_owned()).chain(arguments.iter().cloned()).collect()
+        };
+        let mut keeper = Self {
+            listener,
+            signals,
+            tasks: BTreeMap::new(),
+            sockets: Sockets::default(),
+            connections: BTreeMap::new(),
+            agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
+            store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
+            since: now(),
+            stopping: false,
+            state,
+            _lock: lock,
+        };
+        keeper.adopt()?;
+        Ok(keeper)
+    }
+
+    fn adopt(&mut self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.state.tasks())? {
+            let Some(record) = Record::read(&entry?.path()) else { continue };
+            let adopted = pidfd(record.pid).ok().filter(|_| record.is_alive());
+            let state = if adopted.is_some() { State::Ready } else { State::Exited(Exit::Unseen) };
+            let running = Running {
+                sandbox: record.sandbox.clone(),
+                process: record.process,
+                pid: record.pid,
+                started: record.started,
+                state,
+            };
+            self.tasks.insert(record.sandbox, Task { running, ready: None, adopted });
+        }
+        Ok(())
+    }
+
+    /// Runs until it is told to end.
+    ///
+    /// # Errors
+    /// What waiting met.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.stopping {
+            for supervised in [&mut self.store, &mut self.agent] {
+                if let Err(error) = supervised.tend(&self.state) {
+                    eprintln!("cannot start a process: {error}");
+                }
+            }
+            for woken in self.wait()? {
+                self.attend(woken);
+            }
+        }
+        self.agent.end();
+        self.store.end();
+        let _ = std::fs::remove_file(self.state.keeper_socket());
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<Vec<Woken>> {
+        let mut sources =
+            vec![(self.signals.as_fd(), Woken::Signal), (self.listener.as_fd(), Woken::Listener)];
+        for (fd, connection) in &self.connections {
+            sources.push((connection.stream.as_fd(), Woken::Connection(*fd)));
+        }
+        for (name, task) in &self.tasks {
+            let ready = task.ready.as_ref().map(|fd| (fd.as_fd(), Woken::Ready(name.clone())));
+            let ended = task.adopted.as_ref().map(|fd| (fd.as_fd(), Woken::Adopted(name.clone())));
+            sources.extend(ready.into_iter().chain(ended));
+        }
+        let fds: Vec<BorrowedFd<'_>> = sources.iter().map(|(fd, _)| *fd).collect();
+        let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        match poll(&mut polled, self.patience()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let hit: Vec<bool> = polled.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        Ok(sources.into_iter().zip(hit).filter(|(_, hit)| *hit).map(|((_, w), _)| w).collect())
+    }
+
+    fn patience(&self) -> PollTimeout {
+        let due = [self.agent.due(), self.store.due()].into_iter().flatten().min();
+        match due {
+            None => PollTimeout::NONE,
+            Some(due) => {
+                // Rounded up, or the loop would spin through the last millisecond.
+                let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        }
+    }
+
+    fn attend(&mut self, woken: Woken) {
+        match woken {
+            Woken::Signal => self.attend_signals(),
+            Woken::Listener => {
+                if let Ok((stream, _)) = self.listener.accept()
+                    && is_root(&stream)
+                {
+                    // A client that does not read must not hold up the keeper.
+                    let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+                    let fd = stream.as_raw_fd();
+                    self.connections.insert(fd, Connection { stream, watches: false });
+                }
+            }
+            Woken::Connection(fd) => self.attend_connection(fd),
+            Woken::Ready(name) => {
+                if let Some(task) = self.tasks.get_mut(&name) {
+                    task.ready = None;
+                    if task.running.state == State::Starting {
+                        task.running.state = State::Ready;
+                    }
+                }
+                self.tell(&name);
+            }
+            Woken::Adopted(name) => {
+                if let Some(task) = self.tasks.get_mut(&name) {
+                    task.adopted = None;
+                    task.running.state = State::Exited(Exit::Unseen);
+                }
+                self.tell(&name);
+            }
+        }
+    }
+
+    fn attend_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGCHLD as u32 {
+                self.stopping = true;
+            }
+        }
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.ended(pid, Exit::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.ended(pid, Exit::Signal(signal as i32));
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, pid: Pid, exit: Exit) {
+        if self.agent.ended(pid.as_raw()) || self.store.ended(pid.as_raw()) {
+            return;
+        }
+        let name = self.tasks.iter_mut().find_map(|(name, task)| {
+            let it = task.running.pid == pid.as_raw() && task.adopted.is_none();
+            let alive = !matches!(task.running.state, State::Exited(_));
+            (it && alive).then(|| {
+                task.ready = None;
+                task.running.state = State::Exited(exit.clone());
+                name.clone()
+            })
+        });
+        if let Some(name) = name {
+            // What the task left in its session ends with it.
+            let _ = killpg(pid, Signal::SIGKILL);
+            self.tell(&name);
+        }
+    }
+
+    /// Tells every watcher how a task is now.
+    fn tell(&mut self, name: &SandboxName) {
+        let Some(task) = self.tasks.get(name) else { return };
+        let running = Reply::Processes(vec![task.running.clone()]);
+        self.connections.retain(|_, connection| {
+            !connection.watches || frame::send(&connection.stream, &running, &[]).is_ok()
+        });
+    }
+
+    fn attend_connection(&mut self, fd: i32) {
+        let Some(connection) = self.connections.get(&fd) else { return };
+        let request = match frame::receive::<Request>(&connection.stream) {
+            Ok(Some((request, _))) => request,
+            Ok(None) | Err(_) => {
+                self.connections.remove(&fd);
+                return;
+            }
+        };
+        let (reply, fds) = self.answer(request, fd);
+        let Some(connection) = self.connections.get(&fd) else { return };
+        if frame::send(&connection.stream, &reply, &fds).is_err() {
+            self.connections.remove(&fd);
+        }
+    }
+
+    fn answer(&mut self, request: Request, from: i32) -> (Reply, Vec<i32>) {
+        let reply = match request {
+            Request::List => Reply::Processes(self.list()),
+            Request::Start(start) => self.start(&start),
+            Request::Signal { sandbox, signal, session } => self.signal(&sandbox, signal, session),
+            Request::Forget(sandbox) => self.forget(&sandbox),
+            Request::Sockets(sandbox) => match self.sockets.of(&sandbox) {
+                Ok(fds) => return (Reply::Done, fds.to_vec()),
+                Err(error) => refused(&error),
+            },
+            Request::CloseSockets(sandbox) => {
+                self.sockets.close(&sandbox);
+                Reply::Done
+            }
+            Request::Status => Reply::Status(self.status()),
+            Request::Watch => {
+                if let Some(connection) = self.connections.get_mut(&from) {
+                    connection.watches = true;
+                }
+                Reply::Processes(self.list())
+            }
+            Request::Shutdown => {
+                self.stopping = true;
+                Reply::Done
+            }
+        };
+        (reply, Vec::new())
+    }
+
+    fn list(&self) -> Vec<Running> {
+        self.tasks.values().map(|task| task.running.clone()).collect()
+    }
+
+    fn start(&mut self, start: &Start) -> Reply {
+        let alive = |task: &Task| !matches!(task.running.state, State::Exited(_));
+        if self.tasks.get(&start.sandbox).is_some_and(alive) {
+            return refused(&Errno::EEXIST.into());
+        }
+        let started = now();
+        match child::start(start, &self.state.task(&start.sandbox), started) {
+            Err(error) => {
+                self.tasks.remove(&start.sandbox);
+                let _ = Record::remove(&self.state.task(&start.sandbox));
+                refused(&error)
+            }
+            Ok(child::Started { child, ready }) => {
+                let state = if ready.is_some() { State::Starting } else { State::Ready };
+                let running = Running {
+                    sandbox: start.sandbox.clone(),
+                    process: start.process.clone(),
+                    pid: child.id() as i32,
+                    started,
+                    state,
+                };
+                let task = Task { running: running.clone(), ready, adopted: None };
+                self.tasks.insert(start.sandbox.clone(), task);
+                Reply::Started(running)
+            }
+        }
+    }
+
+    fn signal(&mut self, sandbox: &SandboxName, number: i32, session: bool) -> Reply {
+        let Ok(signal) = Signal::try_from(number) else { return refused(&Errno::EINVAL.into()) };
+        let alive = self
+            .tasks
+            .get(sandbox)
+            .filter(|task| !matches!(task.running.state, State::Exited(_)))
+            .map(|task| Pid::from_raw(task.running.pid));
+        let Some(pid) = alive else { return refused(&Errno::ESRCH.into()) };
+        let sent = if session { killpg(pid, signal) } else { kill(pid, signal) };
+        sent.map_or_else(|errno| refused(&errno.into()), |()| Reply::Done)
+    }
+
+    fn forget(&mut self, sandbox: &SandboxName) -> Reply {
+        match self.tasks.get(sandbox).map(|task| &task.running.state) {
+            Some(State::Starting | State::Ready) => refused(&Errno::EBUSY.into()),
+            _ => {
+                self.tasks.remove(sandbox);
+                match std::fs::remove_dir_all(self.state.task(sandbox)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => refused(&error),
+                    _ => Reply::Done,
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            keeper: std::process::id() as i32,
+            agent: self.agent.pid(),
+            store: self.store.pid(),
+            agent_restarts: self.agent.restarts,
+            store_restarts: self.store.restarts,
+            since: self.since,
+            version: env!("CARGO_PKG_VERSION").into(),
+            executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("?")),
+        }
+    }
+}
+
+fn refused(error: &io::Error) -> Reply {
+    let errno = error.raw_os_error().unwrap_or(match error.kind() {
+        io::ErrorKind::NotFound => Errno::ENOENT as i32,
+        _ => Errno::EIO as i32,
+    });
+    Reply::Refused { errno, sentence: error.to_string() }
+}
+
+fn is_root(stream: &UnixStream) -> bool {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0)
+}
+
+/// A descriptor that becomes readable when the process ends, whoever its parent is.
+fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a plain system call; what it returns is a new descriptor that nobody else owns.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: see above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

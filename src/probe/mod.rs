@@ -1,0 +1,6 @@
+//! What diagnosis uses to resolve names and to connect, from inside a sandbox.
+
+pub mod crowd;
+mod reply;
+pub mod resolution;
+pub mod resolve;

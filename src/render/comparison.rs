@@ -1,0 +1,313 @@
+//! A comparison as text, at most 100 columns wide: a block per way, then the verdict.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+
+use crate::render::figure::{count, p, percent, thousands, time};
+use crate::render::verdict::verdict;
+use crate::trace::balance::{Comparison, Latencies, TaskShare, WayResult};
+use crate::trace::latency::Latency;
+
+/// No line is longer than this.
+pub const WIDTH: usize = 100;
+
+/// The longest bar; all bars of a comparison are drawn to one scale.
+const LONGEST_BAR: f64 = 40.0;
+
+/// Longer names are cut: 36 + 3 + 7 + 3 + 7 + 3 + 40 columns are 99.
+const LONGEST_NAME: usize = 36;
+
+/// The whole comparison; ends without a line break.
+pub fn table(comparison: &Comparison) -> String {
+    let shares = comparison
+        .ways
+        .iter()
+        .flat_map(|way| &way.tasks)
+        .map(|task| task.share);
+    let largest = shares.fold(0.0, f64::max);
+    let mut blocks: Vec<String> = comparison
+        .ways
+        .iter()
+        .map(|way| block(way, largest))
+        .collect();
+    let words: Vec<String> = verdict(comparison).lines().map(wrap).collect();
+    blocks.push(words.join("\n"));
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n")
+}
+
+fn block(way: &WayResult, largest: f64) -> String {
+    let mut parts = vec![wrap(&title(way))];
+    if !way.tasks.is_empty() {
+        parts.push(tasks(&way.tasks, largest));
+    }
+    if let Some(spread) = evenness(way) {
+        parts.push(wrap(&spread));
+    }
+    if let Some(latency) = &way.latency {
+        parts.push(latencies(latency));
+    }
+    parts.join("\n")
+}
+
+fn title(way: &WayResult) -> String {
+    let failed = way.requests - way.answered.min(way.requests);
+    let rate = way
+        .requests_per_second
+        .map(|rate| format!(", {} a second", thousands(rate.round() as u64)));
+    format!(
+        "{} ({}): {}, {} failed{}",
+        way.mechanism,
+        way.way,
+        count(way.requests, "request", "requests"),
+        thousands(failed),
+        rate.unwrap_or_default()
+    )
+}
+
+fn tasks(tasks: &[TaskShare], largest: f64) -> String {
+    let mut table = borderless(["TASK", "REPLIES", "SHARE", ""]);
+    for task in tasks {
+        table.add_row([
+            cut(&task.task),
+            thousands(task.replies),
+            percent(task.share),
+            bar(task.share, largest),
+        ]);
+    }
+    align_right(&mut table, 1..3);
+    table.trim_fmt()
+}
+
+/// A bar as long as the share is of the largest; whoever got anything has some.
+fn bar(share: f64, largest: f64) -> String {
+    if share <= 0.0 || largest <= 0.0 {
+        return String::new();
+    }
+    let blocks = (share / largest * LONGEST_BAR)
+        .round()
+        .clamp(1.0, LONGEST_BAR);
+    "█".repeat(blocks as usize)
+}
+
+fn cut(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        None => name.to_owned(),
+        Some(_) => name.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
+    }
+}
+
+fn evenness(way: &WayResult) -> Option<String> {
+    let spread = &way.spread;
+    let mut words = format!("Jain {:.3}, peak {:.2}", spread.jain?, spread.peak?);
+    if let (Some(chi), Some(w)) = (spread.chi_square, spread.cramers_w) {
+        words.push_str(&format!(
+            ", w {w:.3}, chi2 {:.2} (df {}), by chance as uneven {}, as even {}",
+            chi.statistic,
+            chi.degrees_of_freedom,
+            p(chi.upper_p),
+            p(chi.lower_p),
+        ));
+    }
+    Some(words)
+}
+
+fn latencies(latencies: &Latencies) -> String {
+    let mut table = borderless(["TIME", "MIN", "MEAN", "P50", "P90", "P99", "MAX"]);
+    for (name, latency) in [
+        ("resolve", &latencies.resolve),
+        ("connect", &latencies.connect),
+        ("total", &latencies.total),
+    ] {
+        let Latency {
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            max,
+        } = *latency;
+        let mut row = vec![name.to_owned()];
+        row.extend([min, mean, p50, p90, p99, max].map(time));
+        table.add_row(row);
+    }
+    align_right(&mut table, 1..7);
+    table.trim_fmt()
+}
+
+fn borderless<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table
+}
+
+fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for index in columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Breaks a line between words; what follows the break is indented.
+fn wrap(line: &str) -> String {
+    let mut wrapped = String::with_capacity(line.len() + 8);
+    let mut width = 0;
+    for word in line.split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if width > 0 && width + length > WIDTH {
+            wrapped.truncate(wrapped.trim_end().len());
+            wrapped.push_str("\n  ");
+            width = 2;
+        }
+        wrapped.push_str(word);
+        width += word.chars().count();
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::trace::balance::{Run, compare};
+    use crate::trace::sample::{Failure, Sample, Way};
+
+    fn run(way: Way, counts: &[(&str, u64)], failed: usize, micros: u64) -> Vec<Sample> {
+        let answered = counts
+            .iter()
+            .flat_map(|(task, count)| (0..*count).map(|_| Ok((*task).to_owned())));
+        let outcomes = answered.chain(std::iter::repeat_n(Err(Failure::Refused), failed));
+        (0u32..)
+            .zip(outcomes)
+            .map(|(sequence, outcome)| {
+                let extra = u64::from(sequence * 37 % 101);
+                Sample {
+                    way,
+                    sequence,
+                    worker: 0,
+                    started: Duration::from_micros(u64::from(sequence) * micros),
+                    resolve: Duration::from_micros(micros / 2 + extra / 2),
+                    connect: Duration::from_micros(micros / 4 + extra / 4),
+                    total: Duration::from_micros(micros + extra),
+                    address: None,
+                    outcome,
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn two_ways_stand_one_above_the_other_and_the_verdict_below() {
+        let vip = run(
+            Way::Vip,
+            &[
+                ("collabweb.1", 100),
+                ("collabweb.2", 100),
+                ("collabweb.3", 100),
+            ],
+            0,
+            480,
+        );
+        let dns = run(
+            Way::Dns,
+            &[
+                ("collabweb.1", 122),
+                ("collabweb.2", 98),
+                ("collabweb.3", 77),
+            ],
+            3,
+            410,
+        );
+        let expected = ["collabweb.1", "collabweb.2", "collabweb.3"].map(String::from);
+        let runs = [
+            Run {
+                way: Way::Vip,
+                mechanism: "IPVS rr",
+                samples: &vip,
+                counters: None,
+            },
+            Run {
+                way: Way::Dns,
+                mechanism: "RR-DNS",
+                samples: &dns,
+                counters: None,
+            },
+        ];
+        insta::assert_snapshot!(table(&compare(&runs, &expected)), @r"
+        IPVS rr (VIP): 300 requests, 0 failed, 2,083 a second
+        TASK          REPLIES    SHARE
+        collabweb.1       100   33.3 %   ████████████████████████████████
+        collabweb.2       100   33.3 %   ████████████████████████████████
+        collabweb.3       100   33.3 %   ████████████████████████████████
+        Jain 1.000, peak 1.00, w 0.000, chi2 0.00 (df 2), by chance as uneven p 1.000, as even p 0.003
+        TIME         MIN     MEAN      P50      P90      P99      MAX
+        resolve   240 µs   265 µs   265 µs   285 µs   289 µs   290 µs
+        connect   120 µs   132 µs   132 µs   142 µs   144 µs   145 µs
+        total     480 µs   530 µs   530 µs   570 µs   579 µs   580 µs
+
+        RR-DNS (DNS): 300 requests, 3 failed, 2,414 a second
+        TASK          REPLIES    SHARE
+        collabweb.1       122   41.1 %   ████████████████████████████████████████
+        collabweb.2        98   33.0 %   ████████████████████████████████
+        collabweb.3        77   25.9 %   █████████████████████████
+        Jain 0.967, peak 1.23, w 0.186, chi2 10.24 (df 2), by chance as uneven p 0.006, as even p 0.995
+        TIME         MIN     MEAN      P50      P90      P99      MAX
+        resolve   205 µs   230 µs   230 µs   250 µs   255 µs   255 µs
+        connect   102 µs   114 µs   114 µs   124 µs   127 µs   127 µs
+        total     410 µs   460 µs   460 µs   500 µs   510 µs   510 µs
+
+        IPVS rr spread 300 connections 100/100/100 (Jain 1.000), as exact as round robin can be.
+        RR-DNS spread 297 connections 122/98/77 (Jain 0.967), more uneven than chance (chi-square 10.2, p
+          0.006), and by no small effect (w 0.186): the busiest task got 23.2 % more than the mean.
+        IPVS rr was more even than RR-DNS: the busiest task got 1.00 against 1.23 times the mean; a
+          difference that matters.
+        RR-DNS was faster than IPVS rr: 460 µs against 530 µs per request (medians, 1.15 times); a real
+          difference (p < 0.001).
+        For resolving the name each request paid through IPVS rr 265 µs of 530 µs, through RR-DNS 230 µs of
+          460 µs (medians).
+        Failures: 3 of 300 through RR-DNS (3 refused).
+        ");
+    }
+
+    #[test]
+    fn nothing_asked_is_a_short_page() {
+        let runs = [Run {
+            way: Way::Dns,
+            mechanism: "RR-DNS",
+            samples: &[],
+            counters: None,
+        }];
+        insta::assert_snapshot!(table(&compare(&runs, &["web.1".to_owned()])), @r"
+        RR-DNS (DNS): 0 requests, 0 failed
+        TASK    REPLIES   SHARE
+        web.1         0   0.0 %
+
+        No request was made through RR-DNS.
+        ");
+        assert_eq!(table(&compare(&[], &[])), "");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_hundred_columns() {
+        let long = "a".repeat(63);
+        let names: Vec<String> = (1..=40).map(|slot| format!("{long}.{slot}")).collect();
+        let counts: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1_234)).collect();
+        let samples = run(Way::Vip, &counts, 2_000, 4_000_000);
+        let runs = [Run {
+            way: Way::Vip,
+            mechanism: "nftables numgen",
+            samples: &samples,
+            counters: None,
+        }];
+        for line in table(&compare(&runs, names.get(..7).expect("seven"))).lines() {
+            // A single word may be longer: it is not cut.
+            let longest = line.split(' ').map(str::len).max().unwrap_or(0);
+            assert!(line.chars().count() <= WIDTH || longest > WIDTH, "{line}");
+        }
+    }
+}

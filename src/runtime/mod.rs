@@ -1,0 +1,3 @@
+//! What tasks run that is swarmlb's own.
+
+pub mod whoami;

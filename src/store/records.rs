@@ -1,0 +1,174 @@
+//! The intent and the status of nodes, as objects of the store.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Commit, LeaseId, Object, Revision, Store, StoreError, Transaction};
+use crate::intent::{Cluster, Intent, NodeName};
+
+/// Everything that was asked for stands below this.
+pub const INTENT: &str = "intent/";
+/// Everything that nodes report stands below this.
+pub const STATUS: &str = "status/";
+const CLUSTER: &str = "intent/cluster";
+
+/// Why the intent was not read or written.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("object `{key}` of the store cannot be read: {source}")]
+    Unreadable { key: String, source: serde_json::Error },
+}
+
+/// The intent as it was at a revision.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The revision of the whole store.
+    pub revision: Revision,
+    /// The revision of the last edit: what a commit must still find.
+    pub edited: Revision,
+    pub intent: Intent,
+}
+
+/// Reads the intent; none when there is no cluster yet.
+///
+/// # Errors
+/// When the store cannot be reached or holds what cannot be read.
+pub fn load_intent(store: &dyn Store) -> Result<Option<Loaded>, RecordError> {
+    let snapshot = store.load(INTENT)?;
+    let Some(object) = snapshot.objects.iter().find(|object| object.key == CLUSTER) else {
+        return Ok(None);
+    };
+    let cluster: Cluster = parse(object)?;
+    let mut intent = Intent::new(cluster.id.clone());
+    intent.cluster = cluster;
+    for object in &snapshot.objects {
+        let Some((kind, _)) = object.key.strip_prefix(INTENT).and_then(|key| key.split_once('/'))
+        else {
+            continue;
+        };
+        match kind {
+            "node" => insert(&mut intent.nodes, object, |node| node.name.clone())?,
+            "network" => insert(&mut intent.networks, object, |network| network.name.clone())?,
+            "service" => insert(&mut intent.services, object, |service| service.name.clone())?,
+            "task" => insert(&mut intent.tasks, object, |task| task.name.clone())?,
+            _ => {}
+        }
+    }
+    let edited = object.modified;
+    Ok(Some(Loaded { revision: snapshot.revision, edited, intent }))
+}
+
+/// What came of committing an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit {
+    Done(Revision),
+    /// Somebody else edited in between: load and edit again.
+    Overtaken,
+}
+
+/// Writes what differs between two intents, unless somebody edited since `edited`.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub fn commit_intent(
+    store: &dyn Store,
+    edited: Revision,
+    before: Option<&Intent>,
+    after: &Intent,
+) -> Result<Edit, RecordError> {
+    let held = before.map(objects).transpose()?.unwrap_or_default();
+    let wanted = objects(after)?;
+    let mut transaction = Transaction::new().require(CLUSTER, edited);
+    for (key, value) in &wanted {
+        // The cluster's object is written each time: its revision stands for all of the intent.
+        if key == CLUSTER || held.get(key) != Some(value) {
+            transaction = transaction.put(key.clone(), value.clone());
+        }
+    }
+    for key in held.keys().filter(|key| !wanted.contains_key(*key)) {
+        transaction = transaction.delete(key.clone());
+    }
+    Ok(match store.commit(&transaction)? {
+        Commit::Done(revision) => Edit::Done(revision),
+        Commit::Conflict { .. } => Edit::Overtaken,
+    })
+}
+
+/// Reads what one node reports; none when its agent is not there.
+///
+/// # Errors
+/// When the store cannot be reached or holds what cannot be read.
+pub fn load_status<T: DeserializeOwned>(
+    store: &dyn Store,
+) -> Result<(Revision, BTreeMap<NodeName, T>), RecordError> {
+    let snapshot = store.load(STATUS)?;
+    let mut nodes = BTreeMap::new();
+    for object in &snapshot.objects {
+        if let Some(Ok(name)) = object.key.strip_prefix(STATUS).map(str::parse) {
+            nodes.insert(name, parse(object)?);
+        }
+    }
+    Ok((snapshot.revision, nodes))
+}
+
+/// Writes what a node reports; it goes with the lease.
+///
+/// # Errors
+/// When the store cannot be reached or the lease is gone.
+pub fn save_status<T: Serialize>(
+    store: &dyn Store,
+    node: &NodeName,
+    lease: LeaseId,
+    status: &T,
+) -> Result<(), RecordError> {
+    let key = format!("{STATUS}{node}");
+    let value = json(&key, status)?;
+    store.commit(&Transaction::new().put_leased(key, value, lease))?;
+    Ok(())
+}
+
+fn objects(intent: &Intent) -> Result<BTreeMap<String, String>, RecordError> {
+    let mut objects = BTreeMap::new();
+    let mut put = |key: String, value: Result<String, RecordError>| {
+        value.map(|value| objects.insert(key, value)).map(drop)
+    };
+    put(CLUSTER.into(), json(CLUSTER, &intent.cluster))?;
+    for (name, node) in &intent.nodes {
+        put(format!("{INTENT}node/{name}"), json(name.as_str(), node))?;
+    }
+    for (name, network) in &intent.networks {
+        put(format!("{INTENT}network/{name}"), json(name.as_str(), network))?;
+    }
+    for (name, service) in &intent.services {
+        put(format!("{INTENT}service/{name}"), json(name.as_str(), service))?;
+    }
+    for (name, task) in &intent.tasks {
+        put(format!("{INTENT}task/{name}"), json(&name.to_string(), task))?;
+    }
+    Ok(objects)
+}
+
+fn json<T: Serialize>(key: &str, value: &T) -> Result<String, RecordError> {
+    serde_json::to_string(value)
+        .map_err(|source| RecordError::Unreadable { key: key.to_owned(), source })
+}
+
+fn parse<'a, T: Deserialize<'a>>(object: &'a Object) -> Result<T, RecordError> {
+    serde_json::from_str(&object.value)
+        .map_err(|source| RecordError::Unreadable { key: object.key.clone(), source })
+}
+
+fn insert<K: Ord, T: DeserializeOwned>(
+    map: &mut BTreeMap<K, T>,
+    object: &Object,
+    key: impl Fn(&T) -> K,
+) -> Result<(), RecordError> {
+    let value: T = parse(object)?;
+    map.insert(key(&value), value);
+    Ok(())
+}

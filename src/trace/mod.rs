@@ -1,0 +1,7 @@
+//! Reasoning over what was observed and measured. Pure.
+
+pub mod balance;
+pub mod counters;
+pub mod latency;
+pub mod sample;
+pub mod spread;

@@ -1,0 +1,6 @@
+//! The resolver, the forwarder and the probe over real sockets.
+
+mod fixture;
+mod forwarder;
+mod probe;
+mod server;
