@@ -23,4 +23,7 @@ pub mod store;
 
 // ── glue ──
 pub mod agent;
+pub mod cli;
+pub mod commands;
+pub mod failure;
 pub mod keeper;

@@ -6,27 +6,18 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use swarmlb::kernel::ipvs::wire::{
     Batch, Change, Completeness, Family, FamilyId, Flags, Forwarding, Info, Key, Name, Netmask,
     Protocol, Query, RealServer, Reply, Statistics, Timeouts, Tunnel, TunnelKind, VirtualServer,
     replies,
 };
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 const IPVS: FamilyId = FamilyId(0x20);
-const MARK: Key = Key::Fwmark {
-    mark: 268,
-    family: Family::V4,
-};
-const MARK_V6: Key = Key::Fwmark {
-    mark: 268,
-    family: Family::V6,
-};
-const MISSING: Key = Key::Fwmark {
-    mark: 99,
-    family: Family::V4,
-};
+const MARK: Key = Key::Fwmark { mark: 268, family: Family::V4 };
+const MARK_V6: Key = Key::Fwmark { mark: 268, family: Family::V6 };
+const MISSING: Key = Key::Fwmark { mark: 99, family: Family::V4 };
 const ACKNOWLEDGE: u16 = 4;
 
 /// The datagrams of one recording.
@@ -37,9 +28,8 @@ struct Recording {
 }
 
 fn recording(name: &str) -> Recording {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/recorded")
-        .join(format!("{name}.hex"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(format!("{name}.hex"));
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (mut recording, mut to_kernel) = (Recording::default(), false);
@@ -57,14 +47,9 @@ fn recording(name: &str) -> Recording {
             }
             _ => line,
         };
-        let bytes = bytes
-            .split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"));
-        let datagrams = if to_kernel {
-            &mut recording.sent
-        } else {
-            &mut recording.received
-        };
+        let bytes =
+            bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"));
+        let datagrams = if to_kernel { &mut recording.sent } else { &mut recording.received };
         if let Some(datagram) = datagrams.last_mut() {
             datagram.extend(bytes);
         }
@@ -77,14 +62,7 @@ fn all_recordings() -> Vec<Recording> {
     let mut names: Vec<String> = std::fs::read_dir(directory)
         .expect("the recordings")
         .filter_map(|entry| {
-            Some(
-                entry
-                    .ok()?
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".hex")?
-                    .to_owned(),
-            )
+            Some(entry.ok()?.file_name().to_str()?.strip_suffix(".hex")?.to_owned())
         })
         .collect();
     names.sort();
@@ -142,11 +120,7 @@ fn v6(last: u16) -> IpAddr {
 }
 
 fn address_key(protocol: Protocol, address: IpAddr, port: u16) -> Key {
-    Key::Address {
-        protocol,
-        address,
-        port,
-    }
+    Key::Address { protocol, address, port }
 }
 
 fn tcp_80() -> Key {
@@ -168,18 +142,12 @@ fn persistent_v6() -> VirtualServer {
 
 fn one_packet() -> VirtualServer {
     let key = address_key(Protocol::UDP, v4(2), 53);
-    VirtualServer {
-        flags: Flags::ONE_PACKET,
-        ..VirtualServer::new(key, name("rr"))
-    }
+    VirtualServer { flags: Flags::ONE_PACKET, ..VirtualServer::new(key, name("rr")) }
 }
 
 fn source_hash() -> VirtualServer {
     let flags = Flags::SCHEDULER_1 | Flags::SCHEDULER_2;
-    VirtualServer {
-        flags,
-        ..VirtualServer::new(sctp_9(), name("sh"))
-    }
+    VirtualServer { flags, ..VirtualServer::new(sctp_9(), name("sh")) }
 }
 
 fn with_engine() -> VirtualServer {
@@ -193,22 +161,12 @@ fn with_engine() -> VirtualServer {
 }
 
 fn masquerade(address: IpAddr, weight: u32) -> RealServer {
-    RealServer {
-        weight,
-        ..RealServer::new(address, 0, Forwarding::Masquerade)
-    }
+    RealServer { weight, ..RealServer::new(address, 0, Forwarding::Masquerade) }
 }
 
 fn gue() -> RealServer {
-    let tunnel = Tunnel {
-        kind: TunnelKind::Gue,
-        port: 6080,
-        flags: 1,
-    };
-    RealServer {
-        tunnel,
-        ..RealServer::new(v4(7), 80, Forwarding::Tunnel)
-    }
+    let tunnel = Tunnel { kind: TunnelKind::Gue, port: 6080, flags: 1 };
+    RealServer { tunnel, ..RealServer::new(v4(7), 80, Forwarding::Tunnel) }
 }
 
 #[test]
@@ -217,37 +175,15 @@ fn changes_of_virtual_servers_are_byte_for_byte_those_of_ipvsadm() {
     let cases = [
         ("add-fwmark", Change::NewService(&rr)),
         ("add-fwmark-again", Change::NewService(&rr)),
-        (
-            "add-fwmark-v6-persistent",
-            Change::NewService(&persistent_v6()),
-        ),
-        (
-            "add-tcp",
-            Change::NewService(&VirtualServer::new(tcp_80(), name("wrr"))),
-        ),
+        ("add-fwmark-v6-persistent", Change::NewService(&persistent_v6())),
+        ("add-tcp", Change::NewService(&VirtualServer::new(tcp_80(), name("wrr")))),
         ("add-udp-one-packet", Change::NewService(&one_packet())),
         ("add-sctp-v6", Change::NewService(&source_hash())),
         ("add-persistent-engine", Change::NewService(&with_engine())),
-        (
-            "add-unknown-scheduler",
-            Change::NewService(&VirtualServer::new(MISSING, name("nosuch"))),
-        ),
-        (
-            "edit-fwmark",
-            Change::SetService(&VirtualServer::new(MARK, name("wrr"))),
-        ),
-        (
-            "edit-missing",
-            Change::SetService(&VirtualServer::new(MISSING, name("rr"))),
-        ),
-        (
-            "set-timeouts",
-            Change::SetConfig(Timeouts {
-                tcp: 800,
-                tcp_fin: 100,
-                udp: 200,
-            }),
-        ),
+        ("add-unknown-scheduler", Change::NewService(&VirtualServer::new(MISSING, name("nosuch")))),
+        ("edit-fwmark", Change::SetService(&VirtualServer::new(MARK, name("wrr")))),
+        ("edit-missing", Change::SetService(&VirtualServer::new(MISSING, name("rr")))),
+        ("set-timeouts", Change::SetConfig(Timeouts { tcp: 800, tcp_fin: 100, udp: 200 })),
         ("zero-all", Change::Zero(None)),
         ("flush", Change::Flush),
     ];
@@ -262,75 +198,25 @@ fn changes_of_virtual_servers_are_byte_for_byte_those_of_ipvsadm() {
 /// deletes one; the kernel reads the key only. We leave the rest out.
 #[test]
 fn changes_of_real_servers_are_those_of_ipvsadm_without_what_the_kernel_ignores() {
-    let thresholds = RealServer {
-        upper_threshold: 100,
-        lower_threshold: 50,
-        ..masquerade(v4(4), 3)
-    };
-    let route = RealServer {
-        weight: 0,
-        ..RealServer::new(v4(5), 80, Forwarding::Route)
-    };
+    let thresholds =
+        RealServer { upper_threshold: 100, lower_threshold: 50, ..masquerade(v4(4), 3) };
+    let route = RealServer { weight: 0, ..RealServer::new(v4(5), 80, Forwarding::Route) };
     let tunnel = RealServer::new(v4(6), 80, Forwarding::Tunnel);
     let ignored: Vec<Vec<u16>> = (6..=9).map(|number| vec![1, number]).collect();
     let of_real_server = [3, 4, 5, 6, 13, 14, 15].map(|number| vec![2, number]);
     let ignored_to_delete = [ignored.clone(), of_real_server.to_vec()].concat();
     let cases = [
-        (
-            "add-real-masquerade",
-            Change::NewDest(&MARK, &masquerade(v4(3), 1)),
-            &ignored,
-        ),
-        (
-            "add-real-weight-thresholds",
-            Change::NewDest(&MARK, &thresholds),
-            &ignored,
-        ),
-        (
-            "add-real-v6",
-            Change::NewDest(&MARK_V6, &masquerade(v6(3), 1)),
-            &ignored,
-        ),
-        (
-            "add-real-route",
-            Change::NewDest(&tcp_80(), &route),
-            &ignored,
-        ),
-        (
-            "add-real-tunnel",
-            Change::NewDest(&tcp_80(), &tunnel),
-            &ignored,
-        ),
-        (
-            "add-real-tunnel-gue",
-            Change::NewDest(&tcp_80(), &gue()),
-            &ignored,
-        ),
-        (
-            "edit-real",
-            Change::SetDest(&MARK, &masquerade(v4(4), 7)),
-            &ignored,
-        ),
-        (
-            "edit-real-missing",
-            Change::SetDest(&MARK, &masquerade(v4(9), 7)),
-            &ignored,
-        ),
-        (
-            "delete-real",
-            Change::DelDest(&tcp_80(), v4(5), 80),
-            &ignored_to_delete,
-        ),
-        (
-            "delete-real-v6",
-            Change::DelDest(&MARK_V6, v6(3), 0),
-            &ignored_to_delete,
-        ),
-        (
-            "delete-real-missing",
-            Change::DelDest(&MARK, v4(9), 0),
-            &ignored_to_delete,
-        ),
+        ("add-real-masquerade", Change::NewDest(&MARK, &masquerade(v4(3), 1)), &ignored),
+        ("add-real-weight-thresholds", Change::NewDest(&MARK, &thresholds), &ignored),
+        ("add-real-v6", Change::NewDest(&MARK_V6, &masquerade(v6(3), 1)), &ignored),
+        ("add-real-route", Change::NewDest(&tcp_80(), &route), &ignored),
+        ("add-real-tunnel", Change::NewDest(&tcp_80(), &tunnel), &ignored),
+        ("add-real-tunnel-gue", Change::NewDest(&tcp_80(), &gue()), &ignored),
+        ("edit-real", Change::SetDest(&MARK, &masquerade(v4(4), 7)), &ignored),
+        ("edit-real-missing", Change::SetDest(&MARK, &masquerade(v4(9), 7)), &ignored),
+        ("delete-real", Change::DelDest(&tcp_80(), v4(5), 80), &ignored_to_delete),
+        ("delete-real-v6", Change::DelDest(&MARK_V6, v6(3), 0), &ignored_to_delete),
+        ("delete-real-missing", Change::DelDest(&MARK, v4(9), 0), &ignored_to_delete),
         ("delete-fwmark", Change::DelService(&MARK), &ignored),
         ("delete-sctp-v6", Change::DelService(&sctp_9()), &ignored),
         ("delete-missing", Change::DelService(&MISSING), &ignored),
@@ -343,10 +229,7 @@ fn changes_of_real_servers_are_those_of_ipvsadm_without_what_the_kernel_ignores(
         assert_eq!(ours[4..20], request[4..20], "{file}: headers");
         let mut theirs = attributes(&request);
         for path in ignored {
-            assert!(
-                theirs.remove(path).is_some(),
-                "{file}: no longer sends {path:?}"
-            );
+            assert!(theirs.remove(path).is_some(), "{file}: no longer sends {path:?}");
         }
         assert_eq!(attributes(&ours), theirs, "{file}");
         assert_eq!(
@@ -361,13 +244,7 @@ fn queries_are_those_of_ipvsadm() {
     let cases = [
         (
             "info-and-list-of-none",
-            vec![
-                Query::Family,
-                Query::Family,
-                Query::Info,
-                Query::Family,
-                Query::Services,
-            ],
+            vec![Query::Family, Query::Family, Query::Info, Query::Family, Query::Services],
         ),
         ("list-timeouts", vec![Query::Config]),
     ];
@@ -381,10 +258,7 @@ fn queries_are_those_of_ipvsadm() {
     }
     let sent = recording("list-one").sent;
     let [_, dests] = <[_; 2]>::try_from(sent).expect("two requests");
-    assert_eq!(
-        Query::Dests(&MARK).to_bytes(IPVS, sequence(&dests)),
-        normal(dests, false)
-    );
+    assert_eq!(Query::Dests(&MARK).to_bytes(IPVS, sequence(&dests)), normal(dests, false));
 }
 
 fn answers(recording: &Recording) -> Vec<Reply> {
@@ -400,10 +274,7 @@ fn answers(recording: &Recording) -> Vec<Reply> {
 
 /// As the kernel reports a virtual server that was added: in its table.
 fn reported(server: VirtualServer) -> VirtualServer {
-    VirtualServer {
-        flags: server.flags | Flags::HASHED,
-        ..server
-    }
+    VirtualServer { flags: server.flags | Flags::HASHED, ..server }
 }
 
 #[test]
@@ -419,35 +290,23 @@ fn the_kernels_list_is_what_was_added() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(
-        ends, 7,
-        "one list of virtual servers, and one of real servers for each"
-    );
-    let marked = services
-        .iter()
-        .find(|server| server.key == MARK)
-        .expect("mark 268")
-        .statistics;
+    assert_eq!(ends, 7, "one list of virtual servers, and one of real servers for each");
+    let marked = services.iter().find(|server| server.key == MARK).expect("mark 268").statistics;
     let expected = [
         one_packet(),
         VirtualServer::new(tcp_80(), name("wrr")),
         source_hash(),
         with_engine(),
         persistent_v6(),
-        VirtualServer {
-            statistics: marked,
-            ..VirtualServer::new(MARK, name("wrr"))
-        },
+        VirtualServer { statistics: marked, ..VirtualServer::new(MARK, name("wrr")) },
     ];
     services.sort_by_key(|server| server.key);
     let mut expected = expected.map(reported);
     expected.sort_by_key(|server| server.key);
     assert_eq!(services, expected);
 
-    let addresses: Vec<_> = dests
-        .iter()
-        .map(|server| (server.address, server.port, server.forwarding))
-        .collect();
+    let addresses: Vec<_> =
+        dests.iter().map(|server| (server.address, server.port, server.forwarding)).collect();
     for expected in [
         (v4(3), 0, Forwarding::Masquerade),
         (v4(4), 0, Forwarding::Masquerade),
@@ -456,10 +315,7 @@ fn the_kernels_list_is_what_was_added() {
         (v4(6), 80, Forwarding::Tunnel),
         (v4(7), 80, Forwarding::Tunnel),
     ] {
-        assert!(
-            addresses.contains(&expected),
-            "{expected:?} in {addresses:?}"
-        );
+        assert!(addresses.contains(&expected), "{expected:?} in {addresses:?}");
     }
     assert_eq!(dests.len(), 6);
     assert!(dests.contains(&gue()), "{dests:?}");
@@ -490,10 +346,7 @@ fn counters_are_read_from_the_recorded_answer() {
         byte_rate_in: 169,
         byte_rate_out: 215,
     };
-    let expected = VirtualServer {
-        statistics: expected,
-        ..VirtualServer::new(MARK, name("wrr"))
-    };
+    let expected = VirtualServer { statistics: expected, ..VirtualServer::new(MARK, name("wrr")) };
     assert_eq!(*server, reported(expected));
     let statistics = Statistics {
         connections: 8,
@@ -507,22 +360,8 @@ fn counters_are_read_from_the_recorded_answer() {
         byte_rate_in: 105,
         byte_rate_out: 127,
     };
-    assert_eq!(
-        *first,
-        RealServer {
-            inactive: 8,
-            statistics,
-            ..masquerade(v4(4), 7)
-        }
-    );
-    assert_eq!(
-        (
-            second.address,
-            second.inactive,
-            second.statistics.connections
-        ),
-        (v4(3), 2, 2)
-    );
+    assert_eq!(*first, RealServer { inactive: 8, statistics, ..masquerade(v4(4), 7) });
+    assert_eq!((second.address, second.inactive, second.statistics.connections), (v4(3), 2, 2));
 }
 
 #[test]
@@ -549,29 +388,16 @@ fn what_the_kernel_says_of_itself_is_read() {
     let [Reply::Family(family), Reply::Ack(_), .., Reply::Done(end)] = replies.as_slice() else {
         panic!("{replies:?}");
     };
-    assert_eq!(
-        (family.id, family.name.as_str(), family.version),
-        (IPVS, "IPVS", 1)
-    );
+    assert_eq!((family.id, family.name.as_str(), family.version), (IPVS, "IPVS", 1));
     assert_eq!(end.errno, 0);
-    let info = Info {
-        version: (1, 2, 1),
-        connection_table_size: 4096,
-    };
+    let info = Info { version: (1, 2, 1), connection_table_size: 4096 };
     assert!(replies.contains(&Reply::Info(info)), "{replies:?}");
 
     let timeouts = answers(&recording("list-timeouts"));
     let [Reply::Config(timeouts), Reply::Ack(_)] = timeouts.as_slice() else {
         panic!("{timeouts:?}");
     };
-    assert_eq!(
-        *timeouts,
-        Timeouts {
-            tcp: 800,
-            tcp_fin: 100,
-            udp: 200
-        }
-    );
+    assert_eq!(*timeouts, Timeouts { tcp: 800, tcp_fin: 100, udp: 200 });
 }
 
 #[test]
@@ -597,11 +423,7 @@ fn every_change_is_acknowledged_under_its_sequence_number() {
         let [Reply::Ack(ack)] = replies.as_slice() else {
             panic!("{file}: {replies:?}");
         };
-        assert_eq!(
-            (ack.sequence, ack.errno),
-            (sequence(&recording.sent[0]), errno),
-            "{file}"
-        );
+        assert_eq!((ack.sequence, ack.errno), (sequence(&recording.sent[0]), errno), "{file}");
         assert_eq!(ack.message, None, "{file}");
     }
 }
@@ -617,13 +439,8 @@ fn the_kernels_own_sentence_is_read_behind_a_whole_and_behind_a_capped_request()
         })
         .collect();
     let refusal = Some("Attribute failed policy validation".to_owned());
-    let expected = [
-        (2, 34, refusal.clone()),
-        (3, 34, refusal),
-        (4, 3, None),
-        (5, 0, None),
-        (6, 3, None),
-    ];
+    let expected =
+        [(2, 34, refusal.clone()), (3, 34, refusal), (4, 3, None), (5, 0, None), (6, 3, None)];
     assert_eq!(acks, expected);
 }
 
@@ -653,21 +470,14 @@ fn a_batch_is_its_changes_in_a_row_and_accounts_for_each() {
     assert_eq!(batch.as_bytes(), apart.concat());
     assert_eq!(batch.len(), 3);
 
-    let ack = |sequence, errno| swarmlb::kernel::ipvs::wire::Ack {
-        sequence,
-        errno,
-        message: None,
-    };
+    let ack = |sequence, errno| swarmlb::kernel::ipvs::wire::Ack { sequence, errno, message: None };
     let mut receipts = batch.receipts();
     assert!(receipts.note(ack(1, 3)));
     assert!(!receipts.note(ack(1, 0)), "the second for the same change");
     assert!(!receipts.note(ack(2, 0)), "of no change in this batch");
     assert!(receipts.note(ack(u32::MAX, 0)));
     assert_eq!(receipts.open(), 1);
-    assert_eq!(
-        receipts.into_acks(),
-        [Some(ack(u32::MAX, 0)), None, Some(ack(1, 3))]
-    );
+    assert_eq!(receipts.into_acks(), [Some(ack(u32::MAX, 0)), None, Some(ack(1, 3))]);
 }
 
 #[test]
@@ -694,10 +504,7 @@ fn any_name() -> impl Strategy<Value = Name> {
 
 fn any_key() -> impl Strategy<Value = Key> {
     prop_oneof![
-        (
-            any::<u32>(),
-            prop_oneof![Just(Family::V4), Just(Family::V6)]
-        )
+        (any::<u32>(), prop_oneof![Just(Family::V4), Just(Family::V6)])
             .prop_map(|(mark, family)| Key::Fwmark { mark, family }),
         (any::<u16>(), any::<IpAddr>(), any::<u16>())
             .prop_map(|(protocol, address, port)| address_key(Protocol(protocol), address, port)),
@@ -705,26 +512,17 @@ fn any_key() -> impl Strategy<Value = Key> {
 }
 
 fn any_virtual_server() -> impl Strategy<Value = VirtualServer> {
-    (
-        any_key(),
-        any_name(),
-        any::<u32>(),
-        any::<u32>(),
-        any::<u32>(),
-        prop::option::of(any_name()),
-    )
-        .prop_map(
-            |(key, scheduler, flags, timeout, netmask, persistence_engine)| VirtualServer {
-                flags: Flags(flags),
-                timeout,
-                netmask: match key.family() {
-                    Family::V4 => Netmask::V4(netmask.into()),
-                    Family::V6 => Netmask::V6(netmask),
-                },
-                persistence_engine,
-                ..VirtualServer::new(key, scheduler)
+    (any_key(), any_name(), any::<u32>(), any::<u32>(), any::<u32>(), prop::option::of(any_name()))
+        .prop_map(|(key, scheduler, flags, timeout, netmask, persistence_engine)| VirtualServer {
+            flags: Flags(flags),
+            timeout,
+            netmask: match key.family() {
+                Family::V4 => Netmask::V4(netmask.into()),
+                Family::V6 => Netmask::V6(netmask),
             },
-        )
+            persistence_engine,
+            ..VirtualServer::new(key, scheduler)
+        })
 }
 
 fn any_real_server() -> impl Strategy<Value = RealServer> {
@@ -747,31 +545,22 @@ fn any_real_server() -> impl Strategy<Value = RealServer> {
         port,
         flags,
     });
-    (
-        any::<IpAddr>(),
-        any::<u16>(),
-        forwarding,
-        any::<[u32; 3]>(),
-        tunnel,
+    (any::<IpAddr>(), any::<u16>(), forwarding, any::<[u32; 3]>(), tunnel).prop_map(
+        |(address, port, forwarding, [weight, upper_threshold, lower_threshold], tunnel)| {
+            RealServer {
+                weight,
+                upper_threshold,
+                lower_threshold,
+                tunnel,
+                ..RealServer::new(address, port, forwarding)
+            }
+        },
     )
-        .prop_map(
-            |(address, port, forwarding, [weight, upper_threshold, lower_threshold], tunnel)| {
-                RealServer {
-                    weight,
-                    upper_threshold,
-                    lower_threshold,
-                    tunnel,
-                    ..RealServer::new(address, port, forwarding)
-                }
-            },
-        )
 }
 
 /// What a request reads as when it is taken for an answer: the commands have the same numbers.
 fn read_back(request: &[u8]) -> Vec<Reply> {
-    replies(request, IPVS)
-        .map(|incoming| incoming.expect("what we wrote").reply)
-        .collect()
+    replies(request, IPVS).map(|incoming| incoming.expect("what we wrote").reply).collect()
 }
 
 proptest! {
@@ -830,21 +619,14 @@ fn read_to_the_end(bytes: &[u8]) {
 
 #[test]
 fn every_truncation_of_a_recorded_datagram_is_read_or_refused() {
-    for datagram in all_recordings()
-        .iter()
-        .flat_map(|recording| &recording.received)
-    {
+    for datagram in all_recordings().iter().flat_map(|recording| &recording.received) {
         let whole = replies(datagram, IPVS).count();
         for end in 0..datagram.len() {
             let read: Vec<_> = replies(&datagram[..end], IPVS).collect();
             assert!(read.len() <= whole);
-            let (last, before) = read
-                .split_last()
-                .map_or((None, &[][..]), |(last, before)| (Some(last), before));
-            assert!(
-                before.iter().all(Result::is_ok),
-                "only what was cut is refused"
-            );
+            let (last, before) =
+                read.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
+            assert!(before.iter().all(Result::is_ok), "only what was cut is refused");
             assert!(
                 last.is_none_or(|last| last.is_err() || end % 4 == 0),
                 "cut at {end} of {}",
@@ -856,10 +638,7 @@ fn every_truncation_of_a_recorded_datagram_is_read_or_refused() {
 
 #[test]
 fn every_flipped_bit_of_a_recorded_datagram_is_read_or_refused() {
-    for mut datagram in all_recordings()
-        .into_iter()
-        .flat_map(|recording| recording.received)
-    {
+    for mut datagram in all_recordings().into_iter().flat_map(|recording| recording.received) {
         for bit in 0..datagram.len() * 8 {
             datagram[bit / 8] ^= 1 << (bit % 8);
             read_to_the_end(&datagram);

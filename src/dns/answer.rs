@@ -94,12 +94,8 @@ fn answer_known(
         return None;
     }
     let key = name::key(&query.name)?;
-    let mut reply = Reply::new(
-        request,
-        ResponseCode::NoError,
-        Authority::Ours,
-        request.limit(transport),
-    );
+    let mut reply =
+        Reply::new(request, ResponseCode::NoError, Authority::Ours, request.limit(transport));
     if let Some(addresses) = zone.addresses(&key) {
         let turn = |family| rotation(&key, family);
         push_addresses(&mut reply, zone.ttl, addresses, query.query_type, turn);
@@ -119,14 +115,10 @@ fn push_addresses(
     rotation: impl FnOnce(Family) -> u32,
 ) {
     let (family, chosen): (Family, Vec<IpAddr>) = match kind {
-        RecordType::A => (
-            Family::V4,
-            addresses.iter().copied().filter(IpAddr::is_ipv4).collect(),
-        ),
-        RecordType::AAAA => (
-            Family::V6,
-            addresses.iter().copied().filter(IpAddr::is_ipv6).collect(),
-        ),
+        RecordType::A => (Family::V4, addresses.iter().copied().filter(IpAddr::is_ipv4).collect()),
+        RecordType::AAAA => {
+            (Family::V6, addresses.iter().copied().filter(IpAddr::is_ipv6).collect())
+        }
         RecordType::ANY => return push_turned(reply, ttl, addresses, 0),
         _ => return,
     };

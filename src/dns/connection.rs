@@ -100,9 +100,7 @@ impl Connection {
         let mut buffer = [0; LONGEST_QUERY];
         match self.stream.try_read(&mut buffer) {
             Ok(0) => self.input = Input::Ended,
-            Ok(length) => self
-                .arrived
-                .extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Ok(length) => self.arrived.extend_from_slice(buffer.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -126,9 +124,7 @@ impl Connection {
         let mut frame = Vec::with_capacity(2 + reply.len());
         frame.extend(length.to_be_bytes());
         frame.extend(reply);
-        timeout(IDLE, self.stream.write_all(&frame))
-            .await
-            .map_err(|_| Cut::Idle)??;
+        timeout(IDLE, self.stream.write_all(&frame)).await.map_err(|_| Cut::Idle)??;
         Ok(())
     }
 }

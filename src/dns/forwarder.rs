@@ -118,15 +118,8 @@ impl Forwarder {
     }
 
     fn new(file: Option<PathBuf>, upstreams: Vec<SocketAddr>) -> Self {
-        let known = Known {
-            upstreams: usable(upstreams),
-            ..Known::default()
-        };
-        Self {
-            file,
-            known: Mutex::new(known),
-            exchanges: Semaphore::new(MOST_EXCHANGES),
-        }
+        let known = Known { upstreams: usable(upstreams), ..Known::default() };
+        Self { file, known: Mutex::new(known), exchanges: Semaphore::new(MOST_EXCHANGES) }
     }
 
     /// The name servers that a query would be forwarded to now, in order.
@@ -158,11 +151,7 @@ impl Forwarder {
             match ask(&asked, upstream, transport).await {
                 Ok(received) => return Ok(asked.returned(received)),
                 Err(last) => {
-                    failure = ForwardError::NoAnswer {
-                        asked: before + 1,
-                        upstream,
-                        last,
-                    };
+                    failure = ForwardError::NoAnswer { asked: before + 1, upstream, last };
                 }
             }
         }
@@ -206,11 +195,7 @@ impl Known {
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
-        Self {
-            inode: file.ino(),
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-        }
+        Self { inode: file.ino(), size: file.size(), modified: (file.mtime(), file.mtime_nsec()) }
     }
 }
 

@@ -52,10 +52,7 @@ pub fn reverse(key: &str) -> Option<IpAddr> {
         for octet in address.iter_mut().rev() {
             *octet = decimal(labels.next()?)?;
         }
-        return labels
-            .next()
-            .is_none()
-            .then(|| Ipv4Addr::from(address).into());
+        return labels.next().is_none().then(|| Ipv4Addr::from(address).into());
     }
     let mut labels = key.strip_suffix(".ip6.arpa")?.split('.');
     let mut address = 0_u128;
@@ -63,10 +60,7 @@ pub fn reverse(key: &str) -> Option<IpAddr> {
         let nibble = u128::from(nibble(labels.next()?)?);
         address |= nibble << (4 * position);
     }
-    labels
-        .next()
-        .is_none()
-        .then(|| Ipv6Addr::from(address).into())
+    labels.next().is_none().then(|| Ipv6Addr::from(address).into())
 }
 
 /// A decimal octet without sign or leading zeros, as reverse names have it.

@@ -58,11 +58,7 @@ impl Request {
         if metadata.message_type == MessageType::Response {
             return Err(Unreadable::Noise);
         }
-        let header = Self {
-            metadata,
-            query: None,
-            edns: None,
-        };
+        let header = Self { metadata, query: None, edns: None };
         if metadata.op_code != OpCode::Query {
             return Err(Unreadable::NotImplemented(Box::new(header)));
         }
@@ -74,10 +70,7 @@ impl Request {
         };
         let before = u32::from(counts.answers) + u32::from(counts.authorities);
         let edns = read_edns(&mut decoder, before, counts.additionals);
-        let mut request = Self {
-            query: Some(query),
-            ..header
-        };
+        let mut request = Self { query: Some(query), ..header };
         match edns {
             Ok(edns) => request.edns = edns,
             Err(()) => return Err(Unreadable::Malformed(Box::new(request))),

@@ -66,10 +66,7 @@ impl Resolver {
         let counters = Arc::clone(&sandbox.counters);
         let datagrams = runtime.spawn(serve_datagrams(udp, Arc::clone(&sandbox)));
         let connections = runtime.spawn(serve_connections(tcp, sandbox));
-        Ok(Self {
-            counters,
-            tasks: [datagrams, connections],
-        })
+        Ok(Self { counters, tasks: [datagrams, connections] })
     }
 
     /// What was done so far.
@@ -158,10 +155,7 @@ pub(super) enum Decision {
 impl Sandbox {
     fn new(zones: watch::Receiver<Arc<Zone>>, forwarder: Arc<Forwarder>) -> Self {
         Self {
-            known: Mutex::new(Known {
-                zones,
-                turns: HashMap::new(),
-            }),
+            known: Mutex::new(Known { zones, turns: HashMap::new() }),
             forwarder,
             forwards: Arc::new(Semaphore::new(MOST_FORWARDS)),
             counters: Arc::default(),

@@ -40,11 +40,7 @@ impl<'a> Asked<'a> {
         let mut decoder = BinDecoder::new(bytes);
         let header = Header::read(&mut decoder).ok()?;
         let query = (header.counts.queries == 1).then(|| Query::read(&mut decoder).ok());
-        Some(Self {
-            bytes,
-            id: *bytes.first_chunk()?,
-            query: query.flatten()?,
-        })
+        Some(Self { bytes, id: *bytes.first_chunk()?, query: query.flatten()? })
     }
 
     /// The query under an ID of its own.
@@ -127,9 +123,7 @@ async fn receive(asked: &Asked<'_>, id: [u8; 2], socket: &UdpSocket) -> io::Resu
 /// Waits until there is something to read, or the word that nobody listens there: tokio does not take
 /// that for readable.
 async fn reachable(socket: &UdpSocket) -> io::Result<()> {
-    let ready = socket
-        .ready(Interest::READABLE.add(Interest::ERROR))
-        .await?;
+    let ready = socket.ready(Interest::READABLE.add(Interest::ERROR)).await?;
     if !ready.is_error() {
         return Ok(());
     }
@@ -161,9 +155,7 @@ async fn converse(asked: &Asked<'_>, upstream: SocketAddr) -> io::Result<Receive
     stream.write_all(&frame).await?;
     let mut bytes = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut bytes).await?;
-    asked
-        .recognise(id, bytes)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    asked.recognise(id, bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// Port 0 lets the kernel choose one at random, which with the ID is what a forger has to guess

@@ -36,6 +36,8 @@ pub struct Cluster {
     pub id: ClusterId,
     /// The mark given out last; marks are not reused at once, so that an old one can drain.
     pub last_fwmark: Option<Fwmark>,
+    /// How many tasks were ever made; it makes their ids unique.
+    pub tasks_made: u64,
 }
 
 /// Everything that was asked for.
@@ -52,7 +54,7 @@ impl Intent {
     /// An intent without anything in it.
     pub fn new(cluster: ClusterId) -> Self {
         Self {
-            cluster: Cluster { id: cluster, last_fwmark: None },
+            cluster: Cluster { id: cluster, last_fwmark: None, tasks_made: 0 },
             nodes: BTreeMap::new(),
             networks: BTreeMap::new(),
             services: BTreeMap::new(),

@@ -278,7 +278,8 @@ impl Intent {
                     Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
                 })
                 .collect();
-            let id = format!("{}.{slot}", service.id);
+            self.cluster.tasks_made += 1;
+            let id = format!("{}-{}", service.id, self.cluster.tasks_made);
             self.tasks.insert(name.clone(), Task { id, name, node, endpoints });
         }
         Ok(())

@@ -153,7 +153,8 @@ impl Keeper {
             sources.extend(ready.into_iter().chain(ended));
         }
         let fds: Vec<BorrowedFd<'_>> = sources.iter().map(|(fd, _)| *fd).collect();
-        let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         match poll(&mut polled, self.patience()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -441,7 +441,6 @@ fn route_change(op: &Op) -> Option<RouteChange> {
     match &op.change {
         Change::Add(Object::Route(route)) => Some(RouteChange::Add(route.clone())),
         Change::Del(Object::Route(route)) => Some(RouteChange::Del(route.clone())),
-        Change::Set { to: Object::Route(route), .. } => Some(RouteChange::Replace(route.clone())),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ pub mod program;
 pub mod rehearsal;
 pub mod route;
 pub mod sysctl;
+pub mod traffic;
 
 use std::fmt;
 

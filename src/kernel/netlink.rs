@@ -21,8 +21,6 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 pub const NLM_F_DUMP: u16 = 0x300;
 /// For a new object: refused when it exists.
 pub const NLM_F_CREATE_EXCL: u16 = 0x600;
-/// For a new object, in the place of one that exists.
-pub const NLM_F_CREATE_REPLACE: u16 = 0x500;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const HEADER: usize = 16;
 

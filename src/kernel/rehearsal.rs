@@ -360,13 +360,6 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
             needs_master(sandbox, to.master.as_ref())?;
             swap(sandbox.links.get_mut(name), from, to)
         }
-        (Object::Route(from), Object::Route(to)) => {
-            if !sandbox.routes.remove(from) {
-                return Err(Errno::ESRCH.into());
-            }
-            sandbox.routes.insert(to.clone());
-            Ok(())
-        }
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {
             swap(sandbox.sysctls.get_mut(sysctl), from, to)
         }

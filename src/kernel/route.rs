@@ -21,7 +21,7 @@ use rtnetlink::{
     RouteMessageBuilder,
 };
 
-use super::netlink::{NLM_F_CREATE_EXCL, NLM_F_CREATE_REPLACE, Netlink};
+use super::netlink::{NLM_F_CREATE_EXCL, Netlink};
 use super::{Outcome, Refusal};
 use crate::node::object::Port;
 use crate::node::{Address, Link, LinkKind, LinkName, Mac, Route};
@@ -372,10 +372,6 @@ impl RouteSocket {
                 let message = RouteNetlinkMessage::NewRoute(route_message(route, index));
                 bytes(message, NLM_F_CREATE_EXCL)
             }
-            RouteChange::Replace(route) => {
-                let message = RouteNetlinkMessage::NewRoute(route_message(route, index));
-                bytes(message, NLM_F_CREATE_REPLACE)
-            }
             RouteChange::Del(route) => {
                 bytes(RouteNetlinkMessage::DelRoute(route_message(route, index)), 0)
             }
@@ -389,7 +385,6 @@ impl RouteSocket {
 #[derive(Debug, Clone)]
 pub enum RouteChange {
     Add(Route),
-    Replace(Route),
     Del(Route),
 }
 

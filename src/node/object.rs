@@ -122,8 +122,7 @@ impl Object {
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
             | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
-            | (Object::RealServer { .. }, Object::RealServer { .. })
-            | (Object::Route(_), Object::Route(_)) => true,
+            | (Object::RealServer { .. }, Object::RealServer { .. }) => true,
             _ => false,
         }
     }

@@ -59,8 +59,9 @@ pub enum Sysctl {
     /// How a reused client port is met; 0 spares the one-second stall of a dropped SYN.
     #[serde(rename = "net.ipv4.vs.conn_reuse_mode")]
     ConnReuseMode,
-    /// Whether `eth0` answers ARP for addresses that are not its own; 1 keeps VIPs silent.
-    #[serde(rename = "net.ipv4.conf.eth0.arp_ignore")]
+    /// Whether a link answers ARP for local addresses that are not its own; 1 keeps VIPs silent.
+    /// The largest of `all` and the link's own counts, and `all` outlives a link made anew.
+    #[serde(rename = "net.ipv4.conf.all.arp_ignore")]
     ArpIgnore,
 }
 
@@ -78,7 +79,7 @@ impl Sysctl {
             Sysctl::ExpireNodestConn => "net.ipv4.vs.expire_nodest_conn",
             Sysctl::ExpireQuiescentTemplate => "net.ipv4.vs.expire_quiescent_template",
             Sysctl::ConnReuseMode => "net.ipv4.vs.conn_reuse_mode",
-            Sysctl::ArpIgnore => "net.ipv4.conf.eth0.arp_ignore",
+            Sysctl::ArpIgnore => "net.ipv4.conf.all.arp_ignore",
         }
     }
 

@@ -23,10 +23,7 @@ pub struct Zone {
 impl Zone {
     /// A zone that knows nothing yet. `ttl` is in seconds.
     pub fn new(ttl: u32) -> Self {
-        Self {
-            ttl,
-            ..Self::default()
-        }
+        Self { ttl, ..Self::default() }
     }
 
     /// The addresses of a name, in any case and with or without a trailing dot; `None` when the
@@ -34,10 +31,7 @@ impl Zone {
     pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
         let name = name.strip_suffix('.').unwrap_or(name);
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self
-                .names
-                .get(&name.to_ascii_lowercase())
-                .map(Vec::as_slice);
+            return self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice);
         }
         self.names.get(name).map(Vec::as_slice)
     }

@@ -138,7 +138,6 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
                 port_settings(port)
             )
         }
-        Object::Route(route) => format!("ip -n {sandbox} route replace {}", route_words(route)),
         Object::Sysctl { .. } => add(sandbox, to),
         Object::Mark { address, fwmark } => match from {
             Object::Mark { fwmark: old, .. } => {

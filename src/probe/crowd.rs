@@ -108,18 +108,13 @@ struct Crowd<'a, F> {
 
 impl<R: Resolve, F: Fn() -> io::Result<R> + Sync> Crowd<'_, F> {
     fn gather(&self) -> io::Result<Vec<Sample>> {
-        let size = self
-            .plan
-            .concurrency
-            .clamp(1, MOST_WORKERS)
-            .min(self.plan.requests);
+        let size = self.plan.concurrency.clamp(1, MOST_WORKERS).min(self.plan.requests);
         let mut samples = thread::scope(|scope| {
             let mut workers = Vec::new();
             let mut outcome = Ok(Vec::new());
             for worker in 0..size {
-                let builder = thread::Builder::new()
-                    .name(format!("crowd-{worker}"))
-                    .stack_size(STACK);
+                let builder =
+                    thread::Builder::new().name(format!("crowd-{worker}")).stack_size(STACK);
                 match builder.spawn_scoped(scope, move || self.work(worker)) {
                     Ok(handle) => workers.push(handle),
                     Err(error) => {
@@ -130,9 +125,8 @@ impl<R: Resolve, F: Fn() -> io::Result<R> + Sync> Crowd<'_, F> {
                 }
             }
             for worker in workers {
-                let part = worker
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a client panicked")));
+                let part =
+                    worker.join().unwrap_or_else(|_| Err(io::Error::other("a client panicked")));
                 outcome = outcome.and_then(|mut all| {
                     part.map(|part| {
                         all.extend(part);
@@ -209,13 +203,7 @@ struct Measured {
 impl<'a, R: Resolve> Client<'a, R> {
     fn new(resolver: R, plan: &'a Plan, path: &'a str) -> Self {
         let buffer = vec![0; reply::LONGEST_HEAD];
-        Self {
-            resolver,
-            plan,
-            path,
-            question: Vec::with_capacity(256),
-            buffer,
-        }
+        Self { resolver, plan, path, question: Vec::with_capacity(256), buffer }
     }
 
     fn request(&mut self) -> Measured {
@@ -296,15 +284,8 @@ impl<'a, R: Resolve> Client<'a, R> {
             }
         };
         while missing > 0 {
-            let room = self
-                .buffer
-                .len()
-                .min(usize::try_from(missing).unwrap_or(usize::MAX));
-            let read = receive(
-                stream,
-                self.buffer.get_mut(..room).unwrap_or_default(),
-                deadline,
-            )?;
+            let room = self.buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+            let read = receive(stream, self.buffer.get_mut(..room).unwrap_or_default(), deadline)?;
             if read == 0 {
                 return Err(Failure::Malformed);
             }
@@ -325,10 +306,7 @@ fn await_close(stream: &mut TcpStream) {
 fn receive(stream: &mut TcpStream, room: &mut [u8], deadline: &Deadline) -> Result<usize, Failure> {
     loop {
         let left = deadline.left()?;
-        match stream
-            .set_read_timeout(Some(left))
-            .and_then(|()| stream.read(room))
-        {
+        match stream.set_read_timeout(Some(left)).and_then(|()| stream.read(room)) {
             Ok(read) => return Ok(read),
             Err(error) if is_early(&error) => {}
             Err(error) => return Err(failure(&error)),
@@ -339,10 +317,7 @@ fn receive(stream: &mut TcpStream, room: &mut [u8], deadline: &Deadline) -> Resu
 /// The kernel counts a socket's timeout in ticks and may end it a tick early; whether time is up
 /// is for the deadline to say.
 fn is_early(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// The moment after which a request has failed.
@@ -353,19 +328,12 @@ struct Deadline {
 
 impl Deadline {
     fn after(timeout: Duration) -> Self {
-        Self {
-            start: Instant::now(),
-            timeout,
-        }
+        Self { start: Instant::now(), timeout }
     }
 
     fn left(&self) -> Result<Duration, Failure> {
         let left = self.timeout.saturating_sub(self.start.elapsed());
-        if left.is_zero() {
-            Err(Failure::TimedOut)
-        } else {
-            Ok(left)
-        }
+        if left.is_zero() { Err(Failure::TimedOut) } else { Ok(left) }
     }
 
     /// Never zero, which sockets take for "no timeout".
@@ -408,13 +376,7 @@ mod tests {
 
     fn plan(port: u16, requests: u32, concurrency: u32) -> Plan {
         let timeout = Duration::from_secs(5);
-        Plan {
-            requests,
-            concurrency,
-            timeout,
-            port,
-            path: "/".to_owned(),
-        }
+        Plan { requests, concurrency, timeout, port, path: "/".to_owned() }
     }
 
     fn here(plan: &Plan, answer: Result<Vec<IpAddr>, ResolveFailure>) -> Vec<Sample> {
@@ -422,10 +384,7 @@ mod tests {
     }
 
     fn outcomes(samples: &[Sample]) -> Vec<Result<&str, Failure>> {
-        samples
-            .iter()
-            .map(|sample| sample.outcome.as_deref().map_err(Clone::clone))
-            .collect()
+        samples.iter().map(|sample| sample.outcome.as_deref().map_err(Clone::clone)).collect()
     }
 
     /// Serves a task on loopback for as long as `work` takes, which is told the port.
@@ -478,10 +437,7 @@ mod tests {
         assert_eq!(told.into_inner(), 200);
         assert!(samples.iter().map(|sample| sample.sequence).eq(0..200));
         for sample in samples {
-            assert_eq!(
-                (sample.way, sample.outcome.as_deref()),
-                (Way::Dns, Ok("web.1"))
-            );
+            assert_eq!((sample.way, sample.outcome.as_deref()), (Way::Dns, Ok("web.1")));
             assert_eq!(sample.address, Some(LOOPBACK));
             assert!(sample.worker < 4 && !sample.connect.is_zero());
             assert!(sample.total >= sample.resolve + sample.connect);
@@ -502,10 +458,7 @@ mod tests {
     #[test]
     fn a_name_without_addresses_is_a_failure_to_resolve() {
         let gone = here(&plan(9, 1, 1), Err(ResolveFailure("NXDOMAIN".to_owned())));
-        assert_eq!(
-            outcomes(&gone),
-            [Err(Failure::Resolve("NXDOMAIN".to_owned()))]
-        );
+        assert_eq!(outcomes(&gone), [Err(Failure::Resolve("NXDOMAIN".to_owned()))]);
         let empty = here(&plan(9, 1, 1), Ok(Vec::new()));
         assert!(matches!(outcomes(&empty)[..], [Err(Failure::Resolve(_))]));
         assert_eq!(empty.first().and_then(|sample| sample.address), None);
@@ -518,10 +471,7 @@ mod tests {
             listener.local_addr().expect("an address").port()
         };
         let samples = here(&plan(port, 2, 2), Ok(vec![LOOPBACK]));
-        assert_eq!(
-            outcomes(&samples),
-            [Err(Failure::Refused), Err(Failure::Refused)]
-        );
+        assert_eq!(outcomes(&samples), [Err(Failure::Refused), Err(Failure::Refused)]);
     }
 
     #[test]
@@ -529,13 +479,7 @@ mod tests {
         let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let timeout = Duration::from_millis(200);
-        let samples = here(
-            &Plan {
-                timeout,
-                ..plan(port, 1, 1)
-            },
-            Ok(vec![LOOPBACK]),
-        );
+        let samples = here(&Plan { timeout, ..plan(port, 1, 1) }, Ok(vec![LOOPBACK]));
         assert_eq!(outcomes(&samples), [Err(Failure::TimedOut)]);
         assert!(samples.iter().all(|sample| sample.total >= timeout));
     }
@@ -551,10 +495,7 @@ mod tests {
             let samples = with_bytes(bytes, |port| here(&plan(port, 1, 1), Ok(vec![LOOPBACK])));
             assert!(
                 // What is still unread when a client gives up is answered by a reset.
-                matches!(
-                    outcomes(&samples)[..],
-                    [Err(Failure::Malformed | Failure::Reset)]
-                ),
+                matches!(outcomes(&samples)[..], [Err(Failure::Malformed | Failure::Reset)]),
                 "{samples:?}"
             );
         }
@@ -606,19 +547,10 @@ mod tests {
             Ok(Fixed(Ok(vec![LOOPBACK])))
         };
         let samples = with_task(|port| {
-            run(
-                namespace.as_fd(),
-                Way::Vip,
-                &plan(port, 4, 2),
-                factory,
-                &|_| {},
-            )
-            .expect("a run")
+            run(namespace.as_fd(), Way::Vip, &plan(port, 4, 2), factory, &|_| {}).expect("a run")
         });
         assert!(
-            outcomes(&samples)
-                .iter()
-                .all(|outcome| *outcome == Err(Failure::Unreachable)),
+            outcomes(&samples).iter().all(|outcome| *outcome == Err(Failure::Unreachable)),
             "{samples:?}"
         );
         assert_ne!(own(), inside);

@@ -32,10 +32,7 @@ pub fn parse(seen: &[u8]) -> Progress {
     let head = seen.get(..end).unwrap_or_default();
     let body = (seen.len() - end - 4) as u64;
     match head_of(head) {
-        Some((task, length)) if body <= length => Progress::Whole {
-            task,
-            missing: length - body,
-        },
+        Some((task, length)) if body <= length => Progress::Whole { task, missing: length - body },
         _ => Progress::Malformed,
     }
 }
@@ -100,10 +97,7 @@ mod tests {
         }
         for missing in 0..=3 {
             let seen = &REPLY[..REPLY.len() - missing];
-            let whole = Progress::Whole {
-                task: "web.1".to_owned(),
-                missing: missing as u64,
-            };
+            let whole = Progress::Whole { task: "web.1".to_owned(), missing: missing as u64 };
             assert_eq!(parse(seen), whole);
         }
     }

@@ -159,11 +159,10 @@ impl Client {
 
     fn ask_stream(&self, question: &Message, deadline: Instant) -> Result<Message, ResolveError> {
         let bytes = self.encode(question)?;
-        let exchanged = netns::within(self.namespace.as_fd(), || {
-            exchange(self.server, &bytes, deadline)
-        })
-        .map_err(|source| refused_by_kernel("enter the namespace", source))?
-        .map_err(|source| self.failed("ask by TCP", source, Transport::Tcp))?;
+        let exchanged =
+            netns::within(self.namespace.as_fd(), || exchange(self.server, &bytes, deadline))
+                .map_err(|source| refused_by_kernel("enter the namespace", source))?
+                .map_err(|source| self.failed("ask by TCP", source, Transport::Tcp))?;
         let reply = self.decode(&exchanged)?;
         match is_reply(&reply, question) {
             true => Ok(reply),
@@ -182,10 +181,7 @@ impl Client {
     }
 
     fn malformed(&self, reason: impl ToString) -> ResolveError {
-        ResolveError::Malformed {
-            server: self.server,
-            reason: reason.to_string(),
-        }
+        ResolveError::Malformed { server: self.server, reason: reason.to_string() }
     }
 
     fn failed(
@@ -195,17 +191,10 @@ impl Client {
         transport: Transport,
     ) -> ResolveError {
         if source.kind() == ErrorKind::ConnectionRefused {
-            return ResolveError::Refused {
-                server: self.server,
-                transport,
-            };
+            return ResolveError::Refused { server: self.server, transport };
         }
         if is_timeout(&source) {
-            return ResolveError::TimedOut {
-                server: self.server,
-                transport,
-                waited: self.timeout,
-            };
+            return ResolveError::TimedOut { server: self.server, transport, waited: self.timeout };
         }
         ResolveError::Io { action, source }
     }
@@ -219,10 +208,8 @@ fn refused_by_kernel(action: &'static str, source: io::Error) -> ResolveError {
 fn question(name: &str, record: RecordType) -> Result<Message, ResolveError> {
     let asked = match (record, name.parse::<IpAddr>()) {
         (RecordType::PTR, Ok(address)) => Name::from(address),
-        _ => name::absolute(name).map_err(|source| ResolveError::Name {
-            name: name.to_owned(),
-            source,
-        })?,
+        _ => name::absolute(name)
+            .map_err(|source| ResolveError::Name { name: name.to_owned(), source })?,
     };
     let mut edns = Edns::new();
     edns.set_max_payload(PAYLOAD);

@@ -19,17 +19,9 @@ const LONGEST_NAME: usize = 36;
 
 /// The whole comparison; ends without a line break.
 pub fn table(comparison: &Comparison) -> String {
-    let shares = comparison
-        .ways
-        .iter()
-        .flat_map(|way| &way.tasks)
-        .map(|task| task.share);
+    let shares = comparison.ways.iter().flat_map(|way| &way.tasks).map(|task| task.share);
     let largest = shares.fold(0.0, f64::max);
-    let mut blocks: Vec<String> = comparison
-        .ways
-        .iter()
-        .map(|way| block(way, largest))
-        .collect();
+    let mut blocks: Vec<String> = comparison.ways.iter().map(|way| block(way, largest)).collect();
     let words: Vec<String> = verdict(comparison).lines().map(wrap).collect();
     blocks.push(words.join("\n"));
     blocks.retain(|block| !block.is_empty());
@@ -84,9 +76,7 @@ fn bar(share: f64, largest: f64) -> String {
     if share <= 0.0 || largest <= 0.0 {
         return String::new();
     }
-    let blocks = (share / largest * LONGEST_BAR)
-        .round()
-        .clamp(1.0, LONGEST_BAR);
+    let blocks = (share / largest * LONGEST_BAR).round().clamp(1.0, LONGEST_BAR);
     "█".repeat(blocks as usize)
 }
 
@@ -119,14 +109,7 @@ fn latencies(latencies: &Latencies) -> String {
         ("connect", &latencies.connect),
         ("total", &latencies.total),
     ] {
-        let Latency {
-            min,
-            mean,
-            p50,
-            p90,
-            p99,
-            max,
-        } = *latency;
+        let Latency { min, mean, p50, p90, p99, max } = *latency;
         let mut row = vec![name.to_owned()];
         row.extend([min, mean, p50, p90, p99, max].map(time));
         table.add_row(row);
@@ -178,9 +161,8 @@ mod tests {
     use crate::trace::sample::{Failure, Sample, Way};
 
     fn run(way: Way, counts: &[(&str, u64)], failed: usize, micros: u64) -> Vec<Sample> {
-        let answered = counts
-            .iter()
-            .flat_map(|(task, count)| (0..*count).map(|_| Ok((*task).to_owned())));
+        let answered =
+            counts.iter().flat_map(|(task, count)| (0..*count).map(|_| Ok((*task).to_owned())));
         let outcomes = answered.chain(std::iter::repeat_n(Err(Failure::Refused), failed));
         (0u32..)
             .zip(outcomes)
@@ -205,38 +187,20 @@ mod tests {
     fn two_ways_stand_one_above_the_other_and_the_verdict_below() {
         let vip = run(
             Way::Vip,
-            &[
-                ("collabweb.1", 100),
-                ("collabweb.2", 100),
-                ("collabweb.3", 100),
-            ],
+            &[("collabweb.1", 100), ("collabweb.2", 100), ("collabweb.3", 100)],
             0,
             480,
         );
         let dns = run(
             Way::Dns,
-            &[
-                ("collabweb.1", 122),
-                ("collabweb.2", 98),
-                ("collabweb.3", 77),
-            ],
+            &[("collabweb.1", 122), ("collabweb.2", 98), ("collabweb.3", 77)],
             3,
             410,
         );
         let expected = ["collabweb.1", "collabweb.2", "collabweb.3"].map(String::from);
         let runs = [
-            Run {
-                way: Way::Vip,
-                mechanism: "IPVS rr",
-                samples: &vip,
-                counters: None,
-            },
-            Run {
-                way: Way::Dns,
-                mechanism: "RR-DNS",
-                samples: &dns,
-                counters: None,
-            },
+            Run { way: Way::Vip, mechanism: "IPVS rr", samples: &vip, counters: None },
+            Run { way: Way::Dns, mechanism: "RR-DNS", samples: &dns, counters: None },
         ];
         insta::assert_snapshot!(table(&compare(&runs, &expected)), @r"
         IPVS rr (VIP): 300 requests, 0 failed, 2,083 a second
@@ -276,12 +240,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_is_a_short_page() {
-        let runs = [Run {
-            way: Way::Dns,
-            mechanism: "RR-DNS",
-            samples: &[],
-            counters: None,
-        }];
+        let runs = [Run { way: Way::Dns, mechanism: "RR-DNS", samples: &[], counters: None }];
         insta::assert_snapshot!(table(&compare(&runs, &["web.1".to_owned()])), @r"
         RR-DNS (DNS): 0 requests, 0 failed
         TASK    REPLIES   SHARE

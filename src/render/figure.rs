@@ -47,11 +47,7 @@ pub fn thousands(number: u64) -> String {
 
 /// `1 reply`, `2 replies`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        thousands(number),
-        if number == 1 { one } else { many }
-    )
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -60,19 +56,10 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_the_unit_that_fits() {
-        let shown: Vec<String> = [
-            0.0,
-            4.2,
-            9.996,
-            210.4,
-            999.6,
-            1234.0,
-            12_340.0,
-            999_600.0,
-            2_500_000.0,
-        ]
-        .map(time)
-        .into();
+        let shown: Vec<String> =
+            [0.0, 4.2, 9.996, 210.4, 999.6, 1234.0, 12_340.0, 999_600.0, 2_500_000.0]
+                .map(time)
+                .into();
         let expected = [
             "0.00 µs", "4.20 µs", "10.0 µs", "210 µs", "1.00 ms", "1.23 ms", "12.3 ms", "1.00 s",
             "2.50 s",

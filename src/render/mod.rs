@@ -1,5 +1,9 @@
 //! Values become words here, and nowhere else.
 
 pub mod comparison;
+pub mod dump;
+pub mod english;
 pub mod figure;
+pub mod table;
 pub mod verdict;
+pub mod vip;

@@ -26,15 +26,8 @@ pub fn verdict(comparison: &Comparison) -> String {
 fn spread(way: &WayResult) -> String {
     let name = &way.mechanism;
     let spread = &way.spread;
-    let head = format!(
-        "{name} spread {} {}",
-        connections(spread.replies),
-        counts(way)
-    );
-    let jain = spread
-        .jain
-        .map(|jain| format!(" (Jain {jain:.3})"))
-        .unwrap_or_default();
+    let head = format!("{name} spread {} {}", connections(spread.replies), counts(way));
+    let jain = spread.jain.map(|jain| format!(" (Jain {jain:.3})")).unwrap_or_default();
     match spread.judgement {
         Evenness::NoReplies => no_replies(way),
         Evenness::OneTask => match way.tasks.first() {
@@ -48,10 +41,7 @@ fn spread(way: &WayResult) -> String {
             None => no_replies(way),
         },
         Evenness::TooFew { needed } => {
-            format!(
-                "{head}: too few requests to judge; {} replies would do.",
-                thousands(needed)
-            )
+            format!("{head}: too few requests to judge; {} replies would do.", thousands(needed))
         }
         Evenness::Exact => format!("{head}{jain}, as exact as round robin can be."),
         Evenness::TooEven => format!(
@@ -69,10 +59,7 @@ fn no_replies(way: &WayResult) -> String {
         (0, _) => format!("No request was made through {name}."),
         (1, 0) => format!("The one request through {name} was not answered."),
         (requests, 0) => {
-            format!(
-                "None of the {} requests through {name} was answered.",
-                thousands(requests)
-            )
+            format!("None of the {} requests through {name} was answered.", thousands(requests))
         }
         _ => format!("No expected task answered through {name}."),
     }
@@ -86,9 +73,7 @@ fn like_chance(way: &WayResult) -> String {
             "as even as whole numbers allow, which chance also does with so few connections{p}"
         );
     }
-    let p = in_brackets(way, |chi| {
-        format!("chi-square {:.2}, {}", chi.statistic, p(chi.upper_p))
-    });
+    let p = in_brackets(way, |chi| format!("chi-square {:.2}, {}", chi.statistic, p(chi.upper_p)));
     format!("as even as picking at random would be{p}")
 }
 
@@ -100,9 +85,7 @@ fn skewed(way: &WayResult) -> String {
         _ => ", and by no small effect",
     };
     let over = way.spread.peak.map_or(0.0, |peak| peak - 1.0);
-    let p = in_brackets(way, |chi| {
-        format!("chi-square {:.1}, {}", chi.statistic, p(chi.upper_p))
-    });
+    let p = in_brackets(way, |chi| format!("chi-square {:.1}, {}", chi.statistic, p(chi.upper_p)));
     format!(
         "more uneven than chance{p}{effect} (w {w:.3}): the busiest task got {} more than the mean",
         percent(over)
@@ -110,10 +93,7 @@ fn skewed(way: &WayResult) -> String {
 }
 
 fn in_brackets(way: &WayResult, words: impl Fn(ChiSquare) -> String) -> String {
-    way.spread
-        .chi_square
-        .map(|chi| format!(" ({})", words(chi)))
-        .unwrap_or_default()
+    way.spread.chi_square.map(|chi| format!(" ({})", words(chi))).unwrap_or_default()
 }
 
 fn connections(number: u64) -> String {
@@ -124,49 +104,29 @@ fn connections(number: u64) -> String {
 fn counts(way: &WayResult) -> String {
     let counts = way.tasks.iter().map(|task| task.replies);
     if way.tasks.len() <= LISTED {
-        return counts
-            .map(|count| count.to_string())
-            .collect::<Vec<_>>()
-            .join("/");
+        return counts.map(|count| count.to_string()).collect::<Vec<_>>().join("/");
     }
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
     let tasks = way.tasks.len();
     match least == most {
         true => format!("over {tasks} tasks, {} each", thousands(least)),
-        false => format!(
-            "over {tasks} tasks, {} to {} each",
-            thousands(least),
-            thousands(most)
-        ),
+        false => format!("over {tasks} tasks, {} to {} each", thousands(least), thousands(most)),
     }
 }
 
 /// Expected tasks that never answered, where others did.
 fn silent(way: &WayResult) -> Option<String> {
-    let names: Vec<&str> = way
-        .tasks
-        .iter()
-        .filter(|task| task.replies == 0)
-        .map(|task| task.task.as_str())
-        .collect();
+    let names: Vec<&str> =
+        way.tasks.iter().filter(|task| task.replies == 0).map(|task| task.task.as_str()).collect();
     let some = !names.is_empty() && way.spread.replies > 0;
-    some.then(|| {
-        format!(
-            "Through {} no reply came from {}.",
-            way.mechanism,
-            enumerate(&names)
-        )
-    })
+    some.then(|| format!("Through {} no reply came from {}.", way.mechanism, enumerate(&names)))
 }
 
 /// Tasks that answered though nobody expected them.
 fn strangers(way: &WayResult) -> Option<String> {
     let total: u64 = way.unexpected.values().sum();
-    let names: Vec<String> = way
-        .unexpected
-        .iter()
-        .map(|(task, count)| format!("{task} ({count})"))
-        .collect();
+    let names: Vec<String> =
+        way.unexpected.iter().map(|(task, count)| format!("{task} ({count})")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     (total > 0).then(|| {
         format!(
@@ -231,18 +191,11 @@ fn resolution(ways: &[WayResult]) -> Option<String> {
     let paid = |way: &WayResult| {
         let latency = way.latency?;
         let name = time(latency.resolve.p50);
-        Some(format!(
-            "through {} {name} of {}",
-            way.mechanism,
-            time(latency.total.p50)
-        ))
+        Some(format!("through {} {name} of {}", way.mechanism, time(latency.total.p50)))
     };
     let parts: Vec<String> = ways.iter().filter_map(paid).collect();
     (!parts.is_empty()).then(|| {
-        format!(
-            "For resolving the name each request paid {} (medians).",
-            parts.join(", ")
-        )
+        format!("For resolving the name each request paid {} (medians).", parts.join(", "))
     })
 }
 
@@ -257,11 +210,8 @@ fn failures(ways: &[WayResult]) -> Option<String> {
 
 fn failed(way: &WayResult) -> Option<String> {
     let total: u64 = way.failures.values().sum();
-    let kinds: Vec<String> = way
-        .failures
-        .iter()
-        .map(|(kind, count)| format!("{} {kind}", thousands(*count)))
-        .collect();
+    let kinds: Vec<String> =
+        way.failures.iter().map(|(kind, count)| format!("{} {kind}", thousands(*count))).collect();
     (total > 0).then(|| {
         format!(
             "{} of {} through {} ({})",
@@ -299,15 +249,10 @@ fn differences(check: &CrossCheck) -> Vec<String> {
         let replies = count(task.replies, "reply", "replies");
         match task.counted {
             Some(counted) if counted == task.replies => {}
-            Some(counted) => words.push(format!(
-                "{} had {} for {replies}",
-                task.task,
-                connections(counted)
-            )),
-            None => words.push(format!(
-                "{}'s counter went back or away ({replies})",
-                task.task
-            )),
+            Some(counted) => {
+                words.push(format!("{} had {} for {replies}", task.task, connections(counted)))
+            }
+            None => words.push(format!("{}'s counter went back or away ({replies})", task.task)),
         }
     }
     words
@@ -325,9 +270,8 @@ mod tests {
 
     /// Requests answered by each task so often, then those that failed; each takes `micros`.
     fn samples(counts: &[(&str, u64)], failures: &[Failure], micros: u64) -> Vec<Sample> {
-        let answered = counts
-            .iter()
-            .flat_map(|(task, count)| (0..*count).map(|_| Ok((*task).to_owned())));
+        let answered =
+            counts.iter().flat_map(|(task, count)| (0..*count).map(|_| Ok((*task).to_owned())));
         let outcomes = answered.chain(failures.iter().cloned().map(Err));
         (0u32..)
             .zip(outcomes)
@@ -413,30 +357,13 @@ mod tests {
 
     #[test]
     fn counters_that_disagree_are_quoted() {
-        let vip = samples(
-            &[("web.1", 8), ("web.2", 8), ("web.3", 8)],
-            &[Failure::TimedOut],
-            500,
-        );
+        let vip = samples(&[("web.1", 8), ("web.2", 8), ("web.3", 8)], &[Failure::TimedOut], 500);
         let count = |counts: [u64; 3]| -> BTreeMap<String, u64> {
-            THREE
-                .iter()
-                .map(|name| (*name).to_owned())
-                .zip(counts)
-                .collect()
+            THREE.iter().map(|name| (*name).to_owned()).zip(counts).collect()
         };
-        let explained = Counters {
-            before: count([1, 2, 3]),
-            after: count([9, 10, 12]),
-        };
-        let odd = Counters {
-            before: count([1, 2, 3]),
-            after: count([9, 10, 2]),
-        };
-        let right = Counters {
-            before: count([1, 2, 3]),
-            after: count([9, 10, 11]),
-        };
+        let explained = Counters { before: count([1, 2, 3]), after: count([9, 10, 12]) };
+        let odd = Counters { before: count([1, 2, 3]), after: count([9, 10, 2]) };
+        let right = Counters { before: count([1, 2, 3]), after: count([9, 10, 11]) };
         insta::assert_snapshot!(
             says(
                 &[("one", &vip, Some(&explained)), ("two", &vip, Some(&odd)), ("three", &vip, Some(&right))],

@@ -79,20 +79,15 @@ impl Client {
     }
 
     fn unconnected(socket: &Path) -> Result<Self, StoreError> {
-        let name = random_name().map_err(|source| StoreError::Unreachable {
-            path: socket.to_owned(),
-            source,
-        })?;
+        let name = random_name()
+            .map_err(|source| StoreError::Unreachable { path: socket.to_owned(), source })?;
         let shared = Shared {
             socket: socket.to_owned(),
             idle: Mutex::default(),
             name,
             commits: AtomicU64::new(0),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            patience: PATIENCE,
-        })
+        Ok(Self { shared: Arc::new(shared), patience: PATIENCE })
     }
 
     /// Asks until there is an answer or patience is over.
@@ -155,18 +150,11 @@ impl Client {
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Line>> {
-        self.shared
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_commit(&self) -> String {
-        format!(
-            "{}-{}",
-            self.shared.name,
-            self.shared.commits.fetch_add(1, Ordering::Relaxed)
-        )
+        format!("{}-{}", self.shared.name, self.shared.commits.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -198,8 +186,7 @@ fn retry<T>(deadline: Instant, mut attempt: impl FnMut() -> Result<T, Fault>) ->
 }
 
 fn after(now: Instant, pause: Duration) -> Instant {
-    now.checked_add(pause)
-        .unwrap_or(now + super::lease::MAX_TTL)
+    now.checked_add(pause).unwrap_or(now + super::lease::MAX_TTL)
 }
 
 fn random_name() -> io::Result<String> {
@@ -234,19 +221,13 @@ fn snapshot(line: &mut Line, deadline: Instant) -> Result<Snapshot, Fault> {
 
 impl Store for Client {
     fn load(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        let request = Request::Load {
-            prefix: prefix.to_owned(),
-        };
-        self.call(&request, snapshot)
-            .map_err(|failed| self.error(failed))
+        let request = Request::Load { prefix: prefix.to_owned() };
+        self.call(&request, snapshot).map_err(|failed| self.error(failed))
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Commit, StoreError> {
         transaction.validate()?;
-        let request = Request::Commit {
-            id: self.next_commit(),
-            transaction: transaction.clone(),
-        };
+        let request = Request::Commit { id: self.next_commit(), transaction: transaction.clone() };
         let answered = self.call(&request, |line, deadline| {
             one(line, deadline, |reply| match reply {
                 Reply::Committed(commit) => Ok(commit),
@@ -254,13 +235,9 @@ impl Store for Client {
             })
         });
         answered.map_err(|failed| match failed {
-            CallError {
-                fault: Fault::Lost(source),
-                tries,
-            } if tries.sent > 0 => StoreError::Uncertain {
-                path: self.shared.socket.clone(),
-                source,
-            },
+            CallError { fault: Fault::Lost(source), tries } if tries.sent > 0 => {
+                StoreError::Uncertain { path: self.shared.socket.clone(), source }
+            }
             failed => self.error(failed),
         })
     }
@@ -271,9 +248,7 @@ impl Store for Client {
     }
 
     fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        let request = Request::Grant {
-            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-        };
+        let request = Request::Grant { ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) };
         let answered = self.call(&request, |line, deadline| {
             one(line, deadline, |reply| match reply {
                 Reply::Granted(lease) => Ok(lease),

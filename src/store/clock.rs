@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 /// Now, on the monotonic clock.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the store's one reader of the clock"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is the store's one reader of the clock")]
 pub(super) fn now() -> Instant {
     Instant::now()
 }

@@ -33,11 +33,7 @@ pub enum StoreError {
     #[error("a key is empty")]
     EmptyKey,
     #[error("too large: {size} {what}, {limit} at most")]
-    TooLarge {
-        what: String,
-        size: usize,
-        limit: usize,
-    },
+    TooLarge { what: String, size: usize, limit: usize },
     /// The database was written by a newer swarmlb.
     #[error("the database is of version {found}, newer than version {known} known here")]
     NewerVersion { found: u64, known: u64 },
@@ -59,8 +55,7 @@ pub enum StoreError {
 }
 
 fn by(pid: Option<u32>) -> String {
-    pid.map(|pid| format!(" by process {pid}"))
-        .unwrap_or_default()
+    pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
 }
 
 impl StoreError {
@@ -100,8 +95,6 @@ impl StoreError {
 
     /// A breach of the protocol, with what was wrong.
     pub(super) fn protocol(sentence: impl ToString) -> Self {
-        Self::Protocol {
-            sentence: sentence.to_string(),
-        }
+        Self::Protocol { sentence: sentence.to_string() }
     }
 }

@@ -45,16 +45,8 @@ pub(super) struct Feed {
 impl Feed {
     /// A feed of a store that is at `revision`.
     pub(super) fn starting(revision: Revision) -> Self {
-        let window = Window {
-            revision,
-            batches: VecDeque::new(),
-            bytes: 0,
-            closed: false,
-        };
-        Self {
-            window: Mutex::new(window),
-            changed: Condvar::new(),
-        }
+        let window = Window { revision, batches: VecDeque::new(), bytes: 0, closed: false };
+        Self { window: Mutex::new(window), changed: Condvar::new() }
     }
 
     /// Adds revisions, which must follow each other and what was published before.
@@ -91,11 +83,8 @@ impl Feed {
             if left.is_zero() {
                 return News::Quiet;
             }
-            window = self
-                .changed
-                .wait_timeout(window, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            window =
+                self.changed.wait_timeout(window, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -120,17 +109,8 @@ impl Window {
     fn after(&self, place: Revision) -> News {
         match self.batches.front() {
             Some(oldest) if oldest.revision <= place.next() => {
-                let first = self
-                    .batches
-                    .partition_point(|batch| batch.revision <= place);
-                News::Batches(
-                    self.batches
-                        .iter()
-                        .skip(first)
-                        .take(HELPING)
-                        .cloned()
-                        .collect(),
-                )
+                let first = self.batches.partition_point(|batch| batch.revision <= place);
+                News::Batches(self.batches.iter().skip(first).take(HELPING).cloned().collect())
             }
             _ => News::Behind,
         }
@@ -154,13 +134,7 @@ mod tests {
 
     fn batch(revision: u64, key: &str) -> Batch {
         let revision = Revision(revision);
-        Batch {
-            revision,
-            events: vec![Event::Delete {
-                key: key.to_owned(),
-                revision,
-            }],
-        }
+        Batch { revision, events: vec![Event::Delete { key: key.to_owned(), revision }] }
     }
 
     fn revisions(news: News) -> Vec<u64> {
@@ -182,23 +156,10 @@ mod tests {
     #[test]
     fn a_place_older_than_the_window_is_behind() {
         let feed = Feed::starting(Revision(4));
-        assert!(matches!(
-            feed.after(Revision(3), clock::now()),
-            News::Behind
-        ));
-        feed.publish(
-            (5..5 + WINDOW as u64 + 1)
-                .map(|revision| batch(revision, "a"))
-                .collect(),
-        );
-        assert!(matches!(
-            feed.after(Revision(4), clock::now()),
-            News::Behind
-        ));
-        assert_eq!(
-            revisions(feed.after(Revision(5), clock::now())).first(),
-            Some(&6)
-        );
+        assert!(matches!(feed.after(Revision(3), clock::now()), News::Behind));
+        feed.publish((5..5 + WINDOW as u64 + 1).map(|revision| batch(revision, "a")).collect());
+        assert!(matches!(feed.after(Revision(4), clock::now()), News::Behind));
+        assert_eq!(revisions(feed.after(Revision(5), clock::now())).first(), Some(&6));
     }
 
     #[test]
@@ -206,10 +167,7 @@ mod tests {
         let feed = Feed::starting(Revision(1));
         let long = "k".repeat(WINDOW_BYTES / 2);
         feed.publish((2..6).map(|revision| batch(revision, &long)).collect());
-        assert!(matches!(
-            feed.after(Revision(2), clock::now()),
-            News::Behind
-        ));
+        assert!(matches!(feed.after(Revision(2), clock::now()), News::Behind));
         assert_eq!(revisions(feed.after(Revision(3), clock::now())), [4, 5]);
     }
 
@@ -223,10 +181,7 @@ mod tests {
             assert_eq!(revisions(first.join().expect("the watcher ends")), [2]);
             let second = scope.spawn(|| feed.after(Revision(2), far));
             feed.close();
-            assert!(matches!(
-                second.join().expect("the watcher ends"),
-                News::Closed
-            ));
+            assert!(matches!(second.join().expect("the watcher ends"), News::Closed));
         });
     }
 }

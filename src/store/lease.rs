@@ -25,10 +25,7 @@ pub(super) struct Term {
 
 impl Term {
     fn starting(now: Instant, ttl: Duration) -> Self {
-        Self {
-            ttl,
-            deadline: now + ttl.clamp(MIN_TTL, MAX_TTL),
-        }
+        Self { ttl, deadline: now + ttl.clamp(MIN_TTL, MAX_TTL) }
     }
 }
 
@@ -84,24 +81,18 @@ impl Leases {
 
     /// Gives every lease the time that this process was stopped: nobody could have renewed one meanwhile.
     pub(super) fn forgive_stall(&mut self, now: Instant) {
-        let late = self.next_look.map_or(Duration::ZERO, |planned| {
-            now.saturating_duration_since(planned)
-        });
+        let late =
+            self.next_look.map_or(Duration::ZERO, |planned| now.saturating_duration_since(planned));
         if late >= STALL {
-            self.terms
-                .values_mut()
-                .for_each(|term| term.deadline += late);
+            self.terms.values_mut().for_each(|term| term.deadline += late);
         }
     }
 
     /// How long until the deadlines must be looked at again; `None` if there are no leases.
     pub(super) fn plan_look(&mut self, now: Instant) -> Option<Duration> {
         let soonest = self.terms.values().map(|term| term.deadline).min();
-        let wait = soonest.map(|deadline| {
-            deadline
-                .saturating_duration_since(now)
-                .clamp(MIN_WAIT, TICK)
-        });
+        let wait =
+            soonest.map(|deadline| deadline.saturating_duration_since(now).clamp(MIN_WAIT, TICK));
         self.next_look = wait.map(|wait| now + wait);
         wait
     }

@@ -63,10 +63,7 @@ pub fn serve_with(
         served
     });
     socket::remove(socket);
-    served.map_err(|source| StoreError::Unreachable {
-        path: socket.to_owned(),
-        source,
-    })
+    served.map_err(|source| StoreError::Unreachable { path: socket.to_owned(), source })
 }
 
 fn accept_until<'scope>(
@@ -77,9 +74,7 @@ fn accept_until<'scope>(
     open: &'scope Open,
 ) -> io::Result<()> {
     while !stopped(Some(listener.as_fd()), stop, PollTimeout::NONE)? {
-        let begun = listener
-            .accept()
-            .and_then(|(stream, _)| begin(scope, stream, store, open));
+        let begun = listener.accept().and_then(|(stream, _)| begin(scope, stream, store, open));
         if begun.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
             && stopped(None, stop, PollTimeout::from(RESPITE_MS))?
         {
@@ -113,13 +108,11 @@ fn begin<'scope>(
     stream.set_nonblocking(false)?;
     let stream = Arc::new(stream);
     let entry = open.enter(Arc::clone(&stream));
-    thread::Builder::new()
-        .stack_size(STACK)
-        .spawn_scoped(scope, move || {
-            let _entry = entry;
-            // The connection is over either way, and its peer knows; there is nobody else to tell.
-            let _ended = Connection::new(store, stream).run();
-        })?;
+    thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || {
+        let _entry = entry;
+        // The connection is over either way, and its peer knows; there is nobody else to tell.
+        let _ended = Connection::new(store, stream).run();
+    })?;
     Ok(())
 }
 
@@ -152,9 +145,8 @@ impl Open {
     /// Lets every connection finish what it is answering, for a while.
     fn farewell(&self) {
         self.shut(Shutdown::Read);
-        let waited = self
-            .left
-            .wait_timeout_while(self.held(), FAREWELL, |streams| !streams.1.is_empty());
+        let waited =
+            self.left.wait_timeout_while(self.held(), FAREWELL, |streams| !streams.1.is_empty());
         drop(waited);
         self.shut(Shutdown::Both);
     }

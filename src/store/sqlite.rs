@@ -35,10 +35,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self {
-            revisions: 10_000,
-            bytes: 64 << 20,
-        }
+        Self { revisions: 10_000, bytes: 64 << 20 }
     }
 }
 
@@ -95,12 +92,7 @@ impl Sqlite {
             path: database.to_owned(),
             identity: meta.identity,
             history,
-            writer: Mutex::new(Writer::new(
-                writing,
-                meta.revision,
-                meta.compacted,
-                log_bytes,
-            )),
+            writer: Mutex::new(Writer::new(writing, meta.revision, meta.compacted, log_bytes)),
             queue: Mutex::default(),
             reader: Mutex::new(reader),
             leases: Mutex::new(leases),
@@ -108,9 +100,7 @@ impl Sqlite {
             feed: Feed::starting(meta.revision),
             _lock: lock,
         };
-        Ok(Self {
-            engine: Arc::new(engine),
-        })
+        Ok(Self { engine: Arc::new(engine) })
     }
 
     /// Expires leases, until [`Sqlite::close`]. Without it they live for ever.
@@ -160,11 +150,7 @@ impl Sqlite {
 fn begin_all(connection: &Connection) -> rusqlite::Result<Leases> {
     let (mut leases, now) = (Leases::default(), clock::now());
     for (lease, ttl_ms) in tables::leases(connection)? {
-        leases.begin(
-            lease,
-            Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0)),
-            now,
-        );
+        leases.begin(lease, Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0)), now);
     }
     Ok(leases)
 }
@@ -173,10 +159,7 @@ impl Store for Sqlite {
     fn load(&self, prefix: &str) -> Result<Snapshot, StoreError> {
         self.engine.read(|connection| {
             let revision = tables::meta(connection)?.revision;
-            Ok(Snapshot {
-                revision,
-                objects: tables::objects(connection, prefix)?,
-            })
+            Ok(Snapshot { revision, objects: tables::objects(connection, prefix)? })
         })
     }
 
@@ -222,9 +205,7 @@ impl Engine {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let reader = held(&self.reader);
-        let transaction = reader
-            .unchecked_transaction()
-            .map_err(|error| self.refused(&error))?;
+        let transaction = reader.unchecked_transaction().map_err(|error| self.refused(&error))?;
         read(&transaction).map_err(|error| self.refused(&error))
     }
 
@@ -233,14 +214,10 @@ impl Engine {
     fn check_remembered(&self, after: Revision) -> Result<(), StoreError> {
         let meta = self.read(tables::meta)?;
         if after < meta.compacted {
-            return Err(StoreError::Compacted {
-                oldest: meta.compacted,
-            });
+            return Err(StoreError::Compacted { oldest: meta.compacted });
         }
         if after > meta.revision {
-            return Err(StoreError::Compacted {
-                oldest: meta.revision,
-            });
+            return Err(StoreError::Compacted { oldest: meta.revision });
         }
         Ok(())
     }
@@ -248,10 +225,7 @@ impl Engine {
     /// The next revisions after `place`, from the log.
     fn replay(&self, place: Revision) -> Result<Vec<Batch>, StoreError> {
         let (compacted, batches) = self.read(|connection| {
-            Ok((
-                tables::meta(connection)?.compacted,
-                tables::replay(connection, place)?,
-            ))
+            Ok((tables::meta(connection)?.compacted, tables::replay(connection, place)?))
         })?;
         if place < compacted {
             return Err(StoreError::Compacted { oldest: compacted });
@@ -284,10 +258,7 @@ impl Engine {
     fn end_leases(&self, writer: &mut Writer, ended: &[LeaseId]) -> Result<(), StoreError> {
         let taken: Vec<_> = {
             let mut leases = held(&self.leases);
-            ended
-                .iter()
-                .filter_map(|lease| Some((*lease, leases.remove(*lease)?)))
-                .collect()
+            ended.iter().filter_map(|lease| Some((*lease, leases.remove(*lease)?))).collect()
         };
         writer.end_leases(self, ended).map_err(|error| {
             held(&self.leases).restore(taken);

@@ -60,10 +60,7 @@ impl Transaction {
     /// `key` must be as it was when it was last modified at `modified`.
     #[must_use]
     pub fn require(mut self, key: impl Into<String>, modified: Revision) -> Self {
-        self.require.push(Requirement {
-            key: key.into(),
-            modified,
-        });
+        self.require.push(Requirement { key: key.into(), modified });
         self
     }
 
@@ -76,11 +73,7 @@ impl Transaction {
     /// Writes `value` under `key`.
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.put.push(Put {
-            key: key.into(),
-            value: value.into(),
-            lease: None,
-        });
+        self.put.push(Put { key: key.into(), value: value.into(), lease: None });
         self
     }
 
@@ -92,11 +85,7 @@ impl Transaction {
         value: impl Into<String>,
         lease: LeaseId,
     ) -> Self {
-        self.put.push(Put {
-            key: key.into(),
-            value: value.into(),
-            lease: Some(lease),
-        });
+        self.put.push(Put { key: key.into(), value: value.into(), lease: Some(lease) });
         self
     }
 
@@ -118,16 +107,10 @@ impl Transaction {
     /// # Errors
     /// [`StoreError::EmptyKey`], [`StoreError::DuplicateKey`], [`StoreError::TooLarge`].
     pub fn validate(&self) -> Result<(), StoreError> {
-        let most = self
-            .require
-            .len()
-            .max(self.put.len())
-            .max(self.delete.len());
+        let most = self.require.len().max(self.put.len()).max(self.delete.len());
         within("operations", most, MAX_TRANSACTION_OPERATIONS)?;
         within("bytes", self.bytes(), MAX_TRANSACTION_BYTES)?;
-        self.require
-            .iter()
-            .try_for_each(|requirement| check_key(&requirement.key))?;
+        self.require.iter().try_for_each(|requirement| check_key(&requirement.key))?;
         let mut changed = BTreeSet::new();
         for key in self.put.iter().map(|put| &put.key).chain(&self.delete) {
             check_key(key)?;
@@ -139,27 +122,15 @@ impl Transaction {
     }
 
     fn bytes(&self) -> usize {
-        let required: usize = self
-            .require
-            .iter()
-            .map(|requirement| requirement.key.len())
-            .sum();
-        let put: usize = self
-            .put
-            .iter()
-            .map(|put| put.key.len() + put.value.len())
-            .sum();
+        let required: usize = self.require.iter().map(|requirement| requirement.key.len()).sum();
+        let put: usize = self.put.iter().map(|put| put.key.len() + put.value.len()).sum();
         required + put + self.delete.iter().map(String::len).sum::<usize>()
     }
 }
 
 fn within(what: &'static str, size: usize, limit: usize) -> Result<(), StoreError> {
     if size > limit {
-        return Err(StoreError::TooLarge {
-            what: what.to_owned(),
-            size,
-            limit,
-        });
+        return Err(StoreError::TooLarge { what: what.to_owned(), size, limit });
     }
     Ok(())
 }
@@ -216,13 +187,8 @@ mod tests {
             .fold(Transaction::new(), |all, n| all.delete(n.to_string()));
         assert!(matches!(many.validate(), Err(StoreError::TooLarge { .. })));
         assert!(matches!(
-            Transaction::new()
-                .put("k".repeat(MAX_KEY_BYTES + 1), "")
-                .validate(),
-            Err(StoreError::TooLarge {
-                limit: MAX_KEY_BYTES,
-                ..
-            })
+            Transaction::new().put("k".repeat(MAX_KEY_BYTES + 1), "").validate(),
+            Err(StoreError::TooLarge { limit: MAX_KEY_BYTES, .. })
         ));
     }
 }

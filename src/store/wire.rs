@@ -76,51 +76,20 @@ pub(super) enum Reply {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Failure {
-    Compacted {
-        oldest: Revision,
-    },
-    LeaseGone {
-        lease: LeaseId,
-    },
+    Compacted { oldest: Revision },
+    LeaseGone { lease: LeaseId },
     Denied,
-    DuplicateKey {
-        key: String,
-    },
+    DuplicateKey { key: String },
     EmptyKey,
-    TooLarge {
-        what: String,
-        size: usize,
-        limit: usize,
-    },
-    NewerVersion {
-        found: u64,
-        known: u64,
-    },
-    ReadOnly {
-        path: String,
-        sentence: String,
-    },
-    Full {
-        path: String,
-        sentence: String,
-    },
-    Corrupt {
-        path: String,
-        sentence: String,
-    },
-    Database {
-        path: String,
-        sentence: String,
-    },
-    Uncertain {
-        sentence: String,
-    },
-    Unreachable {
-        sentence: String,
-    },
-    Protocol {
-        sentence: String,
-    },
+    TooLarge { what: String, size: usize, limit: usize },
+    NewerVersion { found: u64, known: u64 },
+    ReadOnly { path: String, sentence: String },
+    Full { path: String, sentence: String },
+    Corrupt { path: String, sentence: String },
+    Database { path: String, sentence: String },
+    Uncertain { sentence: String },
+    Unreachable { sentence: String },
+    Protocol { sentence: String },
 }
 
 impl From<StoreError> for Failure {
@@ -134,31 +103,21 @@ impl From<StoreError> for Failure {
             StoreError::EmptyKey => Self::EmptyKey,
             StoreError::TooLarge { what, size, limit } => Self::TooLarge { what, size, limit },
             StoreError::NewerVersion { found, known } => Self::NewerVersion { found, known },
-            StoreError::ReadOnly { path, sentence } => Self::ReadOnly {
-                path: text(&path),
-                sentence,
-            },
-            StoreError::Full { path, sentence } => Self::Full {
-                path: text(&path),
-                sentence,
-            },
-            StoreError::Corrupt { path, sentence } => Self::Corrupt {
-                path: text(&path),
-                sentence,
-            },
-            StoreError::Database { path, sentence } => Self::Database {
-                path: text(&path),
-                sentence,
-            },
-            StoreError::Uncertain { source, .. } => Self::Uncertain {
-                sentence: source.to_string(),
-            },
-            StoreError::Unreachable { source, .. } => Self::Unreachable {
-                sentence: source.to_string(),
-            },
-            StoreError::AlreadyServed { .. } => Self::Unreachable {
-                sentence: error.to_string(),
-            },
+            StoreError::ReadOnly { path, sentence } => {
+                Self::ReadOnly { path: text(&path), sentence }
+            }
+            StoreError::Full { path, sentence } => Self::Full { path: text(&path), sentence },
+            StoreError::Corrupt { path, sentence } => Self::Corrupt { path: text(&path), sentence },
+            StoreError::Database { path, sentence } => {
+                Self::Database { path: text(&path), sentence }
+            }
+            StoreError::Uncertain { source, .. } => {
+                Self::Uncertain { sentence: source.to_string() }
+            }
+            StoreError::Unreachable { source, .. } => {
+                Self::Unreachable { sentence: source.to_string() }
+            }
+            StoreError::AlreadyServed { .. } => Self::Unreachable { sentence: error.to_string() },
             StoreError::Protocol { sentence } => Self::Protocol { sentence },
         }
     }
@@ -176,30 +135,24 @@ impl Failure {
             Self::EmptyKey => StoreError::EmptyKey,
             Self::TooLarge { what, size, limit } => StoreError::TooLarge { what, size, limit },
             Self::NewerVersion { found, known } => StoreError::NewerVersion { found, known },
-            Self::ReadOnly { path, sentence } => StoreError::ReadOnly {
-                path: PathBuf::from(path),
-                sentence,
-            },
-            Self::Full { path, sentence } => StoreError::Full {
-                path: PathBuf::from(path),
-                sentence,
-            },
-            Self::Corrupt { path, sentence } => StoreError::Corrupt {
-                path: PathBuf::from(path),
-                sentence,
-            },
-            Self::Database { path, sentence } => StoreError::Database {
-                path: PathBuf::from(path),
-                sentence,
-            },
-            Self::Uncertain { sentence } => StoreError::Uncertain {
-                path: here(),
-                source: io::Error::other(sentence),
-            },
-            Self::Unreachable { sentence } => StoreError::Unreachable {
-                path: here(),
-                source: io::Error::other(sentence),
-            },
+            Self::ReadOnly { path, sentence } => {
+                StoreError::ReadOnly { path: PathBuf::from(path), sentence }
+            }
+            Self::Full { path, sentence } => {
+                StoreError::Full { path: PathBuf::from(path), sentence }
+            }
+            Self::Corrupt { path, sentence } => {
+                StoreError::Corrupt { path: PathBuf::from(path), sentence }
+            }
+            Self::Database { path, sentence } => {
+                StoreError::Database { path: PathBuf::from(path), sentence }
+            }
+            Self::Uncertain { sentence } => {
+                StoreError::Uncertain { path: here(), source: io::Error::other(sentence) }
+            }
+            Self::Unreachable { sentence } => {
+                StoreError::Unreachable { path: here(), source: io::Error::other(sentence) }
+            }
             Self::Protocol { sentence } => StoreError::Protocol { sentence },
         }
     }
@@ -212,25 +165,12 @@ mod tests {
     #[test]
     fn a_failure_is_the_same_error_on_the_other_side() {
         let errors = [
-            StoreError::Compacted {
-                oldest: Revision(9),
-            },
+            StoreError::Compacted { oldest: Revision(9) },
             StoreError::LeaseGone { lease: LeaseId(3) },
-            StoreError::Denied {
-                path: PathBuf::from("/s"),
-            },
-            StoreError::DuplicateKey {
-                key: "a".to_owned(),
-            },
-            StoreError::TooLarge {
-                what: "bytes".to_owned(),
-                size: 2,
-                limit: 1,
-            },
-            StoreError::Full {
-                path: PathBuf::from("/d"),
-                sentence: "disk full".to_owned(),
-            },
+            StoreError::Denied { path: PathBuf::from("/s") },
+            StoreError::DuplicateKey { key: "a".to_owned() },
+            StoreError::TooLarge { what: "bytes".to_owned(), size: 2, limit: 1 },
+            StoreError::Full { path: PathBuf::from("/d"), sentence: "disk full".to_owned() },
         ];
         for error in errors {
             let sentence = error.to_string();

@@ -146,9 +146,7 @@ fn judge(run: &Run<'_>, expected: &[String]) -> WayResult {
     let requests = run.samples.len() as u64;
     let tasks = shares(&replies, expected);
     let counts: Vec<u64> = tasks.iter().map(|task| task.replies).collect();
-    let counters = run
-        .counters
-        .map(|counters| CrossCheck::of(&replies, counters, failed));
+    let counters = run.counters.map(|counters| CrossCheck::of(&replies, counters, failed));
     replies.retain(|task, _| !expected.contains(task));
     WayResult {
         way: run.way,
@@ -171,11 +169,7 @@ fn shares(replies: &BTreeMap<String, u64>, expected: &[String]) -> Vec<TaskShare
     for name in expected {
         if tasks.iter().all(|known| known.task != *name) {
             let replies = replies.get(name).copied().unwrap_or(0);
-            tasks.push(TaskShare {
-                task: name.clone(),
-                replies,
-                share: 0.0,
-            });
+            tasks.push(TaskShare { task: name.clone(), replies, share: 0.0 });
         }
     }
     let total: u64 = tasks.iter().map(|task| task.replies).sum();
@@ -202,10 +196,7 @@ fn latencies(samples: &[Sample]) -> Option<Latencies> {
 /// Answers per second between the first request's start and the last one's end.
 fn rate(samples: &[Sample], answered: u64) -> Option<f64> {
     let first = samples.iter().map(|sample| sample.started).min()?;
-    let last = samples
-        .iter()
-        .map(|sample| sample.started.saturating_add(sample.total))
-        .max()?;
+    let last = samples.iter().map(|sample| sample.started.saturating_add(sample.total)).max()?;
     let seconds = last.saturating_sub(first).as_secs_f64();
     (answered > 0 && seconds > 0.0).then(|| answered as f64 / seconds)
 }
@@ -225,11 +216,7 @@ fn evenness(ways: &[WayResult]) -> Option<EvennessVerdict> {
     let both_exact =
         counts(best) == Some(Evenness::Exact) && counts(worst) == Some(Evenness::Exact);
     if both_exact || least_w == most_w {
-        return Some(EvennessVerdict {
-            more_even: None,
-            less_even: None,
-            matters: false,
-        });
+        return Some(EvennessVerdict { more_even: None, less_even: None, matters: false });
     }
     Some(EvennessVerdict {
         more_even: Some(best),
@@ -299,9 +286,7 @@ mod tests {
 
     /// A thousand requests, one a millisecond, dealt by `task`, each as long as `total` says.
     fn thousand(task: impl Fn(u32) -> &'static str, total: impl Fn(u32) -> u64) -> Vec<Sample> {
-        (0..1000)
-            .map(|sequence| sample(sequence, Ok(task(sequence)), total(sequence)))
-            .collect()
+        (0..1000).map(|sequence| sample(sequence, Ok(task(sequence)), total(sequence))).collect()
     }
 
     fn in_turn(sequence: u32) -> &'static str {
@@ -313,12 +298,7 @@ mod tests {
     }
 
     fn run<'a>(mechanism: &'a str, samples: &'a [Sample]) -> Run<'a> {
-        Run {
-            way: Way::Vip,
-            mechanism,
-            samples,
-            counters: None,
-        }
+        Run { way: Way::Vip, mechanism, samples, counters: None }
     }
 
     #[test]
@@ -333,25 +313,16 @@ mod tests {
         ];
         let comparison = compare(&[run("x", &samples)], &names(&["b", "a", "a"]));
         let way = comparison.ways.first().expect("one way");
-        assert_eq!(
-            (way.requests, way.answered, comparison.verdict.failures),
-            (6, 3, 3)
-        );
+        assert_eq!((way.requests, way.answered, comparison.verdict.failures), (6, 3, 3));
         let failures = [(FailureKind::Resolve, 2), (FailureKind::Refused, 1)];
         assert_eq!(way.failures, BTreeMap::from(failures));
-        let tasks: Vec<(&str, u64, f64)> = way
-            .tasks
-            .iter()
-            .map(|task| (task.task.as_str(), task.replies, task.share))
-            .collect();
+        let tasks: Vec<(&str, u64, f64)> =
+            way.tasks.iter().map(|task| (task.task.as_str(), task.replies, task.share)).collect();
         assert_eq!(tasks, [("b", 0, 0.0), ("a", 2, 1.0)]);
         assert_eq!(way.unexpected, BTreeMap::from([("stranger".to_owned(), 1)]));
         assert_eq!(way.latency.map(|latency| latency.total.max), Some(300.0));
         // From 0 ms to the end of the fourth request, 3 ms + 9 ms, or the fifth, 4 ms + 9 ms.
-        assert_eq!(
-            way.requests_per_second.map(f64::round),
-            Some((3.0f64 / 0.013).round())
-        );
+        assert_eq!(way.requests_per_second.map(f64::round), Some((3.0f64 / 0.013).round()));
     }
 
     #[test]
@@ -360,10 +331,7 @@ mod tests {
         let way = comparison.ways.first().expect("one way");
         assert_eq!(way.spread.judgement, Evenness::NoReplies);
         assert_eq!((way.latency, way.requests_per_second), (None, None));
-        assert_eq!(
-            (comparison.verdict.evenness, comparison.verdict.speed),
-            (None, None)
-        );
+        assert_eq!((comparison.verdict.evenness, comparison.verdict.speed), (None, None));
         assert_eq!(comparison.verdict.agrees, None);
     }
 
@@ -373,19 +341,13 @@ mod tests {
         let double = thousand(in_turn, |sequence| 800 + u64::from(sequence % 10));
         let barely = thousand(in_turn, |sequence| 420 + u64::from(sequence % 10));
         let speed = |other: &[Sample]| {
-            compare(
-                &[run("other", other), run("base", &base)],
-                &names(&["a", "b"]),
-            )
-            .verdict
-            .speed
-            .expect("speed")
+            compare(&[run("other", other), run("base", &base)], &names(&["a", "b"]))
+                .verdict
+                .speed
+                .expect("speed")
         };
         let verdict = speed(&double);
-        assert_eq!(
-            (verdict.faster, verdict.slower, verdict.matters),
-            (1, 0, true)
-        );
+        assert_eq!((verdict.faster, verdict.slower, verdict.matters), (1, 0, true));
         assert!((verdict.ratio - 804.0 / 404.0).abs() < 1e-9 && verdict.difference == 400.0);
         let verdict = speed(&barely);
         assert!(!verdict.matters && verdict.p < SIGNIFICANCE, "{verdict:?}");
@@ -404,20 +366,11 @@ mod tests {
     #[test]
     fn a_heavy_skew_matters_and_a_light_one_does_not() {
         let even = thousand(in_turn, |_| 400);
-        let heavy = thousand(
-            |sequence| if sequence % 10 < 7 { "a" } else { "b" },
-            |_| 400,
-        );
-        let light = thousand(
-            |sequence| if sequence % 100 < 54 { "a" } else { "b" },
-            |_| 400,
-        );
+        let heavy = thousand(|sequence| if sequence % 10 < 7 { "a" } else { "b" }, |_| 400);
+        let light = thousand(|sequence| if sequence % 100 < 54 { "a" } else { "b" }, |_| 400);
         let evenness = |other: &[Sample]| {
             let runs = [run("other", other), run("even", &even)];
-            compare(&runs, &names(&["a", "b"]))
-                .verdict
-                .evenness
-                .expect("evenness")
+            compare(&runs, &names(&["a", "b"])).verdict.evenness.expect("evenness")
         };
         let verdict = evenness(&heavy);
         assert_eq!(
@@ -432,24 +385,15 @@ mod tests {
     fn a_comparison_survives_json() {
         let samples = thousand(in_turn, |sequence| 401 + u64::from(sequence));
         let counters = Counters::default();
-        let runs = [Run {
-            way: Way::Vip,
-            mechanism: "x",
-            samples: &samples,
-            counters: Some(&counters),
-        }];
+        let runs =
+            [Run { way: Way::Vip, mechanism: "x", samples: &samples, counters: Some(&counters) }];
         let comparison = compare(&runs, &names(&["a", "b", "c"]));
         assert_eq!(comparison.verdict.agrees, Some(false));
         let json = serde_json::to_string(&comparison).expect("serialises");
         let back: Comparison = serde_json::from_str(&json).expect("parses");
         let parts = |comparison: &Comparison| {
             let way = comparison.ways.first().expect("one way").clone();
-            (
-                way.tasks,
-                way.counters,
-                way.latency,
-                comparison.verdict.clone(),
-            )
+            (way.tasks, way.counters, way.latency, comparison.verdict.clone())
         };
         assert_eq!(parts(&back), parts(&comparison));
     }

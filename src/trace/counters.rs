@@ -75,9 +75,9 @@ impl Counters {
 
 /// How much more the kernel counted in all; none when it counted less, or nothing, for any task.
 fn surplus(tasks: &[TaskCheck]) -> Option<u64> {
-    tasks.iter().try_fold(0u64, |sum, task| {
-        sum.checked_add(task.counted?.checked_sub(task.replies)?)
-    })
+    tasks
+        .iter()
+        .try_fold(0u64, |sum, task| sum.checked_add(task.counted?.checked_sub(task.replies)?))
 }
 
 #[cfg(test)]
@@ -85,10 +85,7 @@ mod tests {
     use super::*;
 
     fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
-        pairs
-            .iter()
-            .map(|(task, count)| (task.to_string(), *count))
-            .collect()
+        pairs.iter().map(|(task, count)| (task.to_string(), *count)).collect()
     }
 
     fn check(
@@ -97,21 +94,13 @@ mod tests {
         after: &[(&str, u64)],
         failed: u64,
     ) -> CrossCheck {
-        let counters = Counters {
-            before: counts(before),
-            after: counts(after),
-        };
+        let counters = Counters { before: counts(before), after: counts(after) };
         CrossCheck::of(&counts(replies), &counters, failed)
     }
 
     #[test]
     fn equal_growth_agrees() {
-        let check = check(
-            &[("a", 3), ("b", 2)],
-            &[("a", 10)],
-            &[("a", 13), ("b", 2), ("c", 0)],
-            0,
-        );
+        let check = check(&[("a", 3), ("b", 2)], &[("a", 10)], &[("a", 13), ("b", 2), ("c", 0)], 0);
         assert!(check.agrees);
     }
 

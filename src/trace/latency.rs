@@ -83,19 +83,13 @@ mod tests {
     fn quantiles_are_measured_values() {
         let latency = Latency::of((1..=100).map(Duration::from_micros)).expect("measured");
         assert_eq!((latency.min, latency.p50, latency.p90), (1.0, 50.0, 90.0));
-        assert_eq!(
-            (latency.p99, latency.max, latency.mean),
-            (99.0, 100.0, 50.5)
-        );
+        assert_eq!((latency.p99, latency.max, latency.mean), (99.0, 100.0, 50.5));
     }
 
     #[test]
     fn one_measurement_is_every_quantile() {
         let latency = Latency::of([Duration::from_nanos(1_500)]).expect("measured");
-        assert_eq!(
-            (latency.min, latency.p50, latency.p99, latency.max),
-            (1.5, 1.5, 1.5, 1.5)
-        );
+        assert_eq!((latency.min, latency.p50, latency.p99, latency.max), (1.5, 1.5, 1.5, 1.5));
     }
 
     #[test]
@@ -113,10 +107,7 @@ mod tests {
 
     #[test]
     fn equal_runs_do_not_differ_and_ties_do_not_break_it() {
-        assert_eq!(
-            rank_sum_p(&times(&[5, 5, 5]), &times(&[5, 5, 5])),
-            Some(1.0)
-        );
+        assert_eq!(rank_sum_p(&times(&[5, 5, 5]), &times(&[5, 5, 5])), Some(1.0));
         let same = times(&[1, 2, 3, 4]);
         assert_eq!(rank_sum_p(&same, &same), Some(1.0));
         assert_eq!(rank_sum_p(&times(&[7]), &times(&[7])), Some(1.0));

@@ -5,3 +5,4 @@ pub mod counters;
 pub mod latency;
 pub mod sample;
 pub mod spread;
+pub mod vip;

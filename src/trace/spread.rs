@@ -153,9 +153,7 @@ pub fn is_exact(counts: &[u64]) -> bool {
 }
 
 fn total(counts: &[u64]) -> u64 {
-    counts
-        .iter()
-        .fold(0, |sum, count| sum.saturating_add(*count))
+    counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// None without counts, or when all are 0.
@@ -184,10 +182,7 @@ mod tests {
     #[track_caller]
     fn close(value: Option<f64>, expected: f64, within: f64) {
         let value = value.expect("a value");
-        assert!(
-            (value - expected).abs() <= within,
-            "{value} is not {expected}"
-        );
+        assert!((value - expected).abs() <= within, "{value} is not {expected}");
     }
 
     fn statistic(spread: &Spread) -> Option<f64> {
@@ -257,10 +252,7 @@ mod tests {
 
     #[test]
     fn fourteen_replies_over_three_tasks_are_too_few() {
-        assert_eq!(
-            Spread::of(&[14, 0, 0]).judgement,
-            Evenness::TooFew { needed: 15 }
-        );
+        assert_eq!(Spread::of(&[14, 0, 0]).judgement, Evenness::TooFew { needed: 15 });
         assert_eq!(Spread::of(&[15, 0, 0]).judgement, Evenness::Skewed);
     }
 
@@ -277,10 +269,7 @@ mod tests {
         for counts in [&[][..], &[0], &[0, 0, 0]] {
             let spread = Spread::of(counts);
             assert_eq!(spread.judgement, Evenness::NoReplies);
-            assert_eq!(
-                (spread.chi_square, spread.jain, spread.peak),
-                (None, None, None)
-            );
+            assert_eq!((spread.chi_square, spread.jain, spread.peak), (None, None, None));
         }
     }
 
@@ -307,9 +296,8 @@ mod tests {
         for replies in [15, 30, 60, 61, 62] {
             let throws = every_throw(replies);
             for (counts, _) in &throws {
-                let at_least_as_even = throws
-                    .iter()
-                    .filter(|(other, _)| squares(other) <= squares(counts));
+                let at_least_as_even =
+                    throws.iter().filter(|(other, _)| squares(other) <= squares(counts));
                 let true_p: f64 = at_least_as_even.map(|(_, p)| p).sum();
                 let stated = lower_p(&Spread::of(counts)).expect("a p");
                 assert!(

@@ -37,8 +37,7 @@ pub fn crowded() -> Zone {
         let [high, low] = task.to_be_bytes();
         IpAddr::from([10, 1, high, low])
     });
-    zone.names
-        .insert("tasks.big".to_owned(), addresses.collect());
+    zone.names.insert("tasks.big".to_owned(), addresses.collect());
     zone
 }
 
@@ -51,9 +50,7 @@ pub fn query(text: &str, kind: RecordType) -> Message {
 
 pub fn addresses(reply: &Message) -> Vec<String> {
     let data = reply.answers.iter().map(|record| &record.data);
-    data.filter_map(RData::ip_addr)
-        .map(|address| address.to_string())
-        .collect()
+    data.filter_map(RData::ip_addr).map(|address| address.to_string()).collect()
 }
 
 /// A resolver on ephemeral ports.
@@ -208,10 +205,7 @@ impl Upstream {
                 }
             }
         });
-        Self {
-            address,
-            tasks: [datagrams, streams],
-        }
+        Self { address, tasks: [datagrams, streams] }
     }
 
     /// One that answers by UDP only.

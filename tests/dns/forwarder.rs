@@ -28,12 +28,7 @@ async fn forward(
 }
 
 async fn forward_udp(upstreams: &[&Upstream]) -> Result<Message, ForwardError> {
-    forward(
-        upstreams,
-        &query("elsewhere.example", RecordType::A),
-        Transport::Udp,
-    )
-    .await
+    forward(upstreams, &query("elsewhere.example", RecordType::A), Transport::Udp).await
 }
 
 #[tokio::test]
@@ -41,9 +36,7 @@ async fn bytes_pass_unchanged_but_for_the_id() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);
     // A type that nobody knows, with a compressed owner name and data of its own.
-    let tail = [
-        0xc0, 12, 0xfe, 0xdc, 0, 1, 0, 0, 0, 9, 0, 3, 0xaa, 0xbb, 0xcc,
-    ];
+    let tail = [0xc0, 12, 0xfe, 0xdc, 0, 1, 0, 0, 0, 9, 0, 3, 0xaa, 0xbb, 0xcc];
     let upstream = Upstream::udp(move |query| {
         record.lock().unwrap().push(query.to_vec());
         let mut reply = [query, &tail].concat();
@@ -71,11 +64,9 @@ async fn bytes_pass_unchanged_but_for_the_id() {
 
 #[tokio::test]
 async fn a_cut_reply_is_asked_for_again_by_tcp_only_for_a_client_of_tcp() {
-    let upstream = Upstream::start(
-        |query| vec![cut(query)],
-        |query| vec![answered(query, [192, 0, 2, 7])],
-    )
-    .await;
+    let upstream =
+        Upstream::start(|query| vec![cut(query)], |query| vec![answered(query, [192, 0, 2, 7])])
+            .await;
     let asked = query("big.example", RecordType::A);
     let passed_on = forward(&[&upstream], &asked, Transport::Udp).await.unwrap();
     assert!(passed_on.metadata.truncation && passed_on.answers.is_empty());
@@ -132,15 +123,7 @@ async fn forged_replies_are_passed_over() {
             reply.to_vec().unwrap()
         };
         let right = answered(query, [192, 0, 2, 3]);
-        vec![
-            vec![],
-            vec![0; 5],
-            query.to_vec(),
-            wrong_id,
-            wrong_question,
-            no_question,
-            right,
-        ]
+        vec![vec![], vec![0; 5], query.to_vec(), wrong_id, wrong_question, no_question, right]
     })
     .await;
     let reply = forward_udp(&[&upstream]).await.unwrap();
@@ -190,10 +173,7 @@ async fn a_closed_port_costs_no_time() {
     let asked = query("elsewhere", RecordType::A).to_vec().unwrap();
     let began = Instant::now();
     let reply = forwarder.forward(&asked, Transport::Udp).await.unwrap();
-    assert_eq!(
-        addresses(&Message::from_vec(&reply).unwrap()),
-        ["192.0.2.6"]
-    );
+    assert_eq!(addresses(&Message::from_vec(&reply).unwrap()), ["192.0.2.6"]);
     assert!(began.elapsed() < AT_ONCE);
 }
 

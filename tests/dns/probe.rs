@@ -17,9 +17,7 @@ use swarmlb::dns::forwarder::Forwarder;
 use swarmlb::dns::server::Resolver;
 use swarmlb::kernel::netns;
 use swarmlb::node::zone::Zone;
-use swarmlb::probe::resolve::{
-    Client, RecordType, Resolution, ResolveError, Transport, resolve,
-};
+use swarmlb::probe::resolve::{Client, RecordType, Resolution, ResolveError, Transport, resolve};
 use tokio::sync::{oneshot, watch};
 
 use crate::fixture::{Upstream, answered, crowded, cut, zone};
@@ -34,9 +32,7 @@ fn server() -> SocketAddr {
 fn sandbox() -> Option<File> {
     let made = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let up = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status()?;
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         assert!(up.success());
         netns::current()
     });
@@ -72,10 +68,8 @@ impl Serving {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let upstream = Upstream::answering([192, 0, 2, 99]).await;
                 let forwarder = Forwarder::to(vec![upstream.address]);
@@ -86,10 +80,7 @@ impl Serving {
             });
         });
         started.recv().unwrap();
-        Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { stop: Some(stop), thread: Some(thread) }
     }
 }
 
@@ -129,10 +120,8 @@ fn ask(namespace: &File, name: &str, kind: RecordType) -> Result<Resolution, Res
 fn a_sandbox_resolves_its_services_and_forwards_the_rest_to_the_node() {
     let Some(namespace) = sandbox() else { return };
     let mut zone = zone(&[("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3"])]);
-    zone.pointers.insert(
-        IpAddr::from([10, 0, 1, 3]),
-        vec!["web.1.blue".to_owned(), "web.1".to_owned()],
-    );
+    zone.pointers
+        .insert(IpAddr::from([10, 0, 1, 3]), vec!["web.1.blue".to_owned(), "web.1".to_owned()]);
     let _serving = Serving::start(&namespace, zone);
     let found = ask(&namespace, "Tasks.Web.", RecordType::A).unwrap();
     let expected: [IpAddr; 2] = [[10, 0, 1, 3].into(), [10, 0, 1, 4].into()];
@@ -284,12 +273,6 @@ fn what_is_no_name_and_what_is_no_namespace_is_refused() {
 #[test]
 fn an_endless_timeout_does_not_overflow() {
     let Some(namespace) = sandbox() else { return };
-    let found = resolve(
-        namespace.as_fd(),
-        server(),
-        "web",
-        RecordType::A,
-        Duration::MAX,
-    );
+    let found = resolve(namespace.as_fd(), server(), "web", RecordType::A, Duration::MAX);
     assert!(matches!(found, Err(ResolveError::Refused { .. })));
 }

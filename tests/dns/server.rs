@@ -16,10 +16,8 @@ use tokio::task::yield_now;
 
 use crate::fixture::{LOCAL, SOON, Serving, Stream, Upstream, addresses, crowded, query, zone};
 
-const WEB: &[(&str, &[&str])] = &[
-    ("web", &["10.0.1.2"]),
-    ("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3", "fd00::4"]),
-];
+const WEB: &[(&str, &[&str])] =
+    &[("web", &["10.0.1.2"]), ("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3", "fd00::4"])];
 
 #[tokio::test]
 async fn addresses_take_turns_and_the_families_do_not_disturb_each_other() {
@@ -161,12 +159,7 @@ async fn too_many_forwarded_queries_are_refused_and_known_names_still_answered()
     assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
     let known = client.ask(&query("web", RecordType::A)).await;
     assert_eq!(addresses(&known), ["10.0.1.2"]);
-    let expected = Counts {
-        answered: 1,
-        forwarded: limit,
-        refused: 1,
-        malformed: 0,
-    };
+    let expected = Counts { answered: 1, forwarded: limit, refused: 1, malformed: 0 };
     assert_eq!(serving.counts(), expected);
 }
 
@@ -183,10 +176,7 @@ async fn noise_is_dropped_and_counted() {
     let complaint = client.receive().await;
     assert_eq!(complaint.metadata.response_code, ResponseCode::FormErr);
     client.ask(&query("web", RecordType::A)).await;
-    assert_eq!(
-        (serving.counts().malformed, serving.counts().answered),
-        (4, 1)
-    );
+    assert_eq!((serving.counts().malformed, serving.counts().answered), (4, 1));
 }
 
 #[tokio::test]
@@ -222,9 +212,7 @@ async fn more_forwarded_queries_than_a_connection_may_have_at_a_time_are_all_ans
     let upstream = Upstream::answering([192, 0, 2, 1]).await;
     let serving = Serving::start(zone(WEB), Forwarder::to(vec![upstream.address]));
     let mut stream = serving.stream().await;
-    let asked: Vec<_> = (0..200)
-        .map(|_| query("elsewhere", RecordType::A))
-        .collect();
+    let asked: Vec<_> = (0..200).map(|_| query("elsewhere", RecordType::A)).collect();
     stream.send(&asked).await;
     stream.0.shutdown().await.unwrap();
     for _ in &asked {
@@ -239,10 +227,7 @@ async fn a_client_that_ends_its_half_still_gets_its_answers() {
     let upstream = Upstream::answering([192, 0, 2, 1]).await;
     let serving = Serving::start(zone(WEB), Forwarder::to(vec![upstream.address]));
     let mut stream = serving.stream().await;
-    let asked = [
-        query("elsewhere", RecordType::A),
-        query("web", RecordType::A),
-    ];
+    let asked = [query("elsewhere", RecordType::A), query("web", RecordType::A)];
     stream.send(&asked).await;
     stream.0.shutdown().await.unwrap();
     assert_eq!(addresses(&stream.receive().await.unwrap()), ["10.0.1.2"]);
@@ -315,10 +300,7 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     let began = Instant::now();
     loop {
         let mut next = Stream::to(serving.tcp).await;
-        let _ = next
-            .0
-            .write_all(&crate::fixture::frame(&query("web", RecordType::A)))
-            .await;
+        let _ = next.0.write_all(&crate::fixture::frame(&query("web", RecordType::A))).await;
         if next.receive().await.is_some() {
             break;
         }

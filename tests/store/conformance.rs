@@ -38,10 +38,7 @@ pub fn put(store: &dyn Store, key: &str, value: &str) -> Revision {
 }
 
 pub fn next(watch: &mut dyn Watch) -> Batch {
-    watch
-        .next(LONG)
-        .expect("the watch goes on")
-        .expect("something changed")
+    watch.next(LONG).expect("the watch goes on").expect("something changed")
 }
 
 fn keys(objects: &[Object]) -> Vec<&str> {
@@ -50,10 +47,7 @@ fn keys(objects: &[Object]) -> Vec<&str> {
 
 fn only(store: &dyn Store, key: &str) -> Object {
     let objects = store.load(key).expect("it loads").objects;
-    objects
-        .into_iter()
-        .find(|object| object.key == key)
-        .expect("the key is there")
+    objects.into_iter().find(|object| object.key == key).expect("the key is there")
 }
 
 /// Does to `map` what the batch says.
@@ -71,43 +65,22 @@ pub fn a_key_that_must_be_absent_is_made_once(subject: &dyn Subject) {
     let make = Transaction::new().require_absent("a").put("a", "1");
     let made = done(store.commit(&make));
     let again = store.commit(&make).expect("it answers");
-    assert_eq!(
-        again,
-        Commit::Conflict {
-            key: "a".to_owned(),
-            modified: made
-        }
-    );
+    assert_eq!(again, Commit::Conflict { key: "a".to_owned(), modified: made });
 }
 
 pub fn a_stale_transaction_conflicts_and_changes_nothing(subject: &dyn Subject) {
     let store = subject.store();
     let first = put(&*store, "a", "1");
     let second = put(&*store, "a", "2");
-    let stale = Transaction::new()
-        .put("other", "1")
-        .require("a", first)
-        .put("a", "3")
-        .delete("gone");
+    let stale =
+        Transaction::new().put("other", "1").require("a", first).put("a", "3").delete("gone");
     let before = store.load("").expect("it loads");
     let conflict = store.commit(&stale).expect("it answers");
-    assert_eq!(
-        conflict,
-        Commit::Conflict {
-            key: "a".to_owned(),
-            modified: second
-        }
-    );
+    assert_eq!(conflict, Commit::Conflict { key: "a".to_owned(), modified: second });
     assert_eq!(store.load("").expect("it loads"), before);
     let absent = Transaction::new().require("never", second).put("a", "3");
     let conflict = store.commit(&absent).expect("it answers");
-    assert_eq!(
-        conflict,
-        Commit::Conflict {
-            key: "never".to_owned(),
-            modified: Revision::NEVER
-        }
-    );
+    assert_eq!(conflict, Commit::Conflict { key: "never".to_owned(), modified: Revision::NEVER });
 }
 
 pub fn a_transaction_is_one_revision(subject: &dyn Subject) {
@@ -116,14 +89,8 @@ pub fn a_transaction_is_one_revision(subject: &dyn Subject) {
     let mut watch = store.watch("", start).expect("it watches");
     let first = done(store.commit(&Transaction::new().put("a", "1").put("b", "1").put("c", "1")));
     assert_eq!(first, start.next());
-    let second = done(
-        store.commit(
-            &Transaction::new()
-                .require("a", first)
-                .put("a", "2")
-                .delete("b"),
-        ),
-    );
+    let second =
+        done(store.commit(&Transaction::new().require("a", first).put("a", "2").delete("b")));
     assert_eq!(second, first.next());
     assert_eq!(next(&mut *watch).events.len(), 3);
     let batch = next(&mut *watch);
@@ -136,24 +103,15 @@ pub fn a_transaction_is_one_revision(subject: &dyn Subject) {
         lease: None,
     };
     assert!(batch.events.contains(&Event::Put(a)));
-    assert!(batch.events.contains(&Event::Delete {
-        key: "b".to_owned(),
-        revision: second
-    }));
+    assert!(batch.events.contains(&Event::Delete { key: "b".to_owned(), revision: second }));
 }
 
 pub fn a_transaction_that_changes_nothing_makes_no_revision(subject: &dyn Subject) {
     let store = subject.store();
     let revision = put(&*store, "a", "1");
     assert_eq!(done(store.commit(&Transaction::new())), revision);
-    assert_eq!(
-        done(store.commit(&Transaction::new().delete("never"))),
-        revision
-    );
-    assert_eq!(
-        done(store.commit(&Transaction::new().require("a", revision))),
-        revision
-    );
+    assert_eq!(done(store.commit(&Transaction::new().delete("never"))), revision);
+    assert_eq!(done(store.commit(&Transaction::new().require("a", revision))), revision);
     assert_eq!(store.load("").expect("it loads").revision, revision);
 }
 
@@ -161,27 +119,12 @@ pub fn what_no_store_takes_is_refused(subject: &dyn Subject) {
     let store = subject.store();
     let twice = store.commit(&Transaction::new().put("a", "1").delete("a"));
     assert!(matches!(twice, Err(StoreError::DuplicateKey { key }) if key == "a"));
-    assert!(matches!(
-        store.commit(&Transaction::new().put("", "1")),
-        Err(StoreError::EmptyKey)
-    ));
+    assert!(matches!(store.commit(&Transaction::new().put("", "1")), Err(StoreError::EmptyKey)));
 }
 
 pub fn a_prefix_is_compared_bytewise(subject: &dyn Subject) {
     let store = subject.store();
-    let all = [
-        "A",
-        "a",
-        "a/",
-        "a/1",
-        "a/10",
-        "a/2",
-        "a0",
-        "a\u{7f}",
-        "aé",
-        "a\u{10ffff}",
-        "b",
-    ];
+    let all = ["A", "a", "a/", "a/1", "a/10", "a/2", "a0", "a\u{7f}", "aé", "a\u{10ffff}", "b"];
     for key in all.iter().rev() {
         put(&*store, key, "\"é\\u0000\n\"");
     }
@@ -191,11 +134,7 @@ pub fn a_prefix_is_compared_bytewise(subject: &dyn Subject) {
     assert_eq!(keys(&load("a")), all[1..10]);
     assert_eq!(keys(&load("a\u{10ffff}")), ["a\u{10ffff}"]);
     assert_eq!(keys(&load("c")), [""; 0]);
-    assert!(
-        load("")
-            .iter()
-            .all(|object| object.value == "\"é\\u0000\n\"")
-    );
+    assert!(load("").iter().all(|object| object.value == "\"é\\u0000\n\""));
 }
 
 pub fn a_key_made_again_is_new(subject: &dyn Subject) {
@@ -219,19 +158,15 @@ pub fn a_watch_continues_where_a_load_ended(subject: &dyn Subject) {
     let changed = put(&*store, "a/1", "2");
     let batch = next(&mut *watch);
     assert_eq!(batch.revision, changed);
-    assert_eq!(
-        batch.events.iter().map(Event::key).collect::<Vec<_>>(),
-        ["a/1"]
-    );
+    assert_eq!(batch.events.iter().map(Event::key).collect::<Vec<_>>(), ["a/1"]);
     assert_eq!(watch.next(SHORT).expect("the watch goes on"), None);
     assert_eq!(watch.next(Duration::ZERO).expect("the watch goes on"), None);
 }
 
 pub fn a_watch_sees_the_past(subject: &dyn Subject) {
     let store = subject.store();
-    let revisions: Vec<Revision> = (0..300)
-        .map(|n| put(&*store, &format!("k{}", n % 7), &n.to_string()))
-        .collect();
+    let revisions: Vec<Revision> =
+        (0..300).map(|n| put(&*store, &format!("k{}", n % 7), &n.to_string())).collect();
     for start in [0, 1, 150, 299] {
         let mut watch = store.watch("", revisions[start]).expect("it watches");
         for expected in &revisions[start + 1..] {
@@ -281,16 +216,10 @@ fn follow(store: &dyn Store, prefix: &str, start: Revision, commits: usize) {
         let Some(batch) = watch.next(SHORT).expect("the watch goes on") else {
             let snapshot = store.load(prefix).expect("it loads");
             if snapshot.revision == end
-                && snapshot
-                    .objects
-                    .iter()
-                    .all(|object| object.modified <= seen)
+                && snapshot.objects.iter().all(|object| object.modified <= seen)
             {
-                let expected: Vec<_> = snapshot
-                    .objects
-                    .into_iter()
-                    .filter(|object| object.key != "seed")
-                    .collect();
+                let expected: Vec<_> =
+                    snapshot.objects.into_iter().filter(|object| object.key != "seed").collect();
                 assert_eq!(map.into_values().collect::<Vec<_>>(), expected);
                 return;
             }
@@ -303,12 +232,7 @@ fn follow(store: &dyn Store, prefix: &str, start: Revision, commits: usize) {
             "{} after {seen}",
             batch.revision
         );
-        assert!(
-            batch
-                .events
-                .iter()
-                .all(|event| event.key().starts_with(prefix))
-        );
+        assert!(batch.events.iter().all(|event| event.key().starts_with(prefix)));
         seen = batch.revision;
         replay(&mut map, &batch);
     }
@@ -385,9 +309,8 @@ pub fn a_lease_runs_out_with_its_keys(subject: &dyn Subject) {
     let begun = Instant::now();
     let lease = leased(&*store, subject.ttl());
     assert_eq!(only(&*store, "l/1").lease, Some(lease));
-    let mut watch = store
-        .watch("", store.load("").expect("it loads").revision)
-        .expect("it watches");
+    let mut watch =
+        store.watch("", store.load("").expect("it loads").revision).expect("it watches");
     assert_eq!(deleted(&next(&mut *watch)), BTreeSet::from(["l/1", "l/2"]));
     assert!(begun.elapsed() >= subject.ttl());
     assert_eq!(keys(&store.load("").expect("it loads").objects), ["p"]);
@@ -410,16 +333,12 @@ fn assert_gone(store: &dyn Store, lease: LeaseId) {
 pub fn a_lease_kept_alive_lives_on(subject: &dyn Subject) {
     let store = subject.store();
     let lease = leased(&*store, subject.ttl());
-    let mut watch = store
-        .watch("", store.load("").expect("it loads").revision)
-        .expect("it watches");
+    let mut watch =
+        store.watch("", store.load("").expect("it loads").revision).expect("it watches");
     let end = Instant::now() + subject.ttl() * 4;
     while Instant::now() < end {
         store.keep_alive(lease).expect("it lives");
-        assert_eq!(
-            watch.next(subject.ttl() / 5).expect("the watch goes on"),
-            None
-        );
+        assert_eq!(watch.next(subject.ttl() / 5).expect("the watch goes on"), None);
     }
     assert_eq!(deleted(&next(&mut *watch)), BTreeSet::from(["l/1", "l/2"]));
 }
@@ -439,14 +358,9 @@ pub fn a_revoked_lease_takes_its_keys_at_once(subject: &dyn Subject) {
         BTreeSet::from(["l/1"]),
         "a plain put takes a key out of its lease"
     );
-    assert_eq!(
-        keys(&store.load("").expect("it loads").objects),
-        ["l/2", "l/3", "p"]
-    );
+    assert_eq!(keys(&store.load("").expect("it loads").objects), ["l/2", "l/3", "p"]);
     assert_gone(&*store, lease);
-    store
-        .keep_alive(other)
-        .expect("another lease is not touched");
+    store.keep_alive(other).expect("another lease is not touched");
 }
 
 pub fn a_lease_that_never_was_is_gone(subject: &dyn Subject) {
@@ -472,29 +386,14 @@ pub fn maps_agree(subject: &dyn Subject) {
         Just(Demand::Absent),
         Just(Demand::Stale)
     ];
-    let steps = vec(
-        (
-            demand,
-            0..6_usize,
-            vec(0..6_usize, 0..3),
-            vec(0..6_usize, 0..3),
-        ),
-        1..20,
-    );
-    let config = Config {
-        cases: 40,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let steps = vec((demand, 0..6_usize, vec(0..6_usize, 0..3), vec(0..6_usize, 0..3)), 1..20);
+    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[11; 32]));
     let checked = runner.run(&steps, |steps| {
         let start = store.load("").expect("it loads");
-        let mut map: BTreeMap<_, _> = start
-            .objects
-            .iter()
-            .map(|object| (object.key.clone(), object.clone()))
-            .collect();
+        let mut map: BTreeMap<_, _> =
+            start.objects.iter().map(|object| (object.key.clone(), object.clone())).collect();
         let (mut watched, mut now) = (map.clone(), start.revision);
         for step in &steps {
             now = check_step(&*store, &mut map, now, step)?;
@@ -521,15 +420,10 @@ fn check_step(
     (demand, required, puts, deletes): &Step,
 ) -> Result<Revision, TestCaseError> {
     let name = |number: &usize| format!("k{number}");
-    let current = map
-        .get(&name(required))
-        .map_or(Revision::NEVER, |object| object.modified);
+    let current = map.get(&name(required)).map_or(Revision::NEVER, |object| object.modified);
     let puts: BTreeSet<String> = puts.iter().map(name).collect();
-    let deletes: BTreeSet<String> = deletes
-        .iter()
-        .map(name)
-        .filter(|key| !puts.contains(key))
-        .collect();
+    let deletes: BTreeSet<String> =
+        deletes.iter().map(name).filter(|key| !puts.contains(key)).collect();
     let mut transaction = Transaction::new();
     let wanted = match demand {
         Demand::Nothing => current,
@@ -540,19 +434,11 @@ fn check_step(
     if !matches!(demand, Demand::Nothing) {
         transaction = transaction.require(name(required), wanted);
     }
-    transaction = puts
-        .iter()
-        .fold(transaction, |all, key| all.put(key, format!("{now}")));
+    transaction = puts.iter().fold(transaction, |all, key| all.put(key, format!("{now}")));
     transaction = deletes.iter().fold(transaction, |all, key| all.delete(key));
     let commit = store.commit(&transaction).expect("it answers");
     if wanted != current {
-        prop_assert_eq!(
-            commit,
-            Commit::Conflict {
-                key: name(required),
-                modified: current
-            }
-        );
+        prop_assert_eq!(commit, Commit::Conflict { key: name(required), modified: current });
         return Ok(now);
     }
     let changes = !puts.is_empty() || deletes.iter().any(|key| map.contains_key(key));
@@ -561,16 +447,7 @@ fn check_step(
     for key in puts {
         let created = map.get(&key).map_or(revision, |object| object.created);
         let value = format!("{now}");
-        map.insert(
-            key.clone(),
-            Object {
-                key,
-                value,
-                created,
-                modified: revision,
-                lease: None,
-            },
-        );
+        map.insert(key.clone(), Object { key, value, created, modified: revision, lease: None });
     }
     map.retain(|key, _| !deletes.contains(key));
     Ok(revision)

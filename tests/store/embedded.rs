@@ -22,11 +22,7 @@ use crate::conformance::{LONG, done, next, put};
 use crate::{Served, is_root};
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path)
-        .expect("it is there")
-        .permissions()
-        .mode()
-        & 0o777
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
 }
 
 #[test]
@@ -46,17 +42,12 @@ fn a_store_opened_again_is_where_it_was() {
         let store = Sqlite::open(&path).expect("it opens");
         put(&store, "a", "1");
         put(&store, "a", "2");
-        (
-            store.identity().to_owned(),
-            store.load("").expect("it loads"),
-        )
+        (store.identity().to_owned(), store.load("").expect("it loads"))
     };
     let store = Sqlite::open(&path).expect("it opens again");
     assert_eq!(store.identity(), identity);
     assert_eq!(store.load("").expect("it loads"), before);
-    let mut watch = store
-        .watch("", Revision::NEVER)
-        .expect("it remembers everything");
+    let mut watch = store.watch("", Revision::NEVER).expect("it remembers everything");
     assert_eq!(next(&mut *watch).revision, Revision(2));
     assert_eq!(put(&store, "b", "1"), before.revision.next());
 }
@@ -72,10 +63,7 @@ fn a_database_from_a_newer_version_is_refused_untouched() {
         .expect("it writes");
     let before = fs::read(&path).expect("it is there");
     let refused = Sqlite::open(&path).expect_err("it is newer");
-    assert!(
-        matches!(refused, StoreError::NewerVersion { found: 7, known: 1 }),
-        "{refused}"
-    );
+    assert!(matches!(refused, StoreError::NewerVersion { found: 7, known: 1 }), "{refused}");
     assert_eq!(fs::read(&path).expect("it is there"), before);
 }
 
@@ -103,10 +91,7 @@ fn what_is_no_database_is_corrupt() {
 #[test]
 fn a_directory_that_is_not_there_is_said() {
     let refused = Sqlite::open(Path::new("/nonexistent/store")).expect_err("there is no directory");
-    assert!(
-        matches!(refused, StoreError::Unreachable { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
 }
 
 #[test]
@@ -131,10 +116,7 @@ fn a_socket_at_which_somebody_answers_is_left_alone() {
     let served = Served::new();
     let other = served.directory.path().join("other");
     let refused = serve_here(&other, &served.socket()).expect_err("the socket is taken");
-    assert!(
-        matches!(refused, StoreError::AlreadyServed { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, StoreError::AlreadyServed { .. }), "{refused}");
     put(&served.client, "a", "1");
 }
 
@@ -145,99 +127,56 @@ fn a_file_that_is_no_socket_is_left_alone() {
     fs::write(&socket, "precious").expect("it writes");
     let refused =
         serve_here(&directory.path().join("store"), &socket).expect_err("something is there");
-    assert!(
-        matches!(refused, StoreError::Unreachable { .. }),
-        "{refused}"
-    );
-    assert_eq!(
-        fs::read_to_string(&socket).expect("it is there"),
-        "precious"
-    );
+    assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
+    assert_eq!(fs::read_to_string(&socket).expect("it is there"), "precious");
 }
 
 #[test]
 fn a_stale_socket_is_replaced_and_a_stopped_server_leaves_none() {
     let directory = TempDir::new().expect("a directory");
-    let (database, socket) = (
-        directory.path().join("store"),
-        directory.path().join("socket"),
-    );
+    let (database, socket) = (directory.path().join("store"), directory.path().join("socket"));
     drop(UnixListener::bind(&socket).expect("it binds"));
-    assert!(
-        fs::metadata(&socket)
-            .expect("it stays")
-            .file_type()
-            .is_socket()
-    );
-    assert!(matches!(
-        Client::connect(&socket),
-        Err(StoreError::Unreachable { .. })
-    ));
+    assert!(fs::metadata(&socket).expect("it stays").file_type().is_socket());
+    assert!(matches!(Client::connect(&socket), Err(StoreError::Unreachable { .. })));
     let (stopped, stop) = io::pipe().expect("a pipe");
     thread::scope(|scope| {
         let server = scope.spawn(|| server::serve(&database, &socket, stopped.as_fd()));
         let client = Client::connect_within(&socket, LONG).expect("it is served");
         put(&client, "a", "1");
         drop(stop);
-        server
-            .join()
-            .expect("it does not panic")
-            .expect("it ends well");
+        server.join().expect("it does not panic").expect("it ends well");
     });
     assert!(!socket.exists());
-    assert!(matches!(
-        Client::connect(&socket),
-        Err(StoreError::Unreachable { .. })
-    ));
+    assert!(matches!(Client::connect(&socket), Err(StoreError::Unreachable { .. })));
 }
 
 #[test]
 fn a_stopped_server_waits_for_no_idle_client() {
     let mut served = Served::new();
-    let mut watch = served
-        .client
-        .watch("", Revision::NEVER)
-        .expect("it watches");
+    let mut watch = served.client.watch("", Revision::NEVER).expect("it watches");
     let begun = Instant::now();
     served.stop().expect("it ends well");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(
-        watch
-            .next(Duration::from_millis(20))
-            .expect("there is patience"),
-        None
-    );
+    assert_eq!(watch.next(Duration::from_millis(20)).expect("there is patience"), None);
 }
 
 #[test]
 fn the_client_gives_up_when_its_patience_is_over() {
     let mut served = Served::new();
-    let client = served
-        .client
-        .clone()
-        .with_patience(Duration::from_millis(200));
+    let client = served.client.clone().with_patience(Duration::from_millis(200));
     let mut watch = client.watch("", Revision::NEVER).expect("it watches");
     served.stop().expect("it ends well");
-    assert!(matches!(
-        client.load(""),
-        Err(StoreError::Unreachable { .. })
-    ));
+    assert!(matches!(client.load(""), Err(StoreError::Unreachable { .. })));
     assert!(matches!(
         client.commit(&Transaction::new().put("a", "1")),
         Err(StoreError::Unreachable { .. })
     ));
-    assert!(matches!(
-        watch.next(LONG),
-        Err(StoreError::Unreachable { .. })
-    ));
+    assert!(matches!(watch.next(LONG), Err(StoreError::Unreachable { .. })));
 }
 
 #[test]
 fn a_slow_watch_holds_nobody_up_and_is_told_what_it_lost() {
-    let served = Served::with_history(History {
-        revisions: 10_000,
-        bytes: 1 << 20,
-    });
+    let served = Served::with_history(History { revisions: 10_000, bytes: 1 << 20 });
     let start = served.client.load("").expect("it loads").revision;
     let mut slow = served.client.watch("", start).expect("it watches");
     let large = format!("\"{}\"", "x".repeat(64 << 10));
@@ -279,9 +218,8 @@ fn a_place_of_another_database_is_not_taken_up() {
         put(&served.client, "a", &n.to_string());
     }
     let client = served.client.clone();
-    let mut watch = client
-        .watch("", client.load("").expect("it loads").revision)
-        .expect("it watches");
+    let mut watch =
+        client.watch("", client.load("").expect("it loads").revision).expect("it watches");
     served.stop().expect("it ends well");
     for name in ["store", "store-wal", "store-shm"] {
         let _absent = fs::remove_file(served.directory.path().join(name));
@@ -293,15 +231,9 @@ fn a_place_of_another_database_is_not_taken_up() {
         for n in 0..20 {
             put(&client, "a", &n.to_string());
         }
-        assert!(matches!(
-            watch.next(LONG),
-            Err(StoreError::Compacted { .. })
-        ));
+        assert!(matches!(watch.next(LONG), Err(StoreError::Compacted { .. })));
         drop(stop);
-        server
-            .join()
-            .expect("it does not panic")
-            .expect("it ends well");
+        server.join().expect("it does not panic").expect("it ends well");
     });
 }
 
@@ -346,10 +278,7 @@ fn a_read_only_directory_is_said_to_be() {
 
 fn assert_read_only(directory: &Path) {
     let refused = Sqlite::open(&directory.join("store")).expect_err("nothing can be made there");
-    assert!(
-        matches!(refused, StoreError::ReadOnly { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
 }
 
 #[test]
@@ -371,10 +300,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
             }
         }
         let refused = refused.1.try_recv().expect("2 MiB do not hold 4");
-        assert!(
-            matches!(refused, Err(StoreError::Full { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
         let snapshot = store.load("").expect("it still loads");
         assert_eq!(snapshot.objects.len(), stored);
         drop(store);

@@ -48,15 +48,11 @@ fn over_a_bad_connection(served: &Served, ask: impl FnOnce(&Client)) {
     let listener = UnixListener::bind(&between).expect("it binds");
     thread::scope(|scope| {
         let proxy = scope.spawn(|| lose_one_answer(&listener, &served.socket()));
-        let client = Client::connect_within(&between, LONG)
-            .expect("it is served")
-            .with_patience(LONG);
+        let client =
+            Client::connect_within(&between, LONG).expect("it is served").with_patience(LONG);
         ask(&client);
         drop(client);
-        proxy
-            .join()
-            .expect("it does not panic")
-            .expect("both connections were made");
+        proxy.join().expect("it does not panic").expect("both connections were made");
     });
 }
 
@@ -68,10 +64,7 @@ fn a_commit_whose_answer_was_lost_is_done_once() {
         let swap = Transaction::new().require("a", before).put("a", "2");
         assert_eq!(done(client.commit(&swap)), before.next());
     });
-    assert_eq!(
-        served.client.load("").expect("it loads").revision,
-        before.next()
-    );
+    assert_eq!(served.client.load("").expect("it loads").revision, before.next());
 }
 
 #[test]

@@ -24,10 +24,7 @@ use swarmlb::store::sqlite::{History, Sqlite};
 use swarmlb::store::{Store, StoreError};
 use tempfile::TempDir;
 
-const HISTORY: History = History {
-    revisions: 1000,
-    bytes: 64 << 20,
-};
+const HISTORY: History = History { revisions: 1000, bytes: 64 << 20 };
 
 fn forget(store: &dyn Store) {
     for n in 0..=HISTORY.revisions {
@@ -91,24 +88,15 @@ impl Served {
 
     fn with_history(history: History) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let (database, socket) = (
-            directory.path().join("store"),
-            directory.path().join("socket"),
-        );
+        let (database, socket) = (directory.path().join("store"), directory.path().join("socket"));
         let (stopped, stop) = io::pipe().expect("a pipe");
         let server = {
             let socket = socket.clone();
             thread::spawn(move || server::serve_with(&database, &socket, history, stopped.as_fd()))
         };
-        let client = Client::connect_within(&socket, LONG)
-            .expect("it is served")
-            .with_patience(LONG);
-        Self {
-            client,
-            stop: Some(stop),
-            server: Some(server),
-            directory,
-        }
+        let client =
+            Client::connect_within(&socket, LONG).expect("it is served").with_patience(LONG);
+        Self { client, stop: Some(stop), server: Some(server), directory }
     }
 
     fn socket(&self) -> PathBuf {
@@ -117,11 +105,7 @@ impl Served {
 
     fn stop(&mut self) -> Result<(), StoreError> {
         drop(self.stop.take());
-        self.server
-            .take()
-            .expect("it was not stopped before")
-            .join()
-            .expect("it does not panic")
+        self.server.take().expect("it was not stopped before").join().expect("it does not panic")
     }
 }
 

@@ -51,13 +51,8 @@ fn be_denied_when_asked() {
 
 fn this_program(role: &str, directory: &Path) -> Command {
     let mut command = Command::new(env::current_exe().expect("it has a path"));
-    command
-        .args(["--ignored", "--exact", role])
-        .env(DIRECTORY, directory);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["--ignored", "--exact", role]).env(DIRECTORY, directory);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -67,9 +62,8 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path) -> Self {
-        let child = this_program("process::serve_when_asked", directory)
-            .spawn()
-            .expect("it starts");
+        let child =
+            this_program("process::serve_when_asked", directory).spawn().expect("it starts");
         Self { child }
     }
 
@@ -120,22 +114,13 @@ fn what_was_acknowledged_outlives_kill_9_and_clients_go_on() {
         }
         await_count(&acknowledged, (KILLS + 1) * 40);
         stop.store(true, Ordering::SeqCst);
-        let written: Vec<String> = writers
-            .into_iter()
-            .flat_map(|writer| writer.join().expect("it went on"))
-            .collect();
+        let written: Vec<String> =
+            writers.into_iter().flat_map(|writer| writer.join().expect("it went on")).collect();
         let snapshot = client().load("").expect("it loads");
-        let objects: BTreeMap<String, Object> = snapshot
-            .objects
-            .into_iter()
-            .map(|object| (object.key.clone(), object))
-            .collect();
+        let objects: BTreeMap<String, Object> =
+            snapshot.objects.into_iter().map(|object| (object.key.clone(), object)).collect();
         assert!(written.iter().all(|key| objects.contains_key(key)));
-        assert_eq!(
-            objects["counter"].value,
-            written.len().to_string(),
-            "each was counted once"
-        );
+        assert_eq!(objects["counter"].value, written.len().to_string(), "each was counted once");
         assert_eq!(objects.len(), written.len() + 1);
         put(&client(), "end", "0");
         let (watched, end) = watching.join().expect("it went on");
@@ -189,10 +174,7 @@ fn follow(client: Client, stop: &AtomicBool) -> (BTreeMap<String, Object>, Revis
     let deadline = Instant::now() + LONG * 2;
     loop {
         assert!(Instant::now() < deadline, "at {seen}, stopped: {stop:?}");
-        let Some(batch) = watch
-            .next(Duration::from_millis(100))
-            .expect("the watch goes on")
-        else {
+        let Some(batch) = watch.next(Duration::from_millis(100)).expect("the watch goes on") else {
             continue;
         };
         assert_eq!(batch.revision, seen.next());
@@ -229,34 +211,19 @@ fn a_lease_has_its_full_term_again_after_a_restart() {
     let directory = TempDir::new().expect("a directory");
     let server = Server::start(directory.path());
     let socket = directory.path().join("socket");
-    let client = Client::connect_within(&socket, LONG)
-        .expect("it is served")
-        .with_patience(LONG);
+    let client = Client::connect_within(&socket, LONG).expect("it is served").with_patience(LONG);
     let lease = client.grant(ttl).expect("it grants");
-    let put = client
-        .commit(&Transaction::new().put_leased("l", "1", lease))
-        .expect("it answers");
-    let Commit::Done(revision) = put else {
-        panic!("nothing was required")
-    };
+    let put = client.commit(&Transaction::new().put_leased("l", "1", lease)).expect("it answers");
+    let Commit::Done(revision) = put else { panic!("nothing was required") };
     let mut watch = client.watch("", revision).expect("it watches");
     assert_eq!(watch.next(ttl / 2).expect("the watch goes on"), None);
     server.kill();
     let restarted = Instant::now();
     let _server = Server::start(directory.path());
     client.keep_alive(lease).expect("it lives");
-    let batch = watch
-        .next(LONG)
-        .expect("the watch goes on")
-        .expect("the lease runs out");
+    let batch = watch.next(LONG).expect("the watch goes on").expect("the lease runs out");
     assert!(restarted.elapsed() >= ttl);
-    assert_eq!(
-        batch.events,
-        [Event::Delete {
-            key: "l".to_owned(),
-            revision: revision.next()
-        }]
-    );
+    assert_eq!(batch.events, [Event::Delete { key: "l".to_owned(), revision: revision.next() }]);
 }
 
 #[test]
@@ -269,14 +236,9 @@ fn a_server_that_was_stopped_leaves_commits_uncertain_and_takes_no_lease() {
     server.signal(Signal::SIGSTOP);
     let hasty = client.clone().with_patience(Duration::from_secs(4));
     let uncertain = hasty.commit(&Transaction::new().put("a", "1"));
-    assert!(
-        matches!(uncertain, Err(StoreError::Uncertain { .. })),
-        "{uncertain:?}"
-    );
+    assert!(matches!(uncertain, Err(StoreError::Uncertain { .. })), "{uncertain:?}");
     server.signal(Signal::SIGCONT);
-    client
-        .keep_alive(lease)
-        .expect("nobody could keep it alive");
+    client.keep_alive(lease).expect("nobody could keep it alive");
 }
 
 #[test]
@@ -292,15 +254,8 @@ fn a_stranger_is_denied_whatever_the_modes_of_the_files() {
     for mode in [0o600, 0o666] {
         fs::set_permissions(&socket, Permissions::from_mode(mode)).expect("it is ours");
         let mut stranger = this_program("process::be_denied_when_asked", directory.path());
-        let output = stranger
-            .uid(NOBODY)
-            .gid(NOBODY)
-            .output()
-            .expect("it starts");
+        let output = stranger.uid(NOBODY).gid(NOBODY).output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && said.contains("1 passed"),
-            "mode {mode:o}: {said}"
-        );
+        assert!(output.status.success() && said.contains("1 passed"), "mode {mode:o}: {said}");
     }
 }

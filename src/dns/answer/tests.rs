@@ -15,17 +15,12 @@ fn zone() -> Zone {
         zone.names.insert(name.to_owned(), addresses.collect());
     };
     add("web", &["10.0.1.2"]);
-    add(
-        "tasks.web",
-        &["10.0.1.3", "fd00::3", "10.0.1.4", "fd00::4", "10.0.1.5"],
-    );
+    add("tasks.web", &["10.0.1.3", "fd00::3", "10.0.1.4", "fd00::4", "10.0.1.5"]);
     add("web.1.blue", &["10.0.1.3"]);
     add("my_db", &["10.0.1.9"]);
     add("tasks.idle", &[]);
-    zone.pointers.insert(
-        IpAddr::from([10, 0, 1, 3]),
-        vec!["web.1.blue".to_owned(), "web.1".to_owned()],
-    );
+    zone.pointers
+        .insert(IpAddr::from([10, 0, 1, 3]), vec!["web.1.blue".to_owned(), "web.1".to_owned()]);
     zone
 }
 
@@ -36,8 +31,7 @@ fn crowded(count: u16) -> Zone {
         let [high, low] = task.to_be_bytes();
         IpAddr::from([10, 1, high, low])
     });
-    zone.names
-        .insert("tasks.big".to_owned(), addresses.collect());
+    zone.names.insert("tasks.big".to_owned(), addresses.collect());
     zone
 }
 
@@ -68,9 +62,7 @@ fn reply(zone: &Zone, query: &Message) -> Message {
 
 fn addresses(reply: &Message) -> Vec<String> {
     let data = reply.answers.iter().map(|record| &record.data);
-    data.filter_map(RData::ip_addr)
-        .map(|ip| ip.to_string())
-        .collect()
+    data.filter_map(RData::ip_addr).map(|ip| ip.to_string()).collect()
 }
 
 fn decide(message: &Message) -> Answer {
@@ -120,10 +112,7 @@ fn any_case_matches_and_the_querys_case_comes_back() {
     assert!(reply.queries.iter().all(|query| query.name.eq_case(&asked)));
     assert!(reply.answers.iter().all(|found| found.name.eq_case(&asked)));
     assert_eq!(reply.answers.len(), 3);
-    assert_eq!(
-        addresses(&self::reply(&zone(), &query("MY_DB", RecordType::A))),
-        ["10.0.1.9"]
-    );
+    assert_eq!(addresses(&self::reply(&zone(), &query("MY_DB", RecordType::A))), ["10.0.1.9"]);
 }
 
 #[test]
@@ -249,9 +238,7 @@ fn only_one_question_is_served_and_only_queries() {
 
 #[test]
 fn a_query_cut_short_is_malformed_and_a_header_cut_short_is_noise() {
-    let bytes = with_edns(query("web", RecordType::A), 1232)
-        .to_vec()
-        .unwrap();
+    let bytes = with_edns(query("web", RecordType::A), 1232).to_vec().unwrap();
     for length in 0..bytes.len() {
         let cut = bytes.get(..length).unwrap();
         match answer(&zone(), 0, cut, UDP) {
@@ -300,9 +287,7 @@ fn a_later_edns_version_is_told_so() {
 
 #[test]
 fn two_opt_records_are_malformed() {
-    let mut bytes = with_edns(query("web", RecordType::A), 1232)
-        .to_vec()
-        .unwrap();
+    let mut bytes = with_edns(query("web", RecordType::A), 1232).to_vec().unwrap();
     let opt = bytes.split_off(bytes.len() - 11);
     bytes.extend([opt.clone(), opt].concat());
     *bytes.get_mut(11).unwrap() = 2;

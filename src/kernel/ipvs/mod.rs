@@ -11,9 +11,8 @@ use nix::errno::Errno;
 
 use super::netlink::Netlink;
 use super::{Outcome, Refusal, program};
-use crate::intent::Fwmark;
 use crate::node::{
-    Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
+    Entry, Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
     VirtualServerKey,
 };
 use crate::plan::Op;
@@ -24,13 +23,6 @@ use wire::{FamilyId, Query, Reply};
 pub struct Ipvs {
     netlink: Netlink,
     family: FamilyId,
-}
-
-/// A virtual server and its real servers as the kernel tells them, with every counter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    pub server: wire::VirtualServer,
-    pub real_servers: Vec<wire::RealServer>,
 }
 
 impl Ipvs {
@@ -233,27 +225,6 @@ fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
     server
 }
 
-/// The name by which a node knows a virtual server of the kernel.
-pub fn key_seen(key: &wire::Key) -> VirtualServerKey {
-    match *key {
-        wire::Key::Fwmark { mark, family: wire::Family::V4 } => {
-            VirtualServerKey::Fwmark(Fwmark(mark))
-        }
-        wire::Key::Fwmark { mark, family: wire::Family::V6 } => {
-            VirtualServerKey::Fwmark6(Fwmark(mark))
-        }
-        wire::Key::Address { protocol, address, port } => {
-            let protocol = match protocol {
-                wire::Protocol::TCP => Protocol::Tcp,
-                wire::Protocol::UDP => Protocol::Udp,
-                wire::Protocol::SCTP => Protocol::Sctp,
-                wire::Protocol(number) => Protocol::Other(number),
-            };
-            VirtualServerKey::Address { protocol, address, port }
-        }
-    }
-}
-
 fn seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
     let server = &entry.server;
     let own = wire::Flags(wire::Flags::HASHED.0 | wire::Flags::PERSISTENT.0);
@@ -265,7 +236,7 @@ fn seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
         rotation: Rotation::default(),
         real_servers: entry.real_servers.iter().map(real_seen).collect(),
     };
-    (key_seen(&server.key), virtual_server)
+    (VirtualServerKey::from(&server.key), virtual_server)
 }
 
 fn real_seen(real: &wire::RealServer) -> (RealServerKey, RealServer) {

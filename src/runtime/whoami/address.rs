@@ -20,17 +20,13 @@ impl Addresses {
     /// The addresses as they were at most a second ago; the last ones known when the kernel does
     /// not answer.
     pub fn at(&mut self, now: Instant) -> &[String] {
-        let fresh = self
-            .read
-            .is_some_and(|read| now.saturating_duration_since(read) < FRESH);
+        let fresh = self.read.is_some_and(|read| now.saturating_duration_since(read) < FRESH);
         if !fresh && let Ok(found) = getifaddrs() {
             let mut found: Vec<(IpAddr, u32)> = found.filter_map(|entry| prefix(&entry)).collect();
             found.sort_unstable();
             found.dedup();
-            self.list = found
-                .iter()
-                .map(|(address, length)| format!("{address}/{length}"))
-                .collect();
+            self.list =
+                found.iter().map(|(address, length)| format!("{address}/{length}")).collect();
             self.read = Some(now);
         }
         &self.list
@@ -49,12 +45,6 @@ fn prefix(entry: &InterfaceAddress) -> Option<(IpAddr, u32)> {
 }
 
 fn ip(storage: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = storage
-        .as_sockaddr_in()
-        .map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| {
-        storage
-            .as_sockaddr_in6()
-            .map(|address| IpAddr::V6(address.ip()))
-    })
+    let v4 = storage.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }

@@ -94,9 +94,7 @@ impl Connection {
             received: Vec::new(),
             reply: Vec::new(),
             written: 0,
-            stage: Stage::Idle {
-                served: Served::Nothing,
-            },
+            stage: Stage::Idle { served: Served::Nothing },
             deadline: now + PATIENCE,
         })
     }
@@ -122,10 +120,7 @@ impl Connection {
 
     /// Whether nothing would be lost by closing it: it has been served and asks for nothing.
     pub fn is_between_requests(&self) -> bool {
-        self.stage
-            == Stage::Idle {
-                served: Served::Something,
-            }
+        self.stage == Stage::Idle { served: Served::Something }
     }
 
     /// Goes as far as it can without waiting. It reads once at most, so that no client keeps the
@@ -159,9 +154,7 @@ impl Connection {
 
     fn receive(&mut self, now: Instant) -> io::Result<Step> {
         let mut chunk = [0; 2048];
-        let room = LONGEST_HEAD
-            .saturating_sub(self.received.len())
-            .clamp(1, chunk.len());
+        let room = LONGEST_HEAD.saturating_sub(self.received.len()).clamp(1, chunk.len());
         let read = self.stream.read(chunk.get_mut(..room).unwrap_or_default());
         let Some(read) = without_waiting(read)? else {
             return Ok(Step::Wait);
@@ -172,8 +165,7 @@ impl Connection {
         if self.received.is_empty() {
             self.deadline = now + PATIENCE;
         }
-        self.received
-            .extend_from_slice(chunk.get(..read).unwrap_or_default());
+        self.received.extend_from_slice(chunk.get(..read).unwrap_or_default());
         self.stage = Stage::Deciding;
         Ok(Step::Next)
     }
@@ -185,17 +177,11 @@ impl Connection {
                 self.stage = Stage::Receiving;
                 return Step::Wait;
             }
-            Progress::Refused(refusal) => (
-                reply::refuse(host.identity, refusal),
-                After::Close,
-                self.received.len(),
-            ),
+            Progress::Refused(refusal) => {
+                (reply::refuse(host.identity, refusal), After::Close, self.received.len())
+            }
             Progress::Whole(request, taken) => {
-                let after = if request.keeps_alive() {
-                    host.after
-                } else {
-                    After::Close
-                };
+                let after = if request.keeps_alive() { host.after } else { After::Close };
                 let place = Place {
                     identity: host.identity,
                     hostname: &host.hostname,
@@ -219,11 +205,7 @@ impl Connection {
     }
 
     fn send(&mut self, after: After, now: Instant) -> io::Result<Step> {
-        while let Some(rest) = self
-            .reply
-            .get(self.written..)
-            .filter(|rest| !rest.is_empty())
-        {
+        while let Some(rest) = self.reply.get(self.written..).filter(|rest| !rest.is_empty()) {
             match without_waiting(self.stream.write(rest))? {
                 None => return Ok(Step::Wait),
                 Some(0) => return Ok(Step::End),
@@ -242,9 +224,7 @@ impl Connection {
         self.deadline = now + PATIENCE;
         if self.received.is_empty() {
             self.received = Vec::new();
-            self.stage = Stage::Idle {
-                served: Served::Something,
-            };
+            self.stage = Stage::Idle { served: Served::Something };
             return Step::Wait;
         }
         self.stage = Stage::Deciding;
@@ -278,8 +258,5 @@ fn without_waiting(result: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -52,10 +52,7 @@ pub fn termination() -> io::Result<SignalFd> {
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &signals,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 /// Serves on `listen`, in the network namespace of the calling thread, until `stop` is readable or
@@ -76,12 +73,8 @@ pub fn serve(
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     let hostname = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    let host = Host {
-        identity,
-        hostname,
-        addresses: Addresses::default(),
-        after: After::KeepAlive,
-    };
+    let host =
+        Host { identity, hostname, addresses: Addresses::default(), after: After::KeepAlive };
     let mut server = Server {
         host,
         listener: Some(listener),
@@ -287,11 +280,7 @@ mod tests {
                 })
             });
             let address = told.recv_timeout(LONG).expect("listens");
-            Self {
-                address,
-                stop: Some(writer),
-                server,
-            }
+            Self { address, stop: Some(writer), server }
         }
 
         fn connect(&self) -> TcpStream {
@@ -341,19 +330,13 @@ mod tests {
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("\r\nSwarmlb-Task: collabweb.1\r\n"), "{head}");
-        assert!(
-            head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
-            "{head}"
-        );
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
         let lines: Vec<&str> = body.lines().collect();
         assert_eq!(
             lines.get(..3),
             Some(&["Task: collabweb.1", "Service: collabweb", "Node: node-1"][..])
         );
-        assert!(
-            lines.contains(&format!("LocalAddr: {}", server.address).as_str()),
-            "{body}"
-        );
+        assert!(lines.contains(&format!("LocalAddr: {}", server.address).as_str()), "{body}");
         assert!(body.contains("\nRemoteAddr: 127.0.0.1:"), "{body}");
         assert!(!body.contains("IP: 127."), "{body}");
         assert!(
@@ -388,21 +371,14 @@ mod tests {
         for path in ["/1", "/2"] {
             write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
             let reply = read_reply(&mut stream);
-            assert!(
-                reply.contains(&format!("\nGET {path} HTTP/1.1\n")),
-                "{reply}"
-            );
+            assert!(reply.contains(&format!("\nGET {path} HTTP/1.1\n")), "{reply}");
         }
-        let many: String = (0..300)
-            .map(|at| format!("GET /{at} HTTP/1.1\r\nHost:\r\n\r\n"))
-            .collect();
+        let many: String =
+            (0..300).map(|at| format!("GET /{at} HTTP/1.1\r\nHost:\r\n\r\n")).collect();
         stream.write_all(many.as_bytes()).expect("sent");
         for at in 0..300 {
             let reply = read_reply(&mut stream);
-            assert!(
-                reply.contains(&format!("\nGET /{at} HTTP/1.1\n")),
-                "{reply}"
-            );
+            assert!(reply.contains(&format!("\nGET /{at} HTTP/1.1\n")), "{reply}");
         }
         server.stop();
     }
@@ -416,10 +392,7 @@ mod tests {
         // The method in the echo is one letter longer, and so may be the client's port.
         let lengths =
             (body.len()..body.len() + 3).map(|length| format!("Content-Length: {length}\r\n"));
-        assert!(
-            lengths.into_iter().any(|length| head.contains(&length)),
-            "{head}"
-        );
+        assert!(lengths.into_iter().any(|length| head.contains(&length)), "{head}");
         assert!(head.ends_with("\r\n\r\n"), "{head}");
         server.stop();
     }
@@ -436,14 +409,8 @@ mod tests {
             ("DELETE / HTTP/1.0\r\n\r\n", "405 Method Not Allowed"),
         ] {
             let reply = server.ask(request.as_bytes());
-            assert!(
-                reply.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-                "{reply}"
-            );
-            assert!(
-                reply.contains("\r\nSwarmlb-Task: collabweb.1\r\n"),
-                "{reply}"
-            );
+            assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{reply}");
+            assert!(reply.contains("\r\nSwarmlb-Task: collabweb.1\r\n"), "{reply}");
         }
         server.stop();
     }
@@ -473,8 +440,7 @@ mod tests {
         let mut idle: Vec<TcpStream> = (0..MOST_CONNECTIONS).map(|_| server.connect()).collect();
         let mut late = server.connect();
         late.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
-        late.set_read_timeout(Some(Duration::from_millis(200)))
-            .expect("a timeout");
+        late.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
         assert!(late.read(&mut [0; 16]).is_err(), "served beyond the bound");
         drop(idle.pop());
         late.set_read_timeout(Some(LONG)).expect("a timeout");
@@ -490,8 +456,7 @@ mod tests {
         let server = Running::start();
         let address = server.address;
         let mut idle = server.connect();
-        idle.write_all(b"GET /idle HTTP/1.1\r\nHost: x\r\n\r\n")
-            .expect("sent");
+        idle.write_all(b"GET /idle HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
         read_reply(&mut idle);
         let mut flying = server.connect();
         flying.write_all(b"GET /late HTTP/1.1\r\n").expect("sent");
@@ -517,20 +482,14 @@ mod tests {
         // The server has seen it when it has answered one that came later.
         server.ask(b"GET / HTTP/1.0\r\n\r\n");
         let took = server.stop();
-        assert!(
-            took >= GRACE && took < GRACE + Duration::from_secs(3),
-            "{took:?}"
-        );
+        assert!(took >= GRACE && took < GRACE + Duration::from_secs(3), "{took:?}");
     }
 
     #[test]
     fn an_address_in_use_is_an_error() {
         let server = Running::start();
-        let identity = Identity {
-            task: String::new(),
-            service: String::new(),
-            node: String::new(),
-        };
+        let identity =
+            Identity { task: String::new(), service: String::new(), node: String::new() };
         let (stop, _writer) = pipe().expect("a pipe");
         let error = serve(&identity, server.address, stop.as_fd(), |_| {}).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);

@@ -74,14 +74,7 @@ pub fn too_slow(identity: &Identity) -> Vec<u8> {
 
 fn plain(identity: &Identity, status: Status) -> Vec<u8> {
     let body = format!("{}\n", status.1);
-    whole(
-        identity,
-        status,
-        "",
-        "text/plain; charset=utf-8",
-        &body,
-        After::Close,
-    )
+    whole(identity, status, "", "text/plain; charset=utf-8", &body, After::Close)
 }
 
 fn whole(
@@ -132,14 +125,7 @@ fn as_text(place: &Place<'_>, request: &Request<'_>) -> String {
     }
     line("RemoteAddr", &place.remote.to_string());
     line("LocalAddr", &place.local.to_string());
-    text.extend([
-        request.method,
-        " ",
-        request.target,
-        " ",
-        request.version.as_str(),
-        "\n",
-    ]);
+    text.extend([request.method, " ", request.target, " ", request.version.as_str(), "\n"]);
     for (name, value) in &request.headers {
         text.extend([*name, ": ", &escape(value), "\n"]);
     }
@@ -211,10 +197,7 @@ mod tests {
             node: String::new(),
         };
         let reply = String::from_utf8(refuse(&identity, Refusal::Malformed)).expect("text");
-        assert!(
-            reply.contains("Swarmlb-Task: a\\x0d\\x0aEvil: 1\r\n"),
-            "{reply}"
-        );
+        assert!(reply.contains("Swarmlb-Task: a\\x0d\\x0aEvil: 1\r\n"), "{reply}");
     }
 
     #[test]

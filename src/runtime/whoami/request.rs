@@ -61,10 +61,7 @@ impl Version {
 /// Looks at all that has come so far.
 pub fn parse(seen: &[u8]) -> Progress<'_> {
     // Empty lines before a request are tolerated (RFC 9112, 2.2).
-    let start = seen
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n'))
-        .unwrap_or(seen.len());
+    let start = seen.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(seen.len());
     let rest = seen.get(start..).unwrap_or_default();
     match end_of_head(rest) {
         _ if start >= LONGEST_HEAD => Progress::Refused(Refusal::TooLarge),
@@ -92,9 +89,8 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 }
 
 fn request(head: &[u8]) -> Result<Request<'_>, Refusal> {
-    let mut lines = head
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines =
+        head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first = lines.next().and_then(|line| std::str::from_utf8(line).ok());
     let (method, target, version) = request_line(first.ok_or(Refusal::Malformed)?)?;
     let mut headers = Vec::new();
@@ -104,12 +100,7 @@ fn request(head: &[u8]) -> Result<Request<'_>, Refusal> {
         }
         headers.push(header(line).ok_or(Refusal::Malformed)?);
     }
-    let request = Request {
-        method,
-        target,
-        version,
-        headers,
-    };
+    let request = Request { method, target, version, headers };
     let hosts = request.values("Host").count();
     if hosts > 1 || (hosts == 0 && version == Version::Http11) {
         return Err(Refusal::Malformed);
@@ -139,9 +130,7 @@ fn request_line(line: &str) -> Result<(&str, &str, Version), Refusal> {
 /// A name and its value. A line that begins with a space (a folded one) has no name.
 fn header(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
-    let name = std::str::from_utf8(line.get(..colon)?)
-        .ok()
-        .filter(|name| is_token(name))?;
+    let name = std::str::from_utf8(line.get(..colon)?).ok().filter(|name| is_token(name))?;
     let value = line.get(colon + 1..)?.trim_ascii();
     let allowed = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
     value.iter().all(allowed).then_some((name, value))
@@ -164,12 +153,10 @@ impl Request<'_> {
     /// Whether a list header, such as `Connection`, holds an element; parameters after `;` are
     /// not looked at.
     pub fn lists(&self, name: &str, element: &str) -> bool {
-        self.values(name)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|item| {
-                let bare = item.split(|byte| *byte == b';').next().unwrap_or_default();
-                bare.trim_ascii().eq_ignore_ascii_case(element.as_bytes())
-            })
+        self.values(name).flat_map(|value| value.split(|byte| *byte == b',')).any(|item| {
+            let bare = item.split(|byte| *byte == b';').next().unwrap_or_default();
+            bare.trim_ascii().eq_ignore_ascii_case(element.as_bytes())
+        })
     }
 
     /// The target without its query, and without scheme and authority where it has them.
@@ -224,14 +211,8 @@ mod tests {
             assert_eq!(parse(&bytes[..length]), Progress::Partial, "{length} bytes");
         }
         let request = whole(bytes);
-        assert_eq!(
-            (request.method, request.target, request.path()),
-            ("GET", "/a?b", "/a")
-        );
-        assert_eq!(
-            request.headers,
-            [("Host", b"x".as_slice()), ("A", b"b c".as_slice())]
-        );
+        assert_eq!((request.method, request.target, request.path()), ("GET", "/a?b", "/a"));
+        assert_eq!(request.headers, [("Host", b"x".as_slice()), ("A", b"b c".as_slice())]);
     }
 
     #[test]
@@ -260,20 +241,14 @@ mod tests {
         ] {
             assert_eq!(refusal(bytes.as_bytes()), Refusal::Malformed, "{bytes:?}");
         }
-        assert_eq!(
-            refusal(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
-            Refusal::Version
-        );
+        assert_eq!(refusal(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"), Refusal::Version);
     }
 
     #[test]
     fn a_head_of_8_kib_without_an_end_is_too_large() {
         assert_eq!(refusal(&[b'a'; LONGEST_HEAD]), Refusal::TooLarge);
         assert_eq!(refusal(&[b'\n'; LONGEST_HEAD]), Refusal::TooLarge);
-        let many = format!(
-            "GET / HTTP/1.0\r\n{}\r\n",
-            "a: b\r\n".repeat(MOST_HEADERS + 1)
-        );
+        let many = format!("GET / HTTP/1.0\r\n{}\r\n", "a: b\r\n".repeat(MOST_HEADERS + 1));
         assert_eq!(refusal(many.as_bytes()), Refusal::TooLarge);
     }
 
@@ -281,25 +256,17 @@ mod tests {
     fn a_connection_is_kept_as_its_version_and_header_say() {
         let keeps = |text: &str| whole(text.as_bytes()).keeps_alive();
         assert!(keeps("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
-        assert!(!keeps(
-            "GET / HTTP/1.1\r\nHost: x\r\nConnection: TE, Close\r\n\r\n"
-        ));
+        assert!(!keeps("GET / HTTP/1.1\r\nHost: x\r\nConnection: TE, Close\r\n\r\n"));
         assert!(!keeps("GET / HTTP/1.0\r\n\r\n"));
         assert!(keeps("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
-        assert!(!keeps(
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
-        ));
-        assert!(!keeps(
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        ));
+        assert!(!keeps("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
     }
 
     #[test]
     fn the_path_of_an_absolute_target_is_its_path() {
         let path = |target: &str| {
-            whole(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes())
-                .path()
-                .to_owned()
+            whole(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).path().to_owned()
         };
         assert_eq!(path("http://web/api?x"), "/api");
         assert_eq!(path("http://web"), "/");

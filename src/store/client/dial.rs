@@ -61,14 +61,9 @@ impl Fault {
     pub(super) fn into_error(self, socket: &Path) -> StoreError {
         match self {
             Self::Lost(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                StoreError::Denied {
-                    path: socket.to_owned(),
-                }
+                StoreError::Denied { path: socket.to_owned() }
             }
-            Self::Lost(source) => StoreError::Unreachable {
-                path: socket.to_owned(),
-                source,
-            },
+            Self::Lost(source) => StoreError::Unreachable { path: socket.to_owned(), source },
             Self::Refused(failure) => failure.into_error(socket),
             Self::Protocol(sentence) => StoreError::Protocol { sentence },
         }
@@ -87,10 +82,7 @@ pub(super) struct Dialled {
 pub(super) fn dial(path: &Path, deadline: Instant) -> Result<Dialled, Fault> {
     let mut line = Line::new(Arc::new(open(path)?));
     match line.receive_until(deadline)? {
-        Reply::Welcome {
-            protocol: PROTOCOL,
-            identity,
-        } => Ok(Dialled { line, identity }),
+        Reply::Welcome { protocol: PROTOCOL, identity } => Ok(Dialled { line, identity }),
         Reply::Welcome { protocol, .. } => Err(Fault::Protocol(format!(
             "it speaks version {protocol}, here it is version {PROTOCOL}"
         ))),

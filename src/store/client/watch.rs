@@ -109,10 +109,7 @@ impl Following {
             }
             Err(error) => error,
         };
-        let waited = matches!(
-            fault.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-        );
+        let waited = matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         if waited && self.heard.elapsed() < SILENCE {
             return Ok(None);
         }

@@ -25,11 +25,7 @@ pub(super) struct Connection<'s> {
 
 impl<'s> Connection<'s> {
     pub(super) fn new(store: &'s Sqlite, stream: Arc<UnixStream>) -> Self {
-        Self {
-            store,
-            line: Line::new(Arc::clone(&stream)),
-            stream,
-        }
+        Self { store, line: Line::new(Arc::clone(&stream)), stream }
     }
 
     /// Answers until the peer leaves.
@@ -44,16 +40,12 @@ impl<'s> Connection<'s> {
         })?;
         loop {
             match self.line.receive::<Request>() {
-                Ok(Request::Watch {
-                    prefix,
-                    after,
-                    identity,
-                }) => return self.watch(&prefix, after, identity),
+                Ok(Request::Watch { prefix, after, identity }) => {
+                    return self.watch(&prefix, after, identity);
+                }
                 Ok(request) => self.answer(request)?,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return self
-                        .line
-                        .send(&Reply::Failed(StoreError::protocol(error).into()));
+                    return self.line.send(&Reply::Failed(StoreError::protocol(error).into()));
                 }
                 Err(error) => return Err(error),
             }
@@ -71,20 +63,17 @@ impl<'s> Connection<'s> {
                 Ok(snapshot) => return self.send_snapshot(snapshot),
                 Err(error) => Err(error),
             },
-            Request::Commit { id, transaction } => self
-                .store
-                .commit_once(Some(id), transaction)
-                .map(Reply::Committed),
-            Request::Grant { ttl_ms } => self
-                .store
-                .grant(Duration::from_millis(ttl_ms))
-                .map(Reply::Granted),
+            Request::Commit { id, transaction } => {
+                self.store.commit_once(Some(id), transaction).map(Reply::Committed)
+            }
+            Request::Grant { ttl_ms } => {
+                self.store.grant(Duration::from_millis(ttl_ms)).map(Reply::Granted)
+            }
             Request::KeepAlive { lease } => self.store.keep_alive(lease).map(|()| Reply::KeptAlive),
             Request::Revoke { lease } => self.store.revoke(lease).map(|()| Reply::Revoked),
             Request::Watch { .. } => Err(StoreError::protocol("a watch within a watch")),
         };
-        self.line
-            .send(&reply.unwrap_or_else(|error| Reply::Failed(error.into())))
+        self.line.send(&reply.unwrap_or_else(|error| Reply::Failed(error.into())))
     }
 
     fn send_snapshot(&self, snapshot: Snapshot) -> io::Result<()> {

@@ -12,10 +12,7 @@ use crate::store::StoreError;
 pub(super) fn bind(socket: &Path) -> Result<UnixListener, StoreError> {
     refuse_living(socket)?;
     listen(socket).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => StoreError::Unreachable {
-            path: socket.to_owned(),
-            source,
-        },
+        io::ErrorKind::AlreadyExists => StoreError::Unreachable { path: socket.to_owned(), source },
         _ => StoreError::file(socket, source),
     })
 }
@@ -43,20 +40,12 @@ fn refuse_living(socket: &Path) -> Result<(), StoreError> {
         return Ok(());
     };
     if !found.file_type().is_socket() {
-        let source = io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "a file that is not a socket is there",
-        );
-        return Err(StoreError::Unreachable {
-            path: socket.to_owned(),
-            source,
-        });
+        let source =
+            io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket is there");
+        return Err(StoreError::Unreachable { path: socket.to_owned(), source });
     }
     match UnixStream::connect(socket) {
-        Ok(_) => Err(StoreError::AlreadyServed {
-            path: socket.to_owned(),
-            pid: None,
-        }),
+        Ok(_) => Err(StoreError::AlreadyServed { path: socket.to_owned(), pid: None }),
         Err(_) => Ok(()),
     }
 }

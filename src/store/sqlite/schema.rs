@@ -55,15 +55,8 @@ PRAGMA user_version = 1;
 pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
     let path = beside(database, ".lock");
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let mut file = options
-        .open(&path)
-        .map_err(|error| StoreError::file(&path, error))?;
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).map_err(|error| StoreError::file(&path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -111,16 +104,13 @@ pub(super) fn ensure_file(database: &Path) -> Result<(), StoreError> {
     };
     let mode = file.metadata().map_err(refused)?.permissions().mode() & 0o777;
     if mode != 0o600 {
-        file.set_permissions(Permissions::from_mode(0o600))
-            .map_err(refused)?;
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(refused)?;
     }
     Ok(())
 }
 
 fn sync_directory(file: &Path) -> std::io::Result<()> {
-    let parent = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -131,15 +121,11 @@ pub(super) fn connect(database: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open_with_flags(database, flags).map_err(refused)?;
     connection.busy_timeout(BUSY).map_err(refused)?;
     check(database, &connection)?;
-    let journal: String = connection
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(refused)?;
+    let journal: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(refused)?;
     if journal != "wal" {
         let sentence = format!("its journal mode stays {journal}, not wal");
-        return Err(StoreError::Database {
-            path: database.to_owned(),
-            sentence,
-        });
+        return Err(StoreError::Database { path: database.to_owned(), sentence });
     }
     connection
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 16777216;")
@@ -156,16 +142,10 @@ fn check(database: &Path, connection: &Connection) -> Result<(), StoreError> {
     let tables: i64 = pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(refused)?;
     if application != APPLICATION && (application != 0 || tables != 0) {
         let sentence = "it is a database, but not one of swarmlb's".to_owned();
-        return Err(StoreError::Database {
-            path: database.to_owned(),
-            sentence,
-        });
+        return Err(StoreError::Database { path: database.to_owned(), sentence });
     }
     if found > VERSION {
-        return Err(StoreError::NewerVersion {
-            found,
-            known: VERSION,
-        });
+        return Err(StoreError::NewerVersion { found, known: VERSION });
     }
     Ok(())
 }

@@ -41,11 +41,7 @@ pub(super) fn meta(connection: &Connection) -> rusqlite::Result<Meta> {
     let mut statement =
         connection.prepare_cached("SELECT identity, revision, compacted FROM meta")?;
     statement.query_row([], |row| {
-        Ok(Meta {
-            identity: row.get(0)?,
-            revision: row.get(1)?,
-            compacted: row.get(2)?,
-        })
+        Ok(Meta { identity: row.get(0)?, revision: row.get(1)?, compacted: row.get(2)? })
     })
 }
 
@@ -115,10 +111,7 @@ pub(super) fn delete(
 ) -> rusqlite::Result<Option<Event>> {
     let mut statement = connection.prepare_cached("DELETE FROM objects WHERE key = ?1")?;
     let deleted = statement.execute([key])?;
-    Ok((deleted > 0).then(|| Event::Delete {
-        key: key.to_owned(),
-        revision,
-    }))
+    Ok((deleted > 0).then(|| Event::Delete { key: key.to_owned(), revision }))
 }
 
 /// Forgets `lease` and deletes its keys.
@@ -127,19 +120,11 @@ pub(super) fn end_lease(
     lease: LeaseId,
     revision: Revision,
 ) -> rusqlite::Result<Vec<Event>> {
-    connection
-        .prepare_cached("DELETE FROM leases WHERE id = ?1")?
-        .execute([lease])?;
+    connection.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([lease])?;
     let mut statement =
         connection.prepare_cached("DELETE FROM objects WHERE lease = ?1 RETURNING key")?;
     let keys = statement.query_map([lease], |row| row.get(0))?;
-    keys.map(|key| {
-        Ok(Event::Delete {
-            key: key?,
-            revision,
-        })
-    })
-    .collect()
+    keys.map(|key| Ok(Event::Delete { key: key?, revision })).collect()
 }
 
 /// The ids and TTLs, in milliseconds, of all leases.
@@ -189,9 +174,8 @@ pub(super) fn log(connection: &Connection, batch: &Batch) -> rusqlite::Result<u6
 
 /// The bytes that the log takes.
 pub(super) fn log_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let sum: i64 = connection.query_row("SELECT coalesce(sum(bytes), 0) FROM log", [], |row| {
-        row.get(0)
-    })?;
+    let sum: i64 =
+        connection.query_row("SELECT coalesce(sum(bytes), 0) FROM log", [], |row| row.get(0))?;
     Ok(sum.cast_unsigned())
 }
 
@@ -218,10 +202,7 @@ pub(super) fn replay(connection: &Connection, place: Revision) -> rusqlite::Resu
         let events = serde_json::from_str(text).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
         })?;
-        batches.push(Batch {
-            revision: row.get(0)?,
-            events,
-        });
+        batches.push(Batch { revision: row.get(0)?, events });
     }
     Ok(batches)
 }

@@ -20,12 +20,7 @@ pub(in crate::store) struct Cursor {
 
 impl Cursor {
     pub(super) fn new(engine: Arc<Engine>, prefix: &str, place: Revision) -> Self {
-        Self {
-            engine,
-            prefix: prefix.to_owned(),
-            place,
-            ready: VecDeque::new(),
-        }
+        Self { engine, prefix: prefix.to_owned(), place, ready: VecDeque::new() }
     }
 
     /// Up to here everything has been handed out.
@@ -65,9 +60,7 @@ impl Cursor {
     }
 
     fn seen(&self, events: &[Event], revision: Revision) -> Option<Batch> {
-        let watched = events
-            .iter()
-            .filter(|event| event.key().starts_with(&self.prefix));
+        let watched = events.iter().filter(|event| event.key().starts_with(&self.prefix));
         let events: Vec<Event> = watched.cloned().collect();
         (!events.is_empty()).then_some(Batch { revision, events })
     }
@@ -76,9 +69,7 @@ impl Cursor {
 impl Watch for Cursor {
     fn next(&mut self, timeout: Duration) -> Result<Option<Batch>, StoreError> {
         let now = clock::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or(now + crate::store::lease::MAX_TTL);
+        let deadline = now.checked_add(timeout).unwrap_or(now + crate::store::lease::MAX_TTL);
         while self.ready.is_empty() {
             let batches = self.advance(deadline)?;
             self.ready.extend(batches);

@@ -24,11 +24,7 @@ type Outcome = Result<Commit, StoreError>;
 
 impl Ticket {
     pub(super) fn new(id: Option<String>, transaction: Transaction) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            transaction,
-            outcome: Mutex::default(),
-        })
+        Arc::new(Self { id, transaction, outcome: Mutex::default() })
     }
 
     /// What became of it, once.
@@ -63,14 +59,7 @@ impl Writer {
         compacted: Revision,
         log_bytes: u64,
     ) -> Self {
-        Self {
-            connection,
-            state: State {
-                revision,
-                compacted,
-                log_bytes,
-            },
-        }
+        Self { connection, state: State { revision, compacted, log_bytes } }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -83,14 +72,9 @@ impl Writer {
         engine: &Engine,
         change: impl FnOnce(&mut Stage<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut stage = Stage {
-            connection: &transaction,
-            state: self.state,
-            batches: Vec::new(),
-        };
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut stage = Stage { connection: &transaction, state: self.state, batches: Vec::new() };
         let result = change(&mut stage)?;
         if !stage.batches.is_empty() {
             stage.compact(engine)?;
@@ -127,10 +111,7 @@ impl Writer {
         tickets: &[Arc<Ticket>],
     ) -> rusqlite::Result<Vec<Outcome>> {
         self.write(engine, |stage| {
-            tickets
-                .iter()
-                .map(|ticket| stage.commit(engine, ticket))
-                .collect()
+            tickets.iter().map(|ticket| stage.commit(engine, ticket)).collect()
         })
     }
 
@@ -143,13 +124,12 @@ impl Writer {
             queue.drain(..count).collect()
         };
         match self.commit_together(engine, &tickets) {
-            Ok(outcomes) => tickets
-                .iter()
-                .zip(outcomes)
-                .for_each(|(ticket, outcome)| ticket.settle(outcome)),
-            Err(_) => tickets
-                .iter()
-                .for_each(|ticket| ticket.settle(self.commit_alone(engine, ticket))),
+            Ok(outcomes) => {
+                tickets.iter().zip(outcomes).for_each(|(ticket, outcome)| ticket.settle(outcome))
+            }
+            Err(_) => {
+                tickets.iter().for_each(|ticket| ticket.settle(self.commit_alone(engine, ticket)))
+            }
         }
         !tickets.is_empty()
     }
@@ -163,10 +143,7 @@ impl Writer {
 }
 
 fn abandoned(engine: &Engine) -> StoreError {
-    StoreError::Uncertain {
-        path: engine.path.clone(),
-        source: io::ErrorKind::Interrupted.into(),
-    }
+    StoreError::Uncertain { path: engine.path.clone(), source: io::ErrorKind::Interrupted.into() }
 }
 
 impl Engine {
@@ -222,10 +199,7 @@ impl Stage<'_> {
         for requirement in &transaction.require {
             let modified = tables::modified(self.connection, &requirement.key)?;
             if modified != requirement.modified {
-                return Ok(Some(Commit::Conflict {
-                    key: requirement.key.clone(),
-                    modified,
-                }));
+                return Ok(Some(Commit::Conflict { key: requirement.key.clone(), modified }));
             }
         }
         Ok(None)
@@ -248,10 +222,7 @@ impl Stage<'_> {
         if events.is_empty() {
             return Ok(self.state.revision);
         }
-        let batch = Batch {
-            revision: self.state.revision.next(),
-            events,
-        };
+        let batch = Batch { revision: self.state.revision.next(), events };
         self.state.log_bytes += tables::log(self.connection, &batch)?;
         self.state.revision = batch.revision;
         self.batches.push(batch);
@@ -260,12 +231,7 @@ impl Stage<'_> {
 
     /// Forgets what is older than the history kept, and writes down where the store is.
     fn compact(&mut self, engine: &Engine) -> rusqlite::Result<()> {
-        let until = Revision(
-            self.state
-                .revision
-                .0
-                .saturating_sub(engine.history.revisions),
-        );
+        let until = Revision(self.state.revision.0.saturating_sub(engine.history.revisions));
         while self.state.compacted < until || self.state.log_bytes > engine.history.bytes {
             let Some((revision, bytes)) = tables::forget_oldest(self.connection)? else {
                 break;

@@ -27,10 +27,7 @@ pub(in crate::store) struct Line {
 
 impl Line {
     pub(in crate::store) fn new(stream: Arc<UnixStream>) -> Self {
-        Self {
-            stream,
-            incoming: Incoming::default(),
-        }
+        Self { stream, incoming: Incoming::default() }
     }
 
     /// Sends one frame, whole.
@@ -68,15 +65,13 @@ impl Line {
                 return Ok(message);
             }
             let left = deadline.saturating_duration_since(clock::now());
-            self.stream
-                .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             self.incoming.fill(&mut &*self.stream)?;
         }
     }
 
     pub(in crate::store) fn set_send_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.stream
-            .set_write_timeout(Some(timeout.max(Duration::from_millis(1))))
+        self.stream.set_write_timeout(Some(timeout.max(Duration::from_millis(1))))
     }
 }
 
@@ -116,8 +111,7 @@ impl Incoming {
                 other => break other,
             }
         };
-        self.bytes
-            .truncate(before + read.as_ref().map_or(0, |count| *count));
+        self.bytes.truncate(before + read.as_ref().map_or(0, |count| *count));
         match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
@@ -159,23 +153,16 @@ mod tests {
     fn frames_arrive_however_they_are_cut() {
         let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
         let mut runner = TestRunner::new_with_rng(
-            Config {
-                failure_persistence: None,
-                ..Config::default()
-            },
+            Config { failure_persistence: None, ..Config::default() },
             seed,
         );
         let strategy = (prop::collection::vec(".{0,40}", 0..8), 1_usize..9);
         let checked = runner.run(&strategy, |(messages, cut)| {
-            let sent: Vec<u8> = messages
-                .iter()
-                .flat_map(|message| encode(message).expect("short"))
-                .collect();
+            let sent: Vec<u8> =
+                messages.iter().flat_map(|message| encode(message).expect("short")).collect();
             let (mut incoming, mut received) = (Incoming::default(), Vec::new());
             for piece in sent.chunks(cut) {
-                incoming
-                    .fill(&mut &*piece)
-                    .expect("there is something to read");
+                incoming.fill(&mut &*piece).expect("there is something to read");
                 received.extend(std::iter::from_fn(|| taken(&mut incoming)));
             }
             prop_assert_eq!(received, messages);
@@ -186,27 +173,21 @@ mod tests {
 
     #[test]
     fn an_overlong_length_is_refused_before_its_frame_comes() {
-        let mut incoming = Incoming {
-            bytes: (MAX_FRAME as u32 + 1).to_be_bytes().to_vec(),
-        };
+        let mut incoming = Incoming { bytes: (MAX_FRAME as u32 + 1).to_be_bytes().to_vec() };
         let error = incoming.take::<String>().expect_err("too long");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn what_is_not_json_breaks_the_protocol() {
-        let mut incoming = Incoming {
-            bytes: vec![0, 0, 0, 2, b'{', b'{'],
-        };
+        let mut incoming = Incoming { bytes: vec![0, 0, 0, 2, b'{', b'{'] };
         let error = incoming.take::<String>().expect_err("not JSON");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn the_end_of_the_stream_is_said() {
-        let error = Incoming::default()
-            .fill(&mut io::empty())
-            .expect_err("nothing comes");
+        let error = Incoming::default().fill(&mut io::empty()).expect_err("nothing comes");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -92,19 +92,13 @@ impl<'a> Attributes<'a> {
     fn cut(&mut self) -> Result<Attribute<'a>, DecodeError> {
         let available = self.rest.len();
         let short = |claimed| DecodeError::AttributeLength { claimed, available };
-        let (header, _) = self
-            .rest
-            .split_first_chunk::<HEADER>()
-            .ok_or(short(HEADER))?;
+        let (header, _) = self.rest.split_first_chunk::<HEADER>().ok_or(short(HEADER))?;
         let [l0, l1, n0, n1] = *header;
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = self.rest.get(HEADER..length).ok_or(short(length))?;
         // The padding of the last attribute may be missing.
         self.rest = self.rest.get(aligned(length)..).unwrap_or_default();
-        Ok(Attribute {
-            number: u16::from_ne_bytes([n0, n1]) & NUMBER,
-            value,
-        })
+        Ok(Attribute { number: u16::from_ne_bytes([n0, n1]) & NUMBER, value })
     }
 }
 
@@ -125,13 +119,11 @@ impl<'a> Iterator for Attributes<'a> {
 
 impl<'a> Attribute<'a> {
     fn fixed<const N: usize>(&self, attribute: &'static str) -> Result<[u8; N], DecodeError> {
-        self.value
-            .try_into()
-            .map_err(|_| DecodeError::AttributeSize {
-                attribute,
-                expected: N,
-                found: self.value.len(),
-            })
+        self.value.try_into().map_err(|_| DecodeError::AttributeSize {
+            attribute,
+            expected: N,
+            found: self.value.len(),
+        })
     }
 
     pub(super) fn u8(&self, attribute: &'static str) -> Result<u8, DecodeError> {
@@ -176,10 +168,7 @@ impl<'a> Attribute<'a> {
 
     /// Text up to its first NUL.
     pub(super) fn text(&self) -> &'a [u8] {
-        self.value
-            .split(|byte| *byte == 0)
-            .next()
-            .unwrap_or_default()
+        self.value.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
     pub(super) fn nested(&self) -> Attributes<'a> {

@@ -26,12 +26,7 @@ impl Batch {
     /// An empty one whose first change has this sequence number. Two batches on one socket whose
     /// acknowledgements may meet need ranges that do not overlap.
     pub fn new(family: FamilyId, first_sequence: u32) -> Self {
-        Self {
-            bytes: Vec::new(),
-            family,
-            first: first_sequence,
-            count: 0,
-        }
+        Self { bytes: Vec::new(), family, first: first_sequence, count: 0 }
     }
 
     /// Appends a change and says which sequence number it has.
@@ -60,11 +55,7 @@ impl Batch {
     /// A sheet on which to note the acknowledgements.
     pub fn receipts(&self) -> Receipts {
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-        Receipts {
-            first: self.first,
-            acks: vec![None; count],
-            open: count,
-        }
+        Receipts { first: self.first, acks: vec![None; count], open: count }
     }
 }
 

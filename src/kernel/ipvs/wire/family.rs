@@ -50,10 +50,7 @@ impl FamilyInfo {
                 _ => {}
             }
         }
-        let missing = |attribute| DecodeError::Missing {
-            what: WHAT,
-            attribute,
-        };
+        let missing = |attribute| DecodeError::Missing { what: WHAT, attribute };
         Ok(Self {
             id: id.ok_or(missing("family id"))?,
             name: name.ok_or(missing("family name"))?,

@@ -85,21 +85,15 @@ impl<'a> Message<'a> {
 
     /// The payload of an acknowledgement, or of the end of a dump.
     pub(super) fn ack(&self) -> Result<Ack, DecodeError> {
-        let (error, rest) = self
-            .payload
-            .split_first_chunk::<4>()
-            .ok_or(self.too_short("an acknowledgement", 4))?;
+        let (error, rest) =
+            self.payload.split_first_chunk::<4>().ok_or(self.too_short("an acknowledgement", 4))?;
         let error = i32::from_ne_bytes(*error);
         let message = match (self.flags & ACK_ATTRIBUTES, self.kind) {
             (0, _) => None,
             (_, KIND_ERROR) => sentence(self.behind_request(rest)),
             _ => sentence(rest),
         };
-        Ok(Ack {
-            sequence: self.sequence,
-            errno: error.checked_neg().unwrap_or(i32::MAX),
-            message,
-        })
+        Ok(Ack { sequence: self.sequence, errno: error.checked_neg().unwrap_or(i32::MAX), message })
     }
 
     /// An acknowledgement repeats the header of the request and, unless capped, all of it.
@@ -108,18 +102,11 @@ impl<'a> Message<'a> {
             (0, Some(length)) => usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX),
             _ => HEADER,
         };
-        repeated
-            .checked_next_multiple_of(4)
-            .and_then(|end| rest.get(end..))
-            .unwrap_or_default()
+        repeated.checked_next_multiple_of(4).and_then(|end| rest.get(end..)).unwrap_or_default()
     }
 
     fn too_short(&self, what: &'static str, expected: usize) -> DecodeError {
-        DecodeError::Payload {
-            what,
-            expected,
-            found: self.payload.len(),
-        }
+        DecodeError::Payload { what, expected, found: self.payload.len() }
     }
 }
 

@@ -248,8 +248,5 @@ impl Found {
 }
 
 fn missing(attribute: &'static str) -> DecodeError {
-    DecodeError::Missing {
-        what: WHAT,
-        attribute,
-    }
+    DecodeError::Missing { what: WHAT, attribute }
 }

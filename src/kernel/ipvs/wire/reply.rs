@@ -79,10 +79,7 @@ pub struct Replies<'a> {
 /// [`FamilyId::CONTROL`] are read in any case. A message with wrong contents is an error and the next
 /// one follows; a message with a wrong length is an error and the end.
 pub fn replies(bytes: &[u8], family: FamilyId) -> Replies<'_> {
-    Replies {
-        rest: bytes,
-        family,
-    }
+    Replies { rest: bytes, family }
 }
 
 impl Iterator for Replies<'_> {
@@ -112,11 +109,7 @@ fn incoming(message: &Message<'_>, family: FamilyId) -> Result<Incoming, DecodeE
         kind if kind == family.0 || kind == FamilyId::CONTROL.0 => generic(message)?,
         kind => Reply::Other { kind },
     };
-    Ok(Incoming {
-        sequence: message.sequence,
-        completeness: message.completeness(),
-        reply,
-    })
+    Ok(Incoming { sequence: message.sequence, completeness: message.completeness(), reply })
 }
 
 fn generic(message: &Message<'_>) -> Result<Reply, DecodeError> {
@@ -154,10 +147,7 @@ fn enclosed<'a>(
             return Ok(attribute.nested());
         }
     }
-    Err(DecodeError::Missing {
-        what,
-        attribute: "the object itself",
-    })
+    Err(DecodeError::Missing { what, attribute: "the object itself" })
 }
 
 impl Timeouts {
@@ -194,10 +184,7 @@ impl Info {
                 _ => {}
             }
         }
-        let missing = |attribute| DecodeError::Missing {
-            what: "IPVS's information",
-            attribute,
-        };
+        let missing = |attribute| DecodeError::Missing { what: "IPVS's information", attribute };
         let [_, major, minor, patch] = version.ok_or(missing("version"))?.to_be_bytes();
         Ok(Self {
             version: (major, minor, patch),

@@ -88,9 +88,7 @@ impl Change<'_> {
             command: self.command(),
             version: VERSION,
         };
-        head.write(bytes, |bytes| {
-            self.write_attributes(&mut Writer::new(bytes))
-        });
+        head.write(bytes, |bytes| self.write_attributes(&mut Writer::new(bytes)));
     }
 
     fn command(&self) -> u8 {
@@ -119,9 +117,7 @@ impl Change<'_> {
             }
             Self::DelDest(key, address, port) => {
                 write_key(key, writer);
-                writer.nested(DEST, |inside| {
-                    real_server::write_key(*address, *port, inside)
-                });
+                writer.nested(DEST, |inside| real_server::write_key(*address, *port, inside));
             }
             Self::SetConfig(timeouts) => timeouts.write(writer),
             Self::Zero(None) | Self::Flush => {}
@@ -133,11 +129,7 @@ impl Query<'_> {
     /// The whole message. `family` is that of IPVS, but for [`Query::Family`], which needs none.
     pub fn to_bytes(&self, family: FamilyId, sequence: u32) -> Vec<u8> {
         let (kind, command, version) = match self {
-            Self::Family => (
-                FamilyId::CONTROL,
-                family::COMMAND_GET,
-                family::COMMAND_VERSION,
-            ),
+            Self::Family => (FamilyId::CONTROL, family::COMMAND_GET, family::COMMAND_VERSION),
             Self::Info => (family, GET_INFO, VERSION),
             Self::Config => (family, GET_CONFIG, VERSION),
             Self::Service(_) | Self::Services => (family, GET_SERVICE, VERSION),
@@ -148,16 +140,8 @@ impl Query<'_> {
             _ => REQUEST,
         };
         let mut bytes = Vec::new();
-        let head = Head {
-            kind: kind.0,
-            flags,
-            sequence,
-            command,
-            version,
-        };
-        head.write(&mut bytes, |bytes| {
-            self.write_attributes(&mut Writer::new(bytes))
-        });
+        let head = Head { kind: kind.0, flags, sequence, command, version };
+        head.write(&mut bytes, |bytes| self.write_attributes(&mut Writer::new(bytes)));
         bytes
     }
 

@@ -105,11 +105,7 @@ impl Key {
         writer.u16(AF, self.family().number());
         match self {
             Self::Fwmark { mark, .. } => writer.u32(FWMARK, *mark),
-            Self::Address {
-                protocol,
-                address,
-                port,
-            } => {
+            Self::Address { protocol, address, port } => {
                 writer.u16(PROTOCOL, protocol.0);
                 writer.address(ADDRESS, *address);
                 writer.port(PORT, *port);
@@ -306,9 +302,9 @@ impl Found {
             scheduler: self.scheduler.ok_or(missing("scheduler"))?,
             flags: Flags(self.flags.unwrap_or_default()),
             timeout: self.timeout.unwrap_or_default(),
-            netmask: self.netmask.map_or(Netmask::host(family), |bytes| {
-                Netmask::from_bytes(bytes, family)
-            }),
+            netmask: self
+                .netmask
+                .map_or(Netmask::host(family), |bytes| Netmask::from_bytes(bytes, family)),
             persistence_engine: self.engine,
             statistics: self.statistics.best(),
         })
@@ -316,16 +312,11 @@ impl Found {
 }
 
 fn missing(attribute: &'static str) -> DecodeError {
-    DecodeError::Missing {
-        what: WHAT,
-        attribute,
-    }
+    DecodeError::Missing { what: WHAT, attribute }
 }
 
 fn name(attribute: &Attribute<'_>, what: &'static str) -> Result<Name, DecodeError> {
     let text = attribute.text();
-    Name::from_bytes(text).ok_or_else(|| DecodeError::NotAName {
-        attribute: what,
-        bytes: text.to_vec(),
-    })
+    Name::from_bytes(text)
+        .ok_or_else(|| DecodeError::NotAName { attribute: what, bytes: text.to_vec() })
 }

@@ -1,0 +1,16 @@
+//! `swarmlb agent …`
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent in the foreground; the keeper does this
+    #[command(hide = true)]
+    Run,
+    /// Show keeper, agent and store of this node; exits 1 when one is missing
+    Status,
+    /// End keeper, agent and store; tasks and kernel tables stay as they are
+    ///
+    /// The next command that needs them starts them again.
+    Stop,
+}

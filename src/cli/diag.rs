@@ -1,0 +1,42 @@
+//! `swarmlb diag …`
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask a sandbox's resolver for a name, and compare with what it should answer
+    ///
+    /// Exits 1 when they differ.
+    Dns {
+        /// The name: a service, tasks.SERVICE, a task, any of these with .NETWORK, or any other
+        name: String,
+        /// The sandbox to ask in [default: every task's sandbox]
+        #[arg(long, value_name = "SANDBOX")]
+        from: Option<String>,
+    },
+    /// Measure round-robin DNS against the VIP
+    ///
+    /// Sends the same number of requests both ways from inside one sandbox, each with a resolution
+    /// and a connection of its own, and counts who answers. The service must run builtin:whoami,
+    /// whose replies name the task; the kernel's own counters are compared with them.
+    #[command(name = "compare-dns-ipvs")]
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The service to ask
+    pub service: crate::intent::ServiceName,
+    /// Requests each way, 1 to 1000000
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub requests: u32,
+    /// Requests at a time, 1 to 256
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub concurrency: u32,
+    /// The sandbox to ask from [default: another service's task on the same network, else the
+    /// service's own first task]
+    #[arg(long, value_name = "SANDBOX")]
+    pub from: Option<String>,
+}

@@ -1,0 +1,103 @@
+//! `swarmlb service …`
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::DryRun;
+use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a service, and wait until its tasks run and every sandbox balances to them
+    ///
+    /// Prints the service's id. Its name resolves in every sandbox of its network: to its VIP, or
+    /// with `--endpoint-mode dnsrr` to all its tasks.
+    Create(Create),
+    /// List services
+    #[command(visible_alias = "list")]
+    Ls,
+    /// List the tasks of services
+    Ps {
+        #[arg(required = true, value_name = "SERVICE")]
+        names: Vec<ServiceName>,
+    },
+    /// Change how many tasks services have, and wait until it is so
+    Scale {
+        /// Which service shall have how many tasks
+        #[arg(required = true, value_name = "SERVICE=REPLICAS")]
+        scales: Vec<Scale>,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Remove services with their tasks
+    #[command(visible_alias = "remove")]
+    Rm {
+        #[arg(required = true, value_name = "SERVICE")]
+        names: Vec<ServiceName>,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name [default: chosen]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ServiceName>,
+    /// How many tasks, up to 1000
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub replicas: u32,
+    /// The network that its tasks are on [default: `default`, made on first use]
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<NetworkName>,
+    /// How clients find the tasks
+    #[arg(long, value_enum, default_value_t)]
+    pub endpoint_mode: EndpointMode,
+    /// What balances the VIP: `auto` is ipvs where the kernel has it, nftables elsewhere
+    #[arg(
+        long,
+        env = "SWARMLB_DATA_PLANE",
+        default_value = "auto",
+        value_name = "auto|ipvs|nftables"
+    )]
+    pub data_plane: DataPlaneChoice,
+    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is), or
+    /// `host` (a command of this machine's own files)
+    #[arg(default_value = "builtin:whoami")]
+    pub image: Image,
+    /// The command of `host`, with its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+    #[command(flatten)]
+    pub dry_run: DryRun,
+}
+
+/// How clients find the tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum EndpointMode {
+    /// One virtual address, balanced by the kernel
+    #[default]
+    Vip,
+    /// All tasks' addresses, rotated by DNS
+    Dnsrr,
+}
+
+/// SERVICE=REPLICAS
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    pub name: ServiceName,
+    pub replicas: u32,
+}
+
+impl std::str::FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, replicas) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` is not SERVICE=REPLICAS"))?;
+        let name =
+            name.parse().map_err(|error: crate::intent::name::NameError| error.to_string())?;
+        let replicas =
+            replicas.parse().map_err(|_| format!("`{replicas}` is not a number of tasks"))?;
+        Ok(Self { name, replicas })
+    }
+}

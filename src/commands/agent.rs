@@ -1,0 +1,202 @@
+//! `swarmlb agent …`, and the processes that are swarmlb itself.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Report;
+use super::session::{Session, must_be_root};
+use crate::agent::status::NodeStatus;
+use crate::cli::agent::Command;
+use crate::cli::{Format, Global};
+use crate::environment::variable;
+use crate::failure::{Exit, Failure};
+use crate::keeper::client::Client as Keeper;
+use crate::keeper::protocol::{Request, State};
+use crate::keeper::{child, daemon};
+use crate::render::english::{count, duration};
+use crate::runtime::whoami::{self, Identity};
+use crate::store;
+
+pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Run => agent(global),
+        Command::Status => status(global),
+        Command::Stop => stop(global),
+    }
+}
+
+fn agent(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "run the agent")?;
+    must_be_root("run the agent")?;
+    let failed = |error: std::io::Error| Failure::io("run the agent", &error);
+    std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
+    crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
+    Ok(Report::good(""))
+}
+
+pub fn keeper(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "run the keeper")?;
+    must_be_root("run the keeper")?;
+    daemon::run(&session.state, session.arguments())
+        .map_err(|error| Failure::io("run the keeper", &error))?;
+    Ok(Report::good(""))
+}
+
+pub fn store_server(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "run the store")?;
+    must_be_root("run the store")?;
+    let stop = whoami::termination().map_err(|error| Failure::io("run the store", &error))?;
+    store::server::serve(&session.state.database(), &session.state.store_socket(), stop.as_fd())
+        .map_err(|error| Failure::record("run the store", &error.into()))?;
+    Ok(Report::good(""))
+}
+
+pub fn whoami(port: u16) -> Result<Report, Failure> {
+    let what = "run builtin:whoami";
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    let identity = Identity {
+        task: variable("SWARMLB_TASK").unwrap_or_else(|| "none".into()),
+        service: variable("SWARMLB_SERVICE").unwrap_or_else(|| "none".into()),
+        node: variable("SWARMLB_NODE_NAME").unwrap_or_else(|| "none".into()),
+    };
+    let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
+    whoami::serve(&identity, listen, stop.as_fd(), |_| tell_ready(ready)).map_err(failed)?;
+    Ok(Report::good(""))
+}
+
+/// Closing the descriptor tells as much as writing to it.
+fn tell_ready(fd: Option<i32>) {
+    if let Some(fd) = fd.filter(|fd| *fd > 2) {
+        // SAFETY: whoever started this process opened the descriptor for this one use.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let _ = std::fs::File::from(fd).write_all(b"ready\n");
+    }
+}
+
+/// Who runs here.
+#[derive(Serialize)]
+struct Roles {
+    node: String,
+    keeper: Option<i32>,
+    agent: Option<i32>,
+    store: Option<i32>,
+    keeper_seconds: u64,
+    agent_restarts: u32,
+    store_restarts: u32,
+    tasks_running: usize,
+    report: Option<NodeStatus>,
+}
+
+fn status(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "show the agent's status")?;
+    must_be_root("show the agent's status")?;
+    let mut roles = Roles {
+        node: session.node.to_string(),
+        keeper: None,
+        agent: None,
+        store: None,
+        keeper_seconds: 0,
+        agent_restarts: 0,
+        store_restarts: 0,
+        tasks_running: 0,
+        report: None,
+    };
+    if let Ok(keeper) = Keeper::connect(&session.state.keeper_socket())
+        && let Ok(status) = keeper.status()
+    {
+        roles.keeper = Some(status.keeper);
+        roles.agent = status.agent;
+        roles.store = status.store;
+        roles.keeper_seconds = crate::keeper::server::now().saturating_sub(status.since);
+        roles.agent_restarts = status.agent_restarts;
+        roles.store_restarts = status.store_restarts;
+        let tasks = keeper.list().unwrap_or_default();
+        roles.tasks_running =
+            tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
+        roles.report = session.statuses()?.remove(&session.node);
+    }
+    let settled = roles.report.as_ref().is_some_and(|report| report.settled);
+    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && roles.store.is_some();
+    let text = match global.format {
+        Format::Json => Report::json(&roles)?.text,
+        Format::Table => roles_text(&roles, &session),
+    };
+    Ok(if whole { Report::good(text) } else { Report::bad(text) })
+}
+
+fn roles_text(roles: &Roles, session: &Session) -> String {
+    let Some(keeper) = roles.keeper else {
+        return format!(
+            "node {}: no keeper runs for {}; the next command that needs one starts it\n",
+            roles.node,
+            session.state.root().display()
+        );
+    };
+    let pid =
+        |pid: Option<i32>| pid.map_or_else(|| "not running".into(), |pid| format!("pid {pid}"));
+    let again = |restarts: u32| match restarts {
+        0 => String::new(),
+        n => format!(", restarted {}", count(n as usize, "time")),
+    };
+    let intent = match &roles.report {
+        None => "no report yet".to_owned(),
+        Some(report) => match &report.refusal {
+            None if report.settled => format!("revision {} is done", report.revision),
+            None => format!("revision {} is being done", report.revision),
+            Some(refusal) => format!(
+                "revision {}: operation {} of {} was refused: {}\n         {}",
+                report.revision, refusal.number, refusal.of, refusal.sentence, refusal.op
+            ),
+        },
+    };
+    format!(
+        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {}{}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
+        roles.node,
+        duration(roles.keeper_seconds),
+        pid(roles.agent),
+        again(roles.agent_restarts),
+        pid(roles.store),
+        again(roles.store_restarts),
+        roles.tasks_running,
+        session.state.log("agent").display(),
+    )
+}
+
+/// How long a keeper may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn stop(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "stop the agent")?;
+    must_be_root("stop the agent")?;
+    if !end_keeper(&session)? {
+        eprintln!("Nothing runs for {}.", session.state.root().display());
+    }
+    Ok(Report::good(""))
+}
+
+/// Ends keeper, agent and store; true when there were any.
+///
+/// # Errors
+/// When they do not end.
+pub fn end_keeper(session: &Session) -> Result<bool, Failure> {
+    let Ok(keeper) = Keeper::connect(&session.state.keeper_socket()) else { return Ok(false) };
+    keeper
+        .ask(&Request::Shutdown)
+        .map_err(|refusal| Failure::kernel("stop the agent", &refusal))?;
+    let lock = std::fs::File::open(session.state.keeper_lock());
+    let deadline = Instant::now() + PATIENCE;
+    // The lock goes with the process, whatever becomes of its socket.
+    while lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+        if Instant::now() > deadline {
+            return Err(Failure::new(Exit::Cannot, "stop the agent", "the keeper does not end"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(true)
+}

@@ -1,0 +1,231 @@
+//! Waiting until what was asked for is so: every task of it runs, and observed equals desired in
+//! every sandbox. What the kernel refused is put back.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::session::{Committed, Session};
+use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
+use crate::failure::{Exit, Failure};
+use crate::intent::{NodeName, ServiceName, TaskName};
+use crate::store::client::Client;
+use crate::store::records::{self, Edit, STATUS};
+use crate::store::{Revision, Store};
+
+/// A node that reports nothing for this long is not waited for.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A task that ended this often before it ran is not waited for.
+const FAILURES: u32 = 3;
+/// Most tasks that have a bar each; of more, one bar tells the number.
+const BARS: usize = 20;
+
+/// What is waited for.
+pub struct Wait<'a> {
+    pub session: &'a Session,
+    pub store: &'a Client,
+    pub what: &'a str,
+    pub quiet: bool,
+    pub services: &'a [ServiceName],
+}
+
+impl Wait<'_> {
+    /// Waits for a committed edit.
+    ///
+    /// # Errors
+    /// When the kernel refused (the intent is put back), or a task does not start.
+    pub fn until<T>(&self, committed: &Committed<T>) -> Result<(), Failure> {
+        let mut tasks: BTreeMap<TaskName, String> = BTreeMap::new();
+        for service in self.services {
+            let of = committed.after.tasks_of(service);
+            tasks.extend(of.map(|task| (task.name.clone(), task.id.clone())));
+        }
+        let progress = Progress::new(self.quiet, &tasks);
+        let result = self.follow(committed, &tasks, &progress);
+        progress.end();
+        result
+    }
+
+    fn follow<T>(
+        &self,
+        committed: &Committed<T>,
+        tasks: &BTreeMap<TaskName, String>,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let failed = |error: records::RecordError| Failure::record(self.what, &error);
+        let mut last_word = Instant::now();
+        let mut watch = None;
+        loop {
+            let (revision, statuses) =
+                records::load_status::<NodeStatus>(self.store).map_err(failed)?;
+            if let Some(done) = self.judge(committed, tasks, &statuses, progress)? {
+                return done;
+            }
+            if last_word.elapsed() > SILENCE {
+                return Err(Failure::new(Exit::Bad, self.what, "the agent does not report")
+                    .hint("see `swarmlb agent status`; what was asked for stays asked for"));
+            }
+            if watch.is_none() {
+                watch = Some(self.store.watch(STATUS, revision).map_err(|e| failed(e.into()))?);
+            }
+            if let Some(following) = &mut watch {
+                match following.next(Duration::from_secs(1)) {
+                    Ok(Some(_)) => last_word = Instant::now(),
+                    Ok(None) => {}
+                    Err(_) => watch = None,
+                }
+            }
+        }
+    }
+
+    /// Whether it is done, cannot be done, or must be waited for.
+    fn judge<T>(
+        &self,
+        committed: &Committed<T>,
+        tasks: &BTreeMap<TaskName, String>,
+        statuses: &BTreeMap<NodeName, NodeStatus>,
+        progress: &Progress,
+    ) -> Result<Option<Result<(), Failure>>, Failure> {
+        let there: Vec<&NodeStatus> =
+            statuses.values().filter(|status| status.revision >= committed.revision.0).collect();
+        if let Some(report) = there.iter().find_map(|status| status.refusal.as_ref()) {
+            let put_back = self.put_back(committed)?;
+            return Ok(Some(Err(Failure::refused(self.what, report, put_back))));
+        }
+        let status_of = |name: &TaskName| there.iter().find_map(|status| status.tasks.get(name));
+        let mut running = 0;
+        for (name, id) in tasks {
+            let status = status_of(name).filter(|status| status.task == *id);
+            progress.tell(name, status);
+            match status.map(|status| status.state) {
+                Some(TaskState::Running) => running += 1,
+                Some(_) => {
+                    if let Some(failure) = self.hopeless(name, status) {
+                        return Ok(Some(Err(failure)));
+                    }
+                }
+                None => {}
+            }
+        }
+        progress.total(running);
+        let settled = !statuses.is_empty()
+            && there.len() == statuses.len()
+            && there.iter().all(|status| status.settled);
+        Ok((settled && running == tasks.len()).then_some(Ok(())))
+    }
+
+    fn hopeless(&self, name: &TaskName, status: Option<&TaskStatus>) -> Option<Failure> {
+        let status = status?;
+        let rejected = status.state == TaskState::Rejected;
+        if !rejected && status.failures < FAILURES {
+            return None;
+        }
+        let error = status.error.clone().unwrap_or_default();
+        let problem = if rejected {
+            format!("task {name} cannot be started: {error}")
+        } else {
+            format!("task {name} does not stay up: {error}")
+        };
+        let hint = format!(
+            "it is tried again and again: see `swarmlb service ps {0}`; take it back with `swarmlb service rm {0}`",
+            name.service
+        );
+        Some(
+            Failure::new(Exit::Bad, self.what, problem)
+                .fact(
+                    "output:",
+                    self.session.state.task(&name.into()).join("log").display().to_string(),
+                )
+                .hint(hint),
+        )
+    }
+
+    /// Puts the intent back as it was, unless others changed it meanwhile.
+    fn put_back<T>(&self, committed: &Committed<T>) -> Result<bool, Failure> {
+        let failed = |error: records::RecordError| Failure::record(self.what, &error);
+        let Some(loaded) = records::load_intent(self.store).map_err(failed)? else {
+            return Ok(false);
+        };
+        if loaded.edited != committed.revision {
+            return Ok(false);
+        }
+        let mut before = committed.before.clone();
+        before.cluster = loaded.intent.cluster.clone();
+        let edit = records::commit_intent(self.store, loaded.edited, Some(&loaded.intent), &before)
+            .map_err(failed)?;
+        let Edit::Done(revision) = edit else { return Ok(false) };
+        self.wait_for_revision(revision);
+        Ok(true)
+    }
+
+    /// Gives the agents time to take note that the intent was put back.
+    fn wait_for_revision(&self, revision: Revision) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            match records::load_status::<NodeStatus>(self.store) {
+                Ok((_, statuses)) if statuses.values().all(|s| s.revision >= revision.0) => return,
+                Ok(_) => std::thread::sleep(Duration::from_millis(5)),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A bar for each task, on stderr, when that is a terminal.
+struct Progress {
+    all: MultiProgress,
+    tasks: BTreeMap<TaskName, ProgressBar>,
+    total: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(quiet: bool, tasks: &BTreeMap<TaskName, String>) -> Self {
+        let all = MultiProgress::new();
+        if quiet {
+            all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        let line = ProgressStyle::with_template("{prefix} {spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressStyle::with_template("tasks running {bar:30} {pos} of {len}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let mut bars = BTreeMap::new();
+        let mut total = None;
+        if tasks.len() <= BARS {
+            let width = tasks.keys().map(|name| name.to_string().len()).max().unwrap_or_default();
+            for name in tasks.keys() {
+                let bar = all.add(ProgressBar::new_spinner().with_style(line.clone()));
+                bar.set_prefix(format!("{name:<width$}"));
+                bar.set_message("waiting");
+                bars.insert(name.clone(), bar);
+            }
+        } else {
+            total = Some(all.add(ProgressBar::new(tasks.len() as u64).with_style(bar)));
+        }
+        Self { all, tasks: bars, total }
+    }
+
+    fn tell(&self, name: &TaskName, status: Option<&TaskStatus>) {
+        let Some(bar) = self.tasks.get(name) else { return };
+        let Some(status) = status else { return };
+        let state = status.state.to_string().to_lowercase();
+        bar.set_message(match &status.error {
+            Some(error) if status.state != TaskState::Running => format!("{state}: {error}"),
+            _ => state,
+        });
+        bar.tick();
+    }
+
+    fn total(&self, running: usize) {
+        if let Some(bar) = &self.total {
+            bar.set_position(running as u64);
+        }
+    }
+
+    fn end(&self) {
+        for bar in self.tasks.values().chain(&self.total) {
+            bar.finish_and_clear();
+        }
+        let _ = self.all.clear();
+    }
+}

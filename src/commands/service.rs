@@ -1,0 +1,276 @@
+//! `swarmlb service …`
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Report;
+use super::convergence::Wait;
+use super::network::joined;
+use super::session::{Session, machine};
+use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
+use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
+use crate::cli::{Format, Global};
+use crate::failure::Failure;
+use crate::intent::{
+    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, NodeName, ServiceName,
+    ServiceSpec, Task, TaskName,
+};
+use crate::keeper::server::now;
+use crate::render::english::duration;
+use crate::render::table::{printable, table};
+
+pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Create(create) => make(global, create),
+        Command::Ls => ls(global),
+        Command::Ps { names } => ps(global, &names),
+        Command::Scale { scales, dry_run } => scale(global, &scales, dry_run.dry_run),
+        Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
+    }
+}
+
+/// The network of services that were given none.
+const DEFAULT_NETWORK: &str = "default";
+
+fn make(global: &Global, create: Create) -> Result<Report, Failure> {
+    let id = crate::random::id(25);
+    let name = match create.name {
+        Some(name) => name,
+        None => format!("svc-{}", &id[..8])
+            .parse()
+            .map_err(|error| Failure::new(crate::failure::Exit::Usage, "choose a name", error))?,
+    };
+    let what = format!("create service `{name}`");
+    let session = Session::new(global, what.as_str())?;
+    let usage = |error: crate::intent::name::NameError| {
+        Failure::new(crate::failure::Exit::Usage, what.as_str(), error)
+    };
+    let default: NetworkName = DEFAULT_NETWORK.parse().map_err(usage)?;
+    let spec = ServiceSpec {
+        name: name.clone(),
+        image: create.image,
+        command: create.command,
+        replicas: create.replicas,
+        networks: vec![create.network.clone().unwrap_or_else(|| default.clone())],
+        endpoint_mode: match create.endpoint_mode {
+            TypedMode::Vip => EndpointMode::Vip,
+            TypedMode::Dnsrr => EndpointMode::Dnsrr,
+        },
+        data_plane: create.data_plane,
+    };
+    let machine = machine().map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?;
+    let network_id = crate::random::id(25);
+    let created = now();
+    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
+        if create.network.is_none() && !intent.networks.contains_key(&default) {
+            let spec =
+                NetworkSpec { name: default.clone(), subnets: Vec::new(), vni: None, mtu: None };
+            intent.create_network(spec, network_id.clone(), &machine)?;
+        }
+        intent.create_service(spec.clone(), id.clone(), created)
+    };
+    if create.dry_run.dry_run {
+        return session.dry_run(edit);
+    }
+    let store = session.store()?;
+    let committed = session.edit(&store, edit)?;
+    let services = [name];
+    let wait = Wait {
+        session: &session,
+        store: &store,
+        what: &what,
+        quiet: global.quiet,
+        services: &services,
+    };
+    wait.until(&committed)?;
+    Ok(Report::good(format!("{id}\n")))
+}
+
+/// A service on one line.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    name: &'a ServiceName,
+    mode: &'static str,
+    replicas: u32,
+    running: usize,
+    image: String,
+    endpoint_mode: EndpointMode,
+    data_plane: String,
+    vips: BTreeMap<&'a NetworkName, String>,
+    networks: &'a [NetworkName],
+}
+
+fn ls(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "list services")?;
+    let intent = session.intent()?;
+    let statuses = session.statuses()?;
+    let rows = intent.services.values().map(|service| {
+        let running = intent
+            .tasks_of(&service.name)
+            .filter(|task| status(&statuses, task).is_some_and(|s| s.state == TaskState::Running))
+            .count();
+        let planes: std::collections::BTreeSet<String> =
+            intent.nodes.values().map(|node| service.data_plane.on(node).to_string()).collect();
+        let data_plane = match service.endpoint_mode {
+            EndpointMode::Vip => planes.into_iter().collect::<Vec<_>>().join(", "),
+            EndpointMode::Dnsrr => "-".into(),
+        };
+        Row {
+            id: &service.id,
+            name: &service.name,
+            mode: "replicated",
+            replicas: service.replicas,
+            running,
+            image: service.image.to_string(),
+            endpoint_mode: service.endpoint_mode,
+            data_plane,
+            vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),
+            networks: &service.networks,
+        }
+    });
+    let rows: Vec<Row<'_>> = rows.collect();
+    if global.format == Format::Json {
+        return Report::json(&rows);
+    }
+    if global.quiet {
+        return Ok(Report::good(
+            rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>(),
+        ));
+    }
+    let cells = rows.iter().map(|row| {
+        let vips: Vec<String> = row.vips.values().cloned().collect();
+        [
+            row.id.chars().take(12).collect(),
+            row.name.to_string(),
+            row.mode.into(),
+            format!("{}/{}", row.running, row.replicas),
+            row.image.clone(),
+            if vips.is_empty() { "(dnsrr)".into() } else { vips.join(", ") },
+            row.data_plane.clone(),
+        ]
+    });
+    let heading = ["ID", "NAME", "MODE", "REPLICAS", "IMAGE", "VIP", "PLANE"];
+    Ok(Report::good(table(heading, cells.collect())))
+}
+
+/// A task on one line.
+#[derive(Serialize)]
+struct TaskRow {
+    id: String,
+    name: TaskName,
+    image: String,
+    node: NodeName,
+    addresses: Vec<String>,
+    desired_state: &'static str,
+    state: TaskState,
+    /// Seconds in this state.
+    seconds: u64,
+    pid: Option<i32>,
+    failures: u32,
+    error: Option<String>,
+}
+
+fn ps(global: &Global, names: &[ServiceName]) -> Result<Report, Failure> {
+    let what = format!("list the tasks of service `{}`", joined(names));
+    let session = Session::new(global, what.as_str())?;
+    let intent = session.intent()?;
+    let statuses = session.statuses()?;
+    let mut rows = Vec::new();
+    for name in names {
+        let service =
+            intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+        for task in intent.tasks_of(name) {
+            let status = status(&statuses, task);
+            rows.push(TaskRow {
+                id: task.id.clone(),
+                name: task.name.clone(),
+                image: service.image.to_string(),
+                node: task.node.clone(),
+                addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
+                desired_state: "running",
+                state: status.map_or(TaskState::Pending, |status| status.state),
+                seconds: status.map_or(0, |status| now().saturating_sub(status.since)),
+                pid: status.and_then(|status| status.pid),
+                failures: status.map_or(0, |status| status.failures),
+                error: status.and_then(|status| status.error.clone()),
+            });
+        }
+    }
+    if global.format == Format::Json {
+        return Report::json(&rows);
+    }
+    if global.quiet {
+        return Ok(Report::good(
+            rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>(),
+        ));
+    }
+    let cells = rows.into_iter().map(|row| {
+        [
+            row.name.to_string(),
+            row.image,
+            row.node.to_string(),
+            row.addresses.join(", "),
+            "Running".into(),
+            format!("{} {} ago", row.state, duration(row.seconds)),
+            row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+            printable(&row.error.unwrap_or_default()),
+        ]
+    });
+    let heading =
+        ["NAME", "IMAGE", "NODE", "ADDRESS", "DESIRED STATE", "CURRENT STATE", "PID", "ERROR"];
+    Ok(Report::good(table(heading, cells.collect())))
+}
+
+fn status<'a>(statuses: &'a BTreeMap<NodeName, NodeStatus>, task: &Task) -> Option<&'a TaskStatus> {
+    let status = statuses.get(&task.node)?.tasks.get(&task.name)?;
+    (status.task == task.id).then_some(status)
+}
+
+fn scale(global: &Global, scales: &[Scale], dry_run: bool) -> Result<Report, Failure> {
+    let names: Vec<ServiceName> = scales.iter().map(|scale| scale.name.clone()).collect();
+    let what = format!("scale service `{}`", joined(&names));
+    let session = Session::new(global, what.as_str())?;
+    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
+        scales.iter().try_for_each(|scale| intent.scale_service(&scale.name, scale.replicas))
+    };
+    if dry_run {
+        return session.dry_run(edit);
+    }
+    if session.is_fresh() {
+        session.dry_run(edit)?;
+    }
+    let store = session.store()?;
+    let committed = session.edit(&store, edit)?;
+    let wait = Wait {
+        session: &session,
+        store: &store,
+        what: &what,
+        quiet: global.quiet,
+        services: &names,
+    };
+    wait.until(&committed)?;
+    let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
+    Ok(Report::good(scales.iter().map(told).collect::<String>()))
+}
+
+fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, Failure> {
+    let what = format!("remove service `{}`", joined(names));
+    let session = Session::new(global, what.as_str())?;
+    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
+        names.iter().try_for_each(|name| intent.remove_service(name))
+    };
+    if dry_run {
+        return session.dry_run(edit);
+    }
+    if session.is_fresh() {
+        session.dry_run(edit)?;
+    }
+    let store = session.store()?;
+    let committed = session.edit(&store, edit)?;
+    let wait =
+        Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
+    wait.until(&committed)?;
+    Ok(Report::good(names.iter().map(|name| format!("{name}\n")).collect::<String>()))
+}

@@ -1,0 +1,288 @@
+//! A command's way to the cluster: the store for what was asked, the kernel for what is.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::agent::has_ipvs;
+use crate::agent::status::NodeStatus;
+use crate::cli::Global;
+use crate::failure::{Exit, Failure};
+use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
+use crate::keeper::client::Client as Keeper;
+use crate::keeper::daemon;
+use crate::keeper::protocol::State;
+use crate::kernel::linux::{Linux, NoProcesses};
+use crate::kernel::rehearsal::Rehearsal;
+use crate::kernel::route::RouteSocket;
+use crate::kernel::{Kernel, Scope, netns};
+use crate::lower::lower;
+use crate::node::{Node, SandboxName};
+use crate::plan::Plan;
+use crate::state_dir::StateDir;
+use crate::store::Revision;
+use crate::store::client::Client;
+use crate::store::records::{self, Edit, Loaded};
+
+/// How long the first agent may take to make its node known.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often an edit that others overtook is tried again.
+const ATTEMPTS: usize = 1000;
+
+/// What a command works on.
+pub struct Session {
+    pub state: StateDir,
+    pub node: NodeName,
+    arguments: Vec<String>,
+    /// What it is about to do, for errors.
+    what: String,
+    recorded_intent: Option<Intent>,
+    recorded_node: Option<Node>,
+}
+
+/// An edit that was committed.
+pub struct Committed<T> {
+    pub revision: Revision,
+    pub before: Intent,
+    pub after: Intent,
+    pub result: T,
+}
+
+impl Session {
+    /// # Errors
+    /// When the options name what cannot be.
+    pub fn new(global: &Global, what: impl Into<String>) -> Result<Self, Failure> {
+        let what = what.into();
+        let state = StateDir::new(&global.state_dir).map_err(|error| {
+            let what = format!("use state directory {}", global.state_dir.display());
+            Failure::new(Exit::Usage, what, error)
+        })?;
+        let node = node_name(global, &state)?;
+        let mut arguments = vec!["--state-dir".to_owned(), state.root().display().to_string()];
+        arguments.extend(["--node".to_owned(), node.to_string()]);
+        let recorded_intent = global.intent.as_deref().map(read_json).transpose()?;
+        let recorded_node = global.kernel.as_deref().map(read_json).transpose()?;
+        Ok(Self { state, node, arguments, what, recorded_intent, recorded_node })
+    }
+
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    /// The store, with keeper and agent running.
+    ///
+    /// # Errors
+    /// Without root, or when they do not start.
+    pub fn store(&self) -> Result<Client, Failure> {
+        must_be_root(&self.what)?;
+        daemon::ensure(&self.state, &self.arguments)
+            .map_err(|error| Failure::io(self.what.as_str(), &error))?;
+        Client::connect_within(&self.state.store_socket(), PATIENCE)
+            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
+    }
+
+    /// Whether anything was ever made in this state directory.
+    pub fn is_fresh(&self) -> bool {
+        !self.state.database().exists()
+    }
+
+    /// What was asked for. Where nothing ever was, nothing is started to say so.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn intent(&self) -> Result<Intent, Failure> {
+        if let Some(intent) = &self.recorded_intent {
+            return Ok(intent.clone());
+        }
+        if self.is_fresh() {
+            return Ok(self.first_intent());
+        }
+        Ok(self.loaded(&self.store()?)?.intent)
+    }
+
+    fn first_intent(&self) -> Intent {
+        let mut intent = Intent::new(ClusterId("new".into()));
+        let record = NodeRecord { name: self.node.clone(), ipvs: has_ipvs() };
+        intent.nodes.insert(self.node.clone(), record);
+        intent
+    }
+
+    /// Waits until this node is part of the cluster, then loads.
+    fn loaded(&self, store: &Client) -> Result<Loaded, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let loaded = records::load_intent(store)
+                .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+            match loaded {
+                Some(loaded) if loaded.intent.nodes.contains_key(&self.node) => return Ok(loaded),
+                _ if Instant::now() > deadline => {
+                    return Err(Failure::new(
+                        Exit::Cannot,
+                        self.what.as_str(),
+                        format!("the agent of node `{}` does not come up", self.node),
+                    )
+                    .hint(format!("see {}", self.state.log("agent").display())));
+                }
+                _ => std::thread::sleep(Duration::from_millis(3)),
+            }
+        }
+    }
+
+    /// Edits the intent and commits it; when somebody else was quicker, edits theirs.
+    ///
+    /// # Errors
+    /// What the edit refused, or when the store cannot be reached.
+    pub fn edit<T>(
+        &self,
+        store: &Client,
+        mut edit: impl FnMut(&mut Intent) -> Result<T, IntentError>,
+    ) -> Result<Committed<T>, Failure> {
+        for _ in 0..ATTEMPTS {
+            let loaded = self.loaded(store)?;
+            let mut after = loaded.intent.clone();
+            let result =
+                edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
+            let before = loaded.intent;
+            match records::commit_intent(store, loaded.edited, Some(&before), &after) {
+                Ok(Edit::Done(revision)) => {
+                    return Ok(Committed { revision, before, after, result });
+                }
+                Ok(Edit::Overtaken) => {}
+                Err(error) => return Err(Failure::record(self.what.as_str(), &error)),
+            }
+        }
+        Err(Failure::new(Exit::Cannot, self.what.as_str(), "others change the intent all the time"))
+    }
+
+    /// What an edit would change on this node, as commands; nothing is changed or allocated.
+    ///
+    /// # Errors
+    /// What the edit refused.
+    pub fn dry_run<T>(
+        &self,
+        edit: impl FnOnce(&mut Intent) -> Result<T, IntentError>,
+    ) -> Result<super::Report, Failure> {
+        let before = self.intent()?;
+        let mut after = before.clone();
+        edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
+        let observed = match &self.recorded_node {
+            Some(node) => node.clone(),
+            None => lower(&before, &self.node),
+        };
+        let plan = Plan::between(&observed, &lower(&after, &self.node));
+        let mut rehearsal = Rehearsal::new(observed);
+        for (op, outcome) in plan.ops.iter().zip(rehearsal.apply(&plan.ops)) {
+            if let Err(refusal) = outcome {
+                return Err(Failure::new(Exit::Undone, self.what.as_str(), refusal)
+                    .fact("refused:", op.to_string()));
+            }
+        }
+        let mut text = format!("# on node {}\n", self.node);
+        for op in plan.kernel_ops() {
+            text.push_str(&format!("{op}\n"));
+        }
+        Ok(super::Report::good(text))
+    }
+
+    /// What the nodes report.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn statuses(&self) -> Result<BTreeMap<NodeName, NodeStatus>, Failure> {
+        if self.recorded_intent.is_some() || self.is_fresh() {
+            return Ok(BTreeMap::new());
+        }
+        let store = self.store()?;
+        self.loaded(&store)?;
+        records::load_status(&store)
+            .map(|(_, statuses)| statuses)
+            .map_err(|error| Failure::record(self.what.as_str(), &error))
+    }
+
+    /// What this machine holds, with the processes that the keeper knows.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn observe(&self, scope: &Scope) -> Result<Node, Failure> {
+        let failed = |refusal| Failure::kernel(self.what.as_str(), &refusal);
+        if let Some(node) = &self.recorded_node {
+            return Rehearsal::new(node.clone()).observe(scope).map_err(failed);
+        }
+        must_be_root(&self.what)?;
+        let mut node = Linux::new(NoProcesses).observe(scope).map_err(failed)?;
+        for (name, process) in self.processes() {
+            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
+                sandbox.process = Some(process);
+            }
+        }
+        Ok(node)
+    }
+
+    /// Whether the kernel is a recorded one.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded_node.is_some()
+    }
+
+    fn processes(&self) -> BTreeMap<SandboxName, crate::node::Process> {
+        let listed = Keeper::connect(&self.state.keeper_socket())
+            .map_err(crate::kernel::Refusal::from)
+            .and_then(|keeper| keeper.list());
+        let alive =
+            |running: &crate::keeper::protocol::Running| !matches!(running.state, State::Exited(_));
+        let running = listed.unwrap_or_default().into_iter().filter(alive);
+        running.map(|running| (running.sandbox, running.process)).collect()
+    }
+}
+
+/// # Errors
+/// When the effective user is not root.
+pub fn must_be_root(what: &str) -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Cannot, what, "this needs root")
+        .hint("network namespaces and IPVS need CAP_SYS_ADMIN and CAP_NET_ADMIN: use `sudo`"))
+}
+
+/// The ranges that this machine has routes to.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn machine() -> Result<Machine, crate::kernel::Refusal> {
+    let namespace = std::fs::File::open("/proc/1/ns/net").or_else(|_| netns::current())?;
+    let routes = RouteSocket::open(namespace.as_fd())?.ranges()?;
+    Ok(Machine { routes })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let what = format!("read {}", path.display());
+    let text = std::fs::read(path).map_err(|error| Failure::io(what.as_str(), &error))?;
+    serde_json::from_slice(&text).map_err(|error| Failure::new(Exit::Usage, what, error))
+}
+
+/// As the node was named at its first start, as it is named now, or as the machine is called.
+fn node_name(global: &Global, state: &StateDir) -> Result<NodeName, Failure> {
+    let held = std::fs::read_to_string(state.node_name()).ok();
+    let held: Option<NodeName> = held.and_then(|name| name.trim().parse().ok());
+    match (&global.node, held) {
+        (Some(asked), Some(held)) if *asked != held => Err(Failure::new(
+            Exit::Usage,
+            format!("be node `{asked}`"),
+            format!("the node of {} is `{held}`", state.root().display()),
+        )
+        .hint("leave out `--node`, or give another `--state-dir`")),
+        (Some(name), _) => Ok(name.clone()),
+        (None, Some(name)) => Ok(name),
+        (None, None) => {
+            let host = nix::unistd::gethostname().unwrap_or_default();
+            let host = host.to_string_lossy().into_owned();
+            host.parse().map_err(|error| {
+                Failure::new(Exit::Usage, "name this node after its host", error)
+                    .hint("give it a name with `--node`")
+            })
+        }
+    }
+}

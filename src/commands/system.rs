@@ -1,0 +1,194 @@
+//! `swarmlb system …`
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+
+use serde::Serialize;
+
+use super::Report;
+use super::agent::end_keeper;
+use super::convergence::Wait;
+use super::session::{Session, must_be_root};
+use crate::cli::system::Command;
+use crate::cli::{Format, Global};
+use crate::failure::{Exit, Failure};
+use crate::intent::{Intent, IntentError};
+use crate::kernel::ipvs::Ipvs;
+use crate::kernel::{netns, program};
+use crate::render::english::count;
+
+pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Info => info(global),
+        Command::Reset { yes, dry_run } => reset(global, yes, dry_run.dry_run),
+    }
+}
+
+/// What this machine can do.
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    node: String,
+    state_dir: String,
+    kernel: String,
+    root: bool,
+    ipvs: Option<String>,
+    data_plane: &'static str,
+    programs: Vec<Program>,
+    /// What will not work here, and why.
+    limits: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Program {
+    name: &'static str,
+    path: Option<String>,
+    needed_for: &'static str,
+}
+
+const PROGRAMS: [(&str, &str); 2] =
+    [("nft", "marks, reject rules and the nftables data plane"), ("modprobe", "loading ip_vs")];
+
+fn info(global: &Global) -> Result<Report, Failure> {
+    let session = Session::new(global, "show this machine")?;
+    let root = nix::unistd::geteuid().is_root();
+    let mut limits = Vec::new();
+    if !root {
+        limits.push("not root: nothing can be made or inspected; use sudo".to_owned());
+    }
+    let ipvs = match ipvs_version() {
+        Ok(Some(version)) => Some(version),
+        Ok(None) => {
+            limits.push(
+                "no IPVS: this kernel has no module ip_vs; VIPs are balanced by nftables, and \
+                 `--data-plane ipvs` is refused"
+                    .to_owned(),
+            );
+            None
+        }
+        Err(reason) => {
+            limits.push(format!("IPVS cannot be asked: {reason}"));
+            None
+        }
+    };
+    let programs = PROGRAMS.map(|(name, needed_for)| Program {
+        name,
+        path: program::find(name).map(|path| path.display().to_string()),
+        needed_for,
+    });
+    for program in programs.iter().filter(|program| program.path.is_none()) {
+        limits.push(format!(
+            "`{}` is not installed: needed for {}",
+            program.name, program.needed_for
+        ));
+    }
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_else(|errno| errno.to_string());
+    let info = Info {
+        version: env!("CARGO_PKG_VERSION"),
+        node: session.node.to_string(),
+        state_dir: session.state.root().display().to_string(),
+        kernel: release,
+        root,
+        data_plane: if ipvs.is_some() { "ipvs" } else { "nftables" },
+        ipvs,
+        programs: programs.into(),
+        limits,
+    };
+    match global.format {
+        Format::Json => Report::json(&info),
+        Format::Table => Ok(Report::good(info_text(&info))),
+    }
+}
+
+fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
+    let here = netns::current()?;
+    let Some(mut ipvs) = Ipvs::open(here.as_fd())? else { return Ok(None) };
+    let version = ipvs.version()?.map(|info| {
+        let (major, minor, patch) = info.version;
+        format!("{major}.{minor}.{patch}, connection table of {}", info.connection_table_size)
+    });
+    Ok(Some(version.unwrap_or_else(|| "unknown version".into())))
+}
+
+fn info_text(info: &Info) -> String {
+    let ipvs = info.ipvs.as_deref().unwrap_or("no");
+    let mut text = format!(
+        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\n",
+        info.version,
+        info.node,
+        info.state_dir,
+        info.kernel,
+        if info.root { "yes" } else { "no" },
+        info.data_plane,
+    );
+    for program in &info.programs {
+        let path = program.path.as_deref().unwrap_or("missing");
+        text.push_str(&format!("{:<12} {path}\n", program.name));
+    }
+    match info.limits[..] {
+        [] => text.push_str("Nothing stands in the way of anything.\n"),
+        _ => text.push_str("\nWhat will not work here, and why:\n"),
+    }
+    for limit in &info.limits {
+        text.push_str(&format!("  - {limit}\n"));
+    }
+    text
+}
+
+fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
+    let what = "reset the system";
+    let session = Session::new(global, what)?;
+    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
+        intent.services.clear();
+        intent.tasks.clear();
+        intent.networks.clear();
+        Ok(())
+    };
+    if dry_run {
+        return session.dry_run(edit);
+    }
+    must_be_root(what)?;
+    if !session.is_fresh() {
+        let intent = session.intent()?;
+        if !yes && !confirmed(&session, &intent)? {
+            return Err(Failure::new(
+                Exit::Usage,
+                what,
+                "it was not confirmed; nothing was touched",
+            ));
+        }
+        let store = session.store()?;
+        let committed = session.edit(&store, edit)?;
+        let wait =
+            Wait { session: &session, store: &store, what, quiet: global.quiet, services: &[] };
+        wait.until(&committed)?;
+        end_keeper(&session)?;
+    }
+    match std::fs::remove_dir_all(session.state.root()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::io(what, &error))
+        }
+        _ => Ok(Report::good("")),
+    }
+}
+
+fn confirmed(session: &Session, intent: &Intent) -> Result<bool, Failure> {
+    let what = "reset the system";
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, what, "nobody can be asked: stdin is no terminal")
+            .hint("say `--yes`"));
+    }
+    eprint!(
+        "This removes {}, {} and {}, and deletes {}. Go on? [y/N] ",
+        count(intent.services.len(), "service"),
+        count(intent.tasks.len(), "task"),
+        count(intent.networks.len(), "network"),
+        session.state.root().display()
+    );
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::io(what, &error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

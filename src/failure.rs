@@ -1,0 +1,227 @@
+//! Why a command failed, what to do about it, and its exit code. Hints and exit codes stand here
+//! and nowhere else.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::agent::status::RefusalReport;
+use crate::intent::IntentError;
+use crate::kernel::Refusal;
+use crate::store::StoreError;
+use crate::store::records::RecordError;
+use nix::errno::Errno;
+
+/// Exit codes, as the manual lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or the answer is good.
+    Good = 0,
+    /// Done, and the answer is bad.
+    Bad = 1,
+    /// The command line or the request is wrong; nothing was touched.
+    Usage = 2,
+    /// This machine cannot: privilege, kernel feature, missing program.
+    Cannot = 3,
+    /// Refused; everything was undone.
+    Undone = 4,
+    /// Refused, and something was left behind.
+    Left = 5,
+}
+
+/// A failed command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    /// `create network blue`, as in "cannot …".
+    pub what: String,
+    pub problem: String,
+    /// Label and value.
+    pub facts: Vec<(String, String)>,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, what: impl Into<String>, problem: impl fmt::Display) -> Self {
+        let (what, problem) = (what.into(), problem.to_string());
+        Self { exit, what, problem, facts: Vec::new(), hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn fact(mut self, label: &str, value: impl Into<String>) -> Self {
+        self.facts.push((label.to_owned(), value.into()));
+        self
+    }
+
+    /// An edit that the intent refused.
+    pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
+        let exit = match error {
+            IntentError::NoIpvs { .. } | IntentError::NoNode => Exit::Cannot,
+            _ => Exit::Usage,
+        };
+        let failure = Self::new(exit, what, error);
+        match intent_hint(error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    /// Something that the kernel refused to show or do.
+    pub fn kernel(what: impl Into<String>, refusal: &Refusal) -> Self {
+        let failure = Self::new(Exit::Cannot, what, refusal);
+        match refusal.errno {
+            Errno::EPERM | Errno::EACCES => {
+                failure.hint("entering a sandbox needs CAP_SYS_ADMIN: run it as root")
+            }
+            _ => failure,
+        }
+    }
+
+    pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
+        let failure = Self::new(Exit::Cannot, what, error);
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => failure.hint("this needs root"),
+            _ => failure,
+        }
+    }
+
+    pub fn record(what: impl Into<String>, error: &RecordError) -> Self {
+        let failure = Self::new(Exit::Cannot, what, error);
+        match error {
+            RecordError::Store(StoreError::NewerVersion { .. }) => {
+                failure.hint("a newer swarmlb wrote this state directory: use that one, or another `--state-dir`")
+            }
+            RecordError::Store(StoreError::Unreachable { .. }) => {
+                failure.hint("see what `swarmlb agent status` says")
+            }
+            _ => failure,
+        }
+    }
+
+    /// A plan that the kernel refused, after the intent was put back.
+    pub fn refused(what: impl Into<String>, report: &RefusalReport, put_back: bool) -> Self {
+        let whole = put_back && report.left.is_empty();
+        let exit = if whole { Exit::Undone } else { Exit::Left };
+        let problem = format!(
+            "{} refused operation {} of {}: {}",
+            if report.rehearsed { "the rehearsal" } else { "the kernel" },
+            report.number,
+            report.of,
+            report.sentence
+        );
+        let undone = match report.undone {
+            0 if report.rehearsed => "nothing was touched; the node is as it was".to_owned(),
+            0 => "nothing was done before it; the node is as it was".to_owned(),
+            1 => "the operation before it; the node is as it was".to_owned(),
+            n => format!("the {n} operations done before it; the node is as it was"),
+        };
+        let mut failure = Self::new(exit, what, problem).fact("refused:", &report.op);
+        if report.left.is_empty() {
+            failure = failure.fact("undone:", undone);
+        }
+        for left in &report.left {
+            failure = failure.fact("left:", left);
+        }
+        if !put_back {
+            failure = failure.fact("left:", "the intent, for others changed it meanwhile");
+        }
+        let sandbox = report.op.split_whitespace().skip_while(|word| *word != "exec").nth(1);
+        if report.sentence.contains("EEXIST") && report.op.starts_with("ip netns add") {
+            let name = report.op.split_whitespace().nth(3).unwrap_or_default();
+            return failure.hint(format!(
+                "something else made a namespace of that name; see `ip -n {name} addr`"
+            ));
+        }
+        match sandbox {
+            Some(sandbox) => {
+                failure.hint(format!("see what is there: `swarmlb sandbox dump {sandbox}`"))
+            }
+            None => failure,
+        }
+    }
+
+    /// As one JSON object on a line.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Object<'a> {
+            kind: &'a str,
+            error: String,
+            causes: Vec<String>,
+            hints: Vec<&'a str>,
+        }
+        let object = Object {
+            kind: match self.exit {
+                Exit::Good => "good",
+                Exit::Bad => "bad",
+                Exit::Usage => "usage",
+                Exit::Cannot => "cannot",
+                Exit::Undone => "undone",
+                Exit::Left => "left",
+            },
+            error: self.first_line(),
+            causes: self.facts.iter().map(|(label, value)| format!("{label} {value}")).collect(),
+            hints: self.hint.iter().map(String::as_str).collect(),
+        };
+        serde_json::to_string(&object).unwrap_or_default()
+    }
+
+    fn first_line(&self) -> String {
+        format!("cannot {}: {}", self.what, self.problem)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.first_line())?;
+        let width = self.facts.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+        for (label, value) in &self.facts {
+            writeln!(f, "  {label:width$} {value}")?;
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn intent_hint(error: &IntentError) -> Option<String> {
+    Some(match error {
+        IntentError::NoSuchNetwork { meant: Some(meant), .. }
+        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+            format!("did you mean `{meant}`?")
+        }
+        IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
+        IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
+        IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
+        IntentError::ServiceExists { name } => {
+            format!("change how many tasks it has with `swarmlb service scale {name}=N`")
+        }
+        IntentError::NetworkInUse { by, .. } => {
+            let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
+            format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))
+        }
+        IntentError::VniUsed { free: Some(free), .. } => {
+            format!("leave out `--opt vni`; the next free one is {free}")
+        }
+        IntentError::SubnetUsed { .. } | IntentError::SubnetRouted { .. } => {
+            "leave out `--subnet` to have a free one chosen".into()
+        }
+        IntentError::NoFreeAddress { .. } => {
+            "give fewer replicas, or make a network with a larger `--subnet`".into()
+        }
+        IntentError::NoCommand => {
+            "write the command behind the image: `swarmlb service create host nc -lk 80`".into()
+        }
+        IntentError::NoIpvs { .. } => {
+            "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
+        }
+        _ => return None,
+    })
+}

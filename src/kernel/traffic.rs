@@ -1,0 +1,49 @@
+//! What the kernel counted of each target, whichever data plane balances.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use super::ipvs::Ipvs;
+use super::{Refusal, netns, nft};
+use crate::node::{Entry, SandboxName, VirtualServerKey};
+use crate::trace::vip::{Tally, Traffic};
+
+/// IPVS's table of a sandbox, with every counter; none where the kernel has no IPVS.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn entries(sandbox: &SandboxName) -> Result<Option<Vec<Entry>>, Refusal> {
+    let namespace = netns::open(sandbox.as_str())?;
+    match Ipvs::open(namespace.as_fd())? {
+        Some(mut ipvs) => ipvs.entries().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Adds the counters of a sandbox to `traffic`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
+    for entry in entries(sandbox)?.unwrap_or_default() {
+        let VirtualServerKey::Fwmark(mark) = VirtualServerKey::from(&entry.server.key) else {
+            continue;
+        };
+        for real in &entry.real_servers {
+            let IpAddr::V4(address) = real.address else { continue };
+            let tally = Tally {
+                active: u64::from(real.active),
+                inactive: u64::from(real.inactive),
+                connections: real.statistics.connections,
+                packets: Some(real.statistics.packets_in),
+            };
+            traffic.insert((sandbox.clone(), mark, address), tally);
+        }
+    }
+    let namespace = netns::open(sandbox.as_str())?;
+    for ((mark, address), connections) in nft::connections(namespace.as_fd())? {
+        let tally = Tally { connections, ..Tally::default() };
+        traffic.insert((sandbox.clone(), mark, address), tally);
+    }
+    Ok(())
+}
