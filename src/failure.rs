@@ -117,10 +117,9 @@ impl Failure {
             report.sentence
         );
         let undone = match report.undone {
-            0 if report.rehearsed => "nothing was touched; the node is as it was".to_owned(),
-            0 => "nothing was done before it; the node is as it was".to_owned(),
-            1 => "the operation before it; the node is as it was".to_owned(),
-            n => format!("the {n} operations done before it; the node is as it was"),
+            0 => "nothing, for nothing was done; the node is as it was".to_owned(),
+            1 => "the one operation that was done; the node is as it was".to_owned(),
+            n => format!("the {n} operations that were done; the node is as it was"),
         };
         let mut failure = Self::new(exit, what, problem).fact("refused:", &report.op);
         if report.left.is_empty() {

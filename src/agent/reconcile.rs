@@ -234,14 +234,30 @@ impl Agent {
         let mut desired = lower(&self.intent, &self.name);
         self.resolvers.set_zones(dns::zones(&self.intent, &self.name));
         self.hold_back(&mut desired);
-        let observed = match self.observe(&desired) {
+        let remembered = self.observed.is_some();
+        match self.carry_out(&desired) {
+            // What is remembered may be out of date: somebody may have changed it since.
+            Some(refused) if remembered => {
+                eprintln!("reading the kernel anew after: {}", refused.refusal);
+                if let Some(refused) = self.carry_out(&desired) {
+                    self.refused(&refused);
+                }
+            }
+            Some(refused) => self.refused(&refused),
+            None => {}
+        }
+    }
+
+    /// Makes the node what it shall be; a refusal was undone.
+    fn carry_out(&mut self, desired: &Node) -> Option<Box<Refused>> {
+        let observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
                 eprintln!("cannot observe: {refusal}");
-                return;
+                return None;
             }
         };
-        let plan = Plan::between(&observed, &desired);
+        let plan = Plan::between(&observed, desired);
         let heals = self
             .reported
             .as_ref()
@@ -253,8 +269,9 @@ impl Agent {
             Ok(node) => {
                 self.observed = Some(node);
                 self.resolvers.ensure_all();
+                None
             }
-            Err(refused) => self.refused(&refused),
+            Err(refused) => Some(refused),
         }
     }
 

@@ -66,6 +66,7 @@ impl Resolvers {
             table.served.remove(&name);
             self.stop(&name);
         }
+        table.wanted.retain(|name, _| zones.contains_key(name));
         for (name, zone) in zones {
             let changed = table.wanted.get(&name).is_none_or(|held| **held != zone);
             if changed {

@@ -35,7 +35,7 @@ impl Wait<'_> {
     ///
     /// # Errors
     /// When the kernel refused (the intent is put back), or a task does not start.
-    pub fn until<T>(&self, committed: &Committed<T>) -> Result<(), Failure> {
+    pub fn until(&self, committed: &Committed) -> Result<(), Failure> {
         let mut tasks: BTreeMap<TaskName, String> = BTreeMap::new();
         for service in self.services {
             let of = committed.after.tasks_of(service);
@@ -47,9 +47,9 @@ impl Wait<'_> {
         result
     }
 
-    fn follow<T>(
+    fn follow(
         &self,
-        committed: &Committed<T>,
+        committed: &Committed,
         tasks: &BTreeMap<TaskName, String>,
         progress: &Progress,
     ) -> Result<(), Failure> {
@@ -80,9 +80,9 @@ impl Wait<'_> {
     }
 
     /// Whether it is done, cannot be done, or must be waited for.
-    fn judge<T>(
+    fn judge(
         &self,
-        committed: &Committed<T>,
+        committed: &Committed,
         tasks: &BTreeMap<TaskName, String>,
         statuses: &BTreeMap<NodeName, NodeStatus>,
         progress: &Progress,
@@ -142,7 +142,7 @@ impl Wait<'_> {
     }
 
     /// Puts the intent back as it was, unless others changed it meanwhile.
-    fn put_back<T>(&self, committed: &Committed<T>) -> Result<bool, Failure> {
+    fn put_back(&self, committed: &Committed) -> Result<bool, Failure> {
         let failed = |error: records::RecordError| Failure::record(self.what, &error);
         let Some(loaded) = records::load_intent(self.store).map_err(failed)? else {
             return Ok(false);

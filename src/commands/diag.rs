@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -27,6 +27,9 @@ use crate::trace::counters::Counters;
 use crate::trace::sample::{Sample, Way};
 use crate::trace::vip::Traffic;
 
+/// How old IPVS's counters may be: the kernel sums them up every 2 seconds (ip_vs_est.c), and before
+/// Linux 6.2 it tells the sums only. A little more, for a timer that is late.
+const ESTIMATION: Duration = Duration::from_millis(2200);
 /// How long a resolver or a task may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -179,10 +182,15 @@ fn measure(global: &Global, options: &Compare) -> Result<Report, Failure> {
         intent.nodes.get(&client.node).map_or(DataPlane::Nftables, |n| service.data_plane.on(n));
     let bench = Bench { intent: &intent, service, network, vip, client, options, what: &what };
     let progress = bar(global, u64::from(options.requests) * 2);
+    let begun = Instant::now();
     let dns = bench.requests(Way::Dns, &format!("tasks.{}", service.name), &progress)?;
+    if plane == DataPlane::Ipvs {
+        // Connections of before the command must not be counted as its own.
+        std::thread::sleep(ESTIMATION.saturating_sub(begun.elapsed()));
+    }
     let before = bench.counted()?;
     let kernel = bench.requests(Way::Vip, service.name.as_str(), &progress)?;
-    let after = bench.counted()?;
+    let after = bench.counted_after(&before, &kernel)?;
     progress.finish_and_clear();
     let counters = Counters { before, after };
     let mechanism = match plane {
@@ -204,7 +212,7 @@ fn measure(global: &Global, options: &Compare) -> Result<Report, Failure> {
                 "{} requests each way from {} to {} on network {}, {} at a time\n\n",
                 options.requests, client.name, service.name, network, options.concurrency
             );
-            heading + &render::comparison::table(&comparison)
+            format!("{heading}{}\n", render::comparison::table(&comparison).trim_end())
         }
     };
     Ok(if bad { Report::bad(text) } else { Report::good(text) })
@@ -276,6 +284,25 @@ impl Bench<'_> {
         let before = progress.position();
         let told = |done: u32| progress.set_position(before + u64::from(done));
         crowd::run(namespace.as_fd(), way, &plan, resolver, &told).map_err(failed)
+    }
+
+    /// The counters once they have taken in every answered request, or after two estimations.
+    fn counted_after(
+        &self,
+        before: &BTreeMap<String, u64>,
+        samples: &[Sample],
+    ) -> Result<BTreeMap<String, u64>, Failure> {
+        let sum = |counted: &BTreeMap<String, u64>| counted.values().sum::<u64>();
+        let answered = samples.iter().filter(|sample| sample.outcome.is_ok()).count() as u64;
+        let deadline = Instant::now() + 2 * ESTIMATION;
+        loop {
+            let after = self.counted()?;
+            let grown = sum(&after).saturating_sub(sum(before));
+            if grown >= answered || Instant::now() > deadline {
+                return Ok(after);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Connections by task, as the client's sandbox counted them.

@@ -44,11 +44,10 @@ pub struct Session {
 }
 
 /// An edit that was committed.
-pub struct Committed<T> {
+pub struct Committed {
     pub revision: Revision,
     pub before: Intent,
     pub after: Intent,
-    pub result: T,
 }
 
 impl Session {
@@ -139,16 +138,15 @@ impl Session {
         &self,
         store: &Client,
         mut edit: impl FnMut(&mut Intent) -> Result<T, IntentError>,
-    ) -> Result<Committed<T>, Failure> {
+    ) -> Result<Committed, Failure> {
         for _ in 0..ATTEMPTS {
             let loaded = self.loaded(store)?;
             let mut after = loaded.intent.clone();
-            let result =
-                edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
+            edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
             let before = loaded.intent;
             match records::commit_intent(store, loaded.edited, Some(&before), &after) {
                 Ok(Edit::Done(revision)) => {
-                    return Ok(Committed { revision, before, after, result });
+                    return Ok(Committed { revision, before, after });
                 }
                 Ok(Edit::Overtaken) => {}
                 Err(error) => return Err(Failure::record(self.what.as_str(), &error)),

@@ -400,9 +400,11 @@ impl Transport {
             Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
             Object::Route(_) => Transport::Route,
             Object::Sysctl { .. } => Transport::Sysctl,
-            Object::Table | Object::BaseRule(_) | Object::Mark { .. } | Object::Dispatch { .. } => {
-                Transport::Nft
-            }
+            Object::Table
+            | Object::BaseRule(_)
+            | Object::Guard(_)
+            | Object::Mark { .. }
+            | Object::Dispatch { .. } => Transport::Nft,
             Object::VirtualServer { .. } | Object::RealServer { .. } => Transport::Ipvs,
             Object::Process(_) => Transport::Process,
         }
@@ -460,6 +462,8 @@ fn nft_commands(op: &Op) -> String {
         Change::Del(Object::Table) => commands::del_table(),
         Change::Add(Object::BaseRule(rule)) => commands::add_rule(*rule),
         Change::Del(Object::BaseRule(rule)) => commands::del_rule(*rule),
+        Change::Add(Object::Guard(address)) => commands::add_guard(*address),
+        Change::Del(Object::Guard(address)) => commands::del_guard(*address),
         Change::Add(Object::Mark { address, fwmark }) => commands::add_mark(*address, *fwmark),
         Change::Del(Object::Mark { address, fwmark }) => commands::del_mark(*address, *fwmark),
         Change::Add(Object::Dispatch { fwmark, dispatch }) => {

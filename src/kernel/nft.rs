@@ -111,6 +111,11 @@ fn parse(document: &Value) -> (Table, Counters) {
                 _ => {}
             }
         }
+        let set = &item["set"];
+        if set["name"].as_str() == Some("vips") {
+            let elements = set["elem"].as_array().into_iter().flatten();
+            table.guards.extend(elements.filter_map(|e| e.as_str()?.parse::<Ipv4Addr>().ok()));
+        }
         rule(&item["rule"], &mut table, &mut counters);
     }
     table.dispatches.retain(|mark, _| dispatched.contains_key(&mark.0));
@@ -148,7 +153,7 @@ fn is_ours(base: BaseRule, expressions: &[Value]) -> bool {
     let text = Value::from(expressions.to_vec()).to_string();
     match base {
         BaseRule::MarkOut => text.contains("\"@vip-mark\"") && text.contains("mangle"),
-        BaseRule::RejectIn => text.contains("\"@vip-mark\"") && text.contains("reject"),
+        BaseRule::RejectIn => text.contains("\"@vips\"") && text.contains("reject"),
         BaseRule::BalanceOut => text.contains("\"@mark-chain\""),
     }
 }

@@ -247,6 +247,13 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EEXIST.into())
             }
         }
+        Object::Guard(address) => {
+            if table(sandbox)?.guards.insert(*address) {
+                Ok(())
+            } else {
+                Err(Errno::EEXIST.into())
+            }
+        }
         Object::Mark { address, fwmark } => insert(&mut table(sandbox)?.marks, *address, *fwmark),
         Object::Dispatch { fwmark, dispatch } => {
             insert(&mut table(sandbox)?.dispatches, *fwmark, dispatch.clone())
@@ -322,6 +329,13 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::BaseRule(rule) => {
             if table(sandbox)?.rules.remove(rule) {
+                Ok(())
+            } else {
+                Err(Errno::ENOENT.into())
+            }
+        }
+        Object::Guard(address) => {
+            if table(sandbox)?.guards.remove(address) {
                 Ok(())
             } else {
                 Err(Errno::ENOENT.into())

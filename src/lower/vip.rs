@@ -39,6 +39,7 @@ fn lower_one(
     sandbox.routes.insert(Route { address: vip.address, source: endpoint.address });
     let table = sandbox.table.get_or_insert_with(Table::default);
     table.rules.extend([BaseRule::MarkOut, BaseRule::RejectIn]);
+    table.guards.insert(vip.address);
     table.marks.insert(vip.address, vip.fwmark);
     let targets = intent
         .tasks_of(&service.name)

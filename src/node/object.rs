@@ -40,6 +40,8 @@ pub enum Object {
     },
     Table,
     BaseRule(BaseRule),
+    /// What reaches this VIP unbalanced is refused.
+    Guard(Ipv4Addr),
     Mark {
         address: Ipv4Addr,
         fwmark: Fwmark,
@@ -84,6 +86,7 @@ pub enum Key {
     Sysctl(Sysctl),
     Table,
     BaseRule(BaseRule),
+    Guard(Ipv4Addr),
     Mark(Ipv4Addr),
     Dispatch(Fwmark),
     VirtualServer(VirtualServerKey),
@@ -101,6 +104,7 @@ impl Object {
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
             Object::Table => Key::Table,
             Object::BaseRule(rule) => Key::BaseRule(*rule),
+            Object::Guard(address) => Key::Guard(*address),
             Object::Mark { address, .. } => Key::Mark(*address),
             Object::Dispatch { fwmark, .. } => Key::Dispatch(*fwmark),
             Object::VirtualServer { key, .. } => Key::VirtualServer(*key),
@@ -197,6 +201,7 @@ impl Sandbox {
         let Some(table) = &self.table else { return };
         objects.push(Object::Table);
         objects.extend(table.rules.iter().copied().map(Object::BaseRule));
+        objects.extend(table.guards.iter().copied().map(Object::Guard));
         for (address, fwmark) in &table.marks {
             objects.push(Object::Mark { address: *address, fwmark: *fwmark });
         }

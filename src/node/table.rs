@@ -52,6 +52,9 @@ pub struct Dispatch {
 #[serde(default)]
 pub struct Table {
     pub rules: BTreeSet<BaseRule>,
+    /// VIPs whose unbalanced packets [`BaseRule::RejectIn`] refuses. (Linux 6.1 does not look a rule's
+    /// address up in the map of marks, so they stand in a set of their own.)
+    pub guards: BTreeSet<Ipv4Addr>,
     pub marks: BTreeMap<Ipv4Addr, Fwmark>,
     pub dispatches: BTreeMap<Fwmark, Dispatch>,
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::node::{LinkKind, Object, RealServerKey, SandboxName, VirtualServerKey};
 
 /// How high above the namespace an object stands: teardown goes from the highest floor down,
-/// setup upwards. Marks are set last and taken first, so that no packet is sent to a virtual
-/// server that is not whole.
+/// setup upwards. A VIP's route comes last and goes first, so that a VIP is there only when
+/// everything behind it is.
 pub fn floor(object: &Object) -> u8 {
     match object {
         Object::Namespace { .. } => 0,
@@ -19,13 +19,14 @@ pub fn floor(object: &Object) -> u8 {
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
         Object::Sysctl { .. } => 6,
-        Object::Route(_) => 7,
-        Object::Table => 8,
-        Object::BaseRule(_) => 9,
-        Object::VirtualServer { .. } => 10,
-        Object::RealServer { .. } | Object::Dispatch { .. } => 11,
-        Object::Mark { .. } => 12,
-        Object::Process(_) => 13,
+        Object::Table => 7,
+        Object::BaseRule(_) => 8,
+        Object::Guard(_) => 9,
+        Object::Mark { .. } => 10,
+        Object::VirtualServer { .. } => 11,
+        Object::RealServer { .. } | Object::Dispatch { .. } => 12,
+        Object::Route(_) => 13,
+        Object::Process(_) => 14,
     }
 }
 

@@ -68,6 +68,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Table => nft(sandbox, &commands::add_table()),
         Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(*rule)),
+        Object::Guard(address) => nft(sandbox, &commands::add_guard(*address)),
         Object::Mark { address, fwmark } => nft(sandbox, &commands::add_mark(*address, *fwmark)),
         Object::Dispatch { fwmark, dispatch } => {
             nft(sandbox, &commands::add_dispatch(*fwmark, dispatch))
@@ -106,6 +107,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Table => nft(sandbox, &commands::del_table()),
         Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(*rule)),
+        Object::Guard(address) => nft(sandbox, &commands::del_guard(*address)),
         Object::Mark { address, fwmark } => nft(sandbox, &commands::del_mark(*address, *fwmark)),
         Object::Dispatch { fwmark, dispatch } => {
             nft(sandbox, &commands::del_dispatch(*fwmark, dispatch))
@@ -285,6 +287,7 @@ pub mod commands {
     pub fn add_table() -> String {
         format!(
             "create table ip {TABLE}; \
+             create set ip {TABLE} vips {{ type ipv4_addr; }}; \
              create map ip {TABLE} vip-mark {{ type ipv4_addr : mark; }}; \
              create map ip {TABLE} mark-chain {{ type mark : verdict; }}"
         )
@@ -302,7 +305,7 @@ pub mod commands {
                 ("type route hook output priority -150", "meta mark set ip daddr map @vip-mark")
             }
             BaseRule::RejectIn => {
-                ("type filter hook input priority 0", "ip daddr @vip-mark counter reject")
+                ("type filter hook input priority 0", "ip daddr @vips counter reject")
             }
             BaseRule::BalanceOut => {
                 ("type nat hook output priority -100", "meta mark vmap @mark-chain")
@@ -317,6 +320,14 @@ pub mod commands {
     pub fn del_rule(rule: BaseRule) -> String {
         let chain = rule.chain();
         format!("flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}")
+    }
+
+    pub fn add_guard(address: Ipv4Addr) -> String {
+        format!("create element ip {TABLE} vips {{ {address} }}")
+    }
+
+    pub fn del_guard(address: Ipv4Addr) -> String {
+        format!("delete element ip {TABLE} vips {{ {address} }}")
     }
 
     pub fn add_mark(address: Ipv4Addr, fwmark: Fwmark) -> String {

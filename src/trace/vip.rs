@@ -273,15 +273,21 @@ impl Look<'_> {
     }
 
     fn fail_closed(&self, sandbox: &Sandbox) -> Rung {
-        let rules = sandbox.table.as_ref().map(|table| &table.rules);
-        let holds = rules.is_some_and(|rules| rules.contains(&BaseRule::RejectIn));
-        let evidence = if holds {
-            "what is not balanced is refused".to_owned()
-        } else {
-            "the reject rule is missing from chain `filter-in`: this sandbox answers for others"
-                .into()
+        let vip = self.vip.address;
+        let step = Step::FailClosed;
+        let Some(table) = &sandbox.table else {
+            return rung(step, false, "nftables table `swarmlb` is missing");
         };
-        rung(Step::FailClosed, holds, evidence)
+        if !table.rules.contains(&BaseRule::RejectIn) {
+            let evidence = "the reject rule is missing from chain `filter-in`: this sandbox may answer for others";
+            return rung(step, false, evidence);
+        }
+        if !table.guards.contains(&vip) {
+            let evidence =
+                format!("{vip} is not in set `vips`: this sandbox may answer for others");
+            return rung(step, false, evidence);
+        }
+        rung(step, true, "what is not balanced is refused")
     }
 
     fn virtual_server(&self, sandbox: &Sandbox) -> Rung {
