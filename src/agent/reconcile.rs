@@ -170,7 +170,7 @@ pub fn has_ipvs() -> bool {
 /// The resolv.conf of tasks: the sandbox's own resolver, and the machine's search list.
 pub fn resolv_conf() -> String {
     let machine = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let search = machine.lines().filter(|line| line.starts_with("search ")).next_back();
+    let search = machine.lines().rfind(|line| line.starts_with("search "));
     let mut text = format!("nameserver {}\n", crate::keeper::sockets::RESOLVER.ip());
     text.extend(search.map(|line| format!("{line}\n")));
     text.push_str("options ndots:0\n");

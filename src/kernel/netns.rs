@@ -44,6 +44,7 @@ pub fn within<T: Send>(
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
+            #[expect(clippy::disallowed_methods, reason = "the home of entering namespaces")]
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
             Ok(work())
         });

@@ -9,13 +9,13 @@ use crate::node::{
     Table, VirtualServer, VirtualServerKey,
 };
 
-/// Set wherever IPVS balances: without the first, a UDP client with a fixed port fails for ever
-/// after its real server went; the others are what Docker sets since 20.10.
-const IPVS_SYSCTLS: [(Sysctl, u32); 3] = [
-    (Sysctl::ExpireNodestConn, 1),
-    (Sysctl::ExpireQuiescentTemplate, 1),
-    (Sysctl::ConnReuseMode, 0),
-];
+/// Set wherever IPVS balances. Without the first, a UDP client with a fixed port fails for ever after
+/// its real server went; Docker sets the second too. `conn_reuse_mode` stays at the kernel's 1: a client
+/// port that comes back while its old connection waits to be forgotten is scheduled anew. Docker's 0
+/// is against a dropped SYN that only happens with `vs.conntrack=1`, which nothing here needs, and
+/// would send such a connection to the task of the old one.
+const IPVS_SYSCTLS: [(Sysctl, u32); 2] =
+    [(Sysctl::ExpireNodestConn, 1), (Sysctl::ExpireQuiescentTemplate, 1)];
 
 pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
     let Some(node) = intent.nodes.get(&task.node) else { return };

@@ -56,9 +56,6 @@ pub enum Sysctl {
     /// Persistence ends when its real server's weight is 0.
     #[serde(rename = "net.ipv4.vs.expire_quiescent_template")]
     ExpireQuiescentTemplate,
-    /// How a reused client port is met; 0 spares the one-second stall of a dropped SYN.
-    #[serde(rename = "net.ipv4.vs.conn_reuse_mode")]
-    ConnReuseMode,
     /// Whether a link answers ARP for local addresses that are not its own; 1 keeps VIPs silent.
     /// The largest of `all` and the link's own counts, and `all` outlives a link made anew.
     #[serde(rename = "net.ipv4.conf.all.arp_ignore")]
@@ -66,19 +63,14 @@ pub enum Sysctl {
 }
 
 impl Sysctl {
-    pub const ALL: [Sysctl; 4] = [
-        Sysctl::ExpireNodestConn,
-        Sysctl::ExpireQuiescentTemplate,
-        Sysctl::ConnReuseMode,
-        Sysctl::ArpIgnore,
-    ];
+    pub const ALL: [Sysctl; 3] =
+        [Sysctl::ExpireNodestConn, Sysctl::ExpireQuiescentTemplate, Sysctl::ArpIgnore];
 
     /// Its name as `sysctl` has it.
     pub fn name(self) -> &'static str {
         match self {
             Sysctl::ExpireNodestConn => "net.ipv4.vs.expire_nodest_conn",
             Sysctl::ExpireQuiescentTemplate => "net.ipv4.vs.expire_quiescent_template",
-            Sysctl::ConnReuseMode => "net.ipv4.vs.conn_reuse_mode",
             Sysctl::ArpIgnore => "net.ipv4.conf.all.arp_ignore",
         }
     }
@@ -87,7 +79,6 @@ impl Sysctl {
     /// values that differ stand in a [`Sandbox`].
     pub fn default_value(self) -> u32 {
         match self {
-            Sysctl::ConnReuseMode => 1,
             Sysctl::ExpireNodestConn | Sysctl::ExpireQuiescentTemplate | Sysctl::ArpIgnore => 0,
         }
     }
