@@ -27,9 +27,9 @@ pub enum Command {
 pub struct Compare {
     /// The service to ask
     pub service: crate::intent::ServiceName,
-    /// Requests each way, 1 to 1000000
+    /// Requests each way, 1 to 25000: each needs a client port of its own
     #[arg(long, default_value_t = 300, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=25_000))]
     pub requests: u32,
     /// Requests at a time, 1 to 256
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +20,7 @@ use crate::kernel::{netns, traffic};
 use crate::lower::dns::expected;
 use crate::node::SandboxName;
 use crate::probe::crowd::{self, Plan, Resolve, ResolveFailure};
+use crate::probe::ports::Ports;
 use crate::probe::resolve::{Client, RecordType, resolve};
 use crate::render;
 use crate::render::table::table;
@@ -180,7 +182,9 @@ fn measure(global: &Global, options: &Compare) -> Result<Report, Failure> {
     }
     let plane =
         intent.nodes.get(&client.node).map_or(DataPlane::Nftables, |n| service.data_plane.on(n));
-    let bench = Bench { intent: &intent, service, network, vip, client, options, what: &what };
+    let ports = Arc::new(ports(&intent, service, client, &what)?);
+    let bench =
+        Bench { intent: &intent, service, network, vip, client, options, what: &what, ports };
     let progress = bar(global, u64::from(options.requests) * 2);
     let begun = Instant::now();
     let dns = bench.requests(Way::Dns, &format!("tasks.{}", service.name), &progress)?;
@@ -239,6 +243,17 @@ fn measurable<'a>(
         .ok_or_else(|| usage("it has endpoint mode dnsrr and no VIP to compare with".into()))
 }
 
+/// Client ports that neither the client's sandbox nor any task of the service remembers.
+fn ports(intent: &Intent, service: &Service, client: &Task, what: &str) -> Result<Ports, Failure> {
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let namespace = netns::open(&client.name.to_string()).map_err(failed)?;
+    let mut targets = Vec::new();
+    for task in intent.tasks_of(&service.name).filter(|task| task.node == client.node) {
+        targets.push(netns::open(&task.name.to_string()).map_err(failed)?.into());
+    }
+    Ports::of(namespace.as_fd(), &targets).map_err(failed)
+}
+
 /// Another service's task on the network, else the service's own first.
 fn first_client<'a>(
     intent: &'a Intent,
@@ -257,6 +272,9 @@ struct Bench<'a> {
     client: &'a Task,
     options: &'a Compare,
     what: &'a str,
+    /// Of both runs together: a task that still remembers a connection of the first would disturb
+    /// one of the second.
+    ports: Arc<Ports>,
 }
 
 impl Bench<'_> {
@@ -274,6 +292,7 @@ impl Bench<'_> {
             timeout: PATIENCE,
             port: 80,
             path: "/".into(),
+            ports: Some(Arc::clone(&self.ports)),
         };
         let resolver = || {
             let server = SocketAddr::V4(RESOLVER);

@@ -9,11 +9,13 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kernel::netns;
+use crate::probe::ports::Ports;
 use crate::probe::reply::{self, Progress};
 use crate::trace::sample::{Failure, Sample, Way};
 
@@ -27,7 +29,7 @@ const STACK: usize = 256 * 1024;
 const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What to ask for, how often, and how many at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// How many requests in all.
     pub requests: u32,
@@ -38,6 +40,8 @@ pub struct Plan {
     pub port: u16,
     /// The path of the request, as in `/`; bytes that a request line cannot hold are escaped.
     pub path: String,
+    /// Where the clients' ports come from; none leaves the choice to the kernel.
+    pub ports: Option<Arc<Ports>>,
 }
 
 /// Turns the service's name into addresses, anew for each request.
@@ -240,7 +244,11 @@ impl<'a, R: Resolve> Client<'a, R> {
         let deadline = Deadline::after(self.plan.timeout);
         let target = SocketAddr::new(address, self.plan.port);
         let begun = Instant::now();
-        let stream = TcpStream::connect_timeout(&target, deadline.left()?);
+        let left = deadline.left()?;
+        let stream = match &self.plan.ports {
+            Some(ports) => ports.connect(target, left),
+            None => TcpStream::connect_timeout(&target, left),
+        };
         measured.connect = begun.elapsed();
         let mut stream = stream.map_err(|error| failure(&error))?;
         self.ask(&mut stream, target, &deadline)?;
@@ -376,7 +384,7 @@ mod tests {
 
     fn plan(port: u16, requests: u32, concurrency: u32) -> Plan {
         let timeout = Duration::from_secs(5);
-        Plan { requests, concurrency, timeout, port, path: "/".to_owned() }
+        Plan { requests, concurrency, timeout, port, path: "/".to_owned(), ports: None }
     }
 
     fn here(plan: &Plan, answer: Result<Vec<IpAddr>, ResolveFailure>) -> Vec<Sample> {

@@ -1,6 +1,5 @@
 //! The stores: each through the one conformance suite, and the embedded one through what only it can suffer.
 
-#![allow(clippy::disallowed_methods, reason = "the bans are for the program, not for its tests")]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests start themselves anew and read their own variables"
