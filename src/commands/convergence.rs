@@ -10,6 +10,7 @@ use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
 use crate::intent::{NodeName, ServiceName, TaskName};
+use crate::render::table::printable;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, STATUS};
 use crate::store::{Revision, Store};
@@ -131,14 +132,21 @@ impl Wait<'_> {
             "it is tried again and again: see `swarmlb service ps {0}`; take it back with `swarmlb service rm {0}`",
             name.service
         );
-        Some(
-            Failure::new(Exit::Bad, self.what, problem)
-                .fact(
-                    "output:",
-                    self.session.state.task(&name.into()).join("log").display().to_string(),
-                )
-                .hint(hint),
-        )
+        let what = self.what.replacen("create", "bring up", 1);
+        let failure = Failure::new(Exit::Bad, what, problem).hint(hint);
+        Some(match self.last_words(name) {
+            Some(words) => failure.fact("it said:", words),
+            None => failure,
+        })
+    }
+
+    /// The last line that a task of this node wrote.
+    fn last_words(&self, name: &TaskName) -> Option<String> {
+        let log = self.session.state.task(&name.into()).join("log");
+        let text = std::fs::read(log).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+        Some(printable(line))
     }
 
     /// Puts the intent back as it was, unless others changed it meanwhile.

@@ -8,12 +8,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
+use super::descriptors;
 use super::protocol::Start;
 use super::record::{Record, start_time};
-use crate::kernel::{netns, program};
+use crate::kernel::{Refusal, netns, program};
 use crate::node::process::Program;
 
 /// The variable that names the descriptor on which a process tells that it is ready.
@@ -66,7 +68,7 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
             Record { pid, start_time, ..record.clone() }.write(&directory)
         });
     }
-    let child = command.spawn()?;
+    let child = command.spawn().map_err(|error| named(&start.process.program, &error))?;
     drop(told);
     Ok(Started { child, ready })
 }
@@ -77,6 +79,7 @@ pub fn enter(command: &mut Command, namespace: File, resolv_conf: PathBuf) {
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
+            descriptors::restore();
             enter_now(&namespace, &resolv_conf)
         });
     }
@@ -101,6 +104,19 @@ pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A failed start with the name of what was to be started.
+fn named(program: &Program, error: &io::Error) -> io::Error {
+    let name = match program {
+        Program::Whoami => "builtin:whoami",
+        Program::Host(words) => words.first().map_or("", String::as_str),
+    };
+    let refusal = match error.raw_os_error() {
+        Some(number) => Refusal::new(Errno::from_raw(number)),
+        None => Refusal::saying(Errno::EIO, error.to_string()),
+    };
+    io::Error::new(error.kind(), format!("`{name}`: {refusal}"))
+}
+
 fn words(program: &Program) -> io::Result<Command> {
     match program {
         Program::Whoami => {
@@ -111,8 +127,9 @@ fn words(program: &Program) -> io::Result<Command> {
         Program::Host(words) => {
             let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
             let (first, rest) = words.split_first().ok_or_else(empty)?;
-            let missing =
-                || io::Error::new(io::ErrorKind::NotFound, format!("`{first}`: no such program"));
+            let missing = || {
+                io::Error::new(io::ErrorKind::NotFound, format!("there is no program `{first}`"))
+            };
             let path = if first.contains('/') {
                 PathBuf::from(first)
             } else {

@@ -90,6 +90,8 @@ pub fn run(state: &StateDir, arguments: &[String]) -> io::Result<()> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     leave_caller();
+    super::descriptors::raise();
+
     Keeper::new(state.clone(), lock, arguments)?.run()
 }
 

@@ -5,6 +5,7 @@
 pub mod child;
 pub mod client;
 pub mod daemon;
+pub mod descriptors;
 pub mod frame;
 pub mod protocol;
 pub mod record;
