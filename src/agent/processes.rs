@@ -37,7 +37,13 @@ impl Known {
     }
 
     fn note(&self, running: Running) {
-        self.lock().insert(running.sandbox.clone(), running);
+        let mut known = self.lock();
+        let other = known.get(&running.sandbox).is_some_and(|held| held.pid != running.pid);
+        // The end of a process whose successor was already started is told late.
+        if !(other && ended(Some(&running))) {
+            known.insert(running.sandbox.clone(), running);
+        }
+        drop(known);
         self.changed.notify_all();
     }
 

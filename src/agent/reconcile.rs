@@ -16,7 +16,7 @@ use crate::keeper::daemon;
 use crate::keeper::protocol::{Exit, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::linux::Linux;
+use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
 use crate::lower::{dns, lower};
 use crate::node::process::Program;
@@ -41,6 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const STEADY: u64 = 10;
 /// The first pause after a refused plan; it doubles up to the audit's interval.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
+/// How often a plan is made before a refusal counts, the first from what is remembered.
+const ATTEMPTS: u32 = 3;
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -162,9 +164,7 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
 
 /// Whether this machine's kernel has IPVS, its module loaded if need be.
 pub fn has_ipvs() -> bool {
-    use std::os::fd::AsFd;
-    let here = netns::current().map_err(crate::kernel::Refusal::from);
-    matches!(here.and_then(|namespace| Ipvs::open(namespace.as_fd())), Ok(Some(_)))
+    matches!(Ipvs::open_here(), Ok(Some(_)))
 }
 
 /// The resolv.conf of tasks: the sandbox's own resolver, and the machine's search list.
@@ -234,17 +234,16 @@ impl Agent {
         let mut desired = lower(&self.intent, &self.name);
         self.resolvers.set_zones(dns::zones(&self.intent, &self.name));
         self.hold_back(&mut desired);
-        let remembered = self.observed.is_some();
-        match self.carry_out(&desired) {
-            // What is remembered may be out of date: somebody may have changed it since.
-            Some(refused) if remembered => {
-                eprintln!("reading the kernel anew after: {}", refused.refusal);
-                if let Some(refused) = self.carry_out(&desired) {
-                    self.refused(&refused);
-                }
+        // What is remembered may be out of date, and what was just read too: somebody may be
+        // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
+        let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
+        while let Some(refused) = self.carry_out(&desired) {
+            attempts -= 1;
+            if attempts == 0 {
+                self.refused(&refused);
+                return;
             }
-            Some(refused) => self.refused(&refused),
-            None => {}
+            eprintln!("reading the kernel anew after: {}", refused.refusal);
         }
     }
 
@@ -305,12 +304,33 @@ impl Agent {
                 node
             }
         };
+        self.stop_strays(&node);
         let known = self.known.lock();
         for (name, sandbox) in &mut node.sandboxes {
             let alive = known.get(name).filter(|r| !matches!(r.state, State::Exited(_)));
             sandbox.process = alive.map(|running| running.process.clone());
         }
         Ok(node)
+    }
+
+    /// Stops tasks that are in no sandbox any more: somebody deleted or replaced the namespace, and
+    /// they live on in one that has no name.
+    fn stop_strays(&mut self, node: &Node) {
+        let strays: Vec<Running> = {
+            let known = self.known.lock();
+            let alive = known.values().filter(|r| !matches!(r.state, State::Exited(_)));
+            let stray = |running: &&Running| {
+                !node.sandboxes.contains_key(&running.sandbox) || !is_at_home(running)
+            };
+            alive.filter(stray).cloned().collect()
+        };
+        for running in &strays {
+            eprintln!("stopping pid {}, whose sandbox `{}` is gone", running.pid, running.sandbox);
+        }
+        let strays: Vec<_> = strays.iter().map(|r| (&r.sandbox, &r.process)).collect();
+        if !strays.is_empty() {
+            self.kernel.processes().stop(&strays);
+        }
     }
 
     /// Takes out processes that shall rest a while after a misfortune.
@@ -331,6 +351,11 @@ impl Agent {
     fn note(&mut self, changed: &[Running]) {
         for running in changed {
             let State::Exited(exit) = &running.state else { continue };
+            // One that was stopped on purpose is no longer known.
+            let held = self.known.lock().get(&running.sandbox).map(|known| known.pid);
+            if held != Some(running.pid) {
+                continue;
+            }
             let (state, error) = match exit {
                 Exit::Code(0) => (TaskState::Complete, "exited with code 0".to_owned()),
                 Exit::Code(code) => (TaskState::Failed, format!("exited with code {code}")),
@@ -429,6 +454,16 @@ impl Agent {
             failures: misfortune.map_or(0, |m| m.failures),
             error: misfortune.map(|m| m.error.clone()),
         }
+    }
+}
+
+/// Whether a process is in the namespace that has its sandbox's name; true when that cannot be said.
+fn is_at_home(running: &Running) -> bool {
+    let home = netns::open(running.sandbox.as_str()).and_then(netns::inode);
+    let own = std::fs::File::open(format!("/proc/{}/ns/net", running.pid)).and_then(netns::inode);
+    match (home, own) {
+        (Ok(home), Ok(own)) => home == own,
+        _ => true,
     }
 }
 

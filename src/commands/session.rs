@@ -250,9 +250,14 @@ pub fn must_be_root(what: &str) -> Result<(), Failure> {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn machine() -> Result<Machine, crate::kernel::Refusal> {
-    let namespace = std::fs::File::open("/proc/1/ns/net").or_else(|_| netns::current())?;
-    let routes = RouteSocket::open(namespace.as_fd())?.ranges()?;
-    Ok(Machine { routes })
+    // The keeper lives in the machine's own namespace, whatever the caller is in.
+    let machine = std::fs::File::open("/proc/1/ns/net");
+    let here = netns::current().and_then(netns::inode)?;
+    let mut socket = match &machine {
+        Ok(namespace) if netns::inode(namespace)? != here => RouteSocket::open(namespace.as_fd())?,
+        _ => RouteSocket::open_here()?,
+    };
+    Ok(Machine { routes: socket.ranges()? })
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {

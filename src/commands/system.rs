@@ -1,7 +1,6 @@
 //! `swarmlb system …`
 
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
 
 use serde::Serialize;
 
@@ -14,7 +13,7 @@ use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
 use crate::intent::{Intent, IntentError};
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::{netns, program};
+use crate::kernel::program;
 use crate::render::english::count;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
@@ -103,8 +102,10 @@ fn info(global: &Global) -> Result<Report, Failure> {
 }
 
 fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
-    let here = netns::current()?;
-    let Some(mut ipvs) = Ipvs::open(here.as_fd())? else { return Ok(None) };
+    let Some(mut ipvs) = Ipvs::open_here()? else { return Ok(None) };
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Some("yes (its version is for root only)".into()));
+    }
     let version = ipvs.version()?.map(|info| {
         let (major, minor, patch) = info.version;
         format!("{major}.{minor}.{patch}, connection table of {}", info.connection_table_size)

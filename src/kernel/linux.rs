@@ -69,6 +69,10 @@ impl<P: Processes> Linux<P> {
         Self { open: BTreeMap::new(), processes }
     }
 
+    pub fn processes(&mut self) -> &mut P {
+        &mut self.processes
+    }
+
     /// The open namespace of that name. One that was replaced under us is opened anew.
     fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
         let namespace = netns::open(name.as_str())?;
@@ -89,7 +93,10 @@ impl<P: Processes> Linux<P> {
         wanted: &[SandboxName],
     ) -> Result<Vec<SandboxName>, Refusal> {
         let mut names = Vec::new();
-        for name in netns::names()?.into_iter().map(SandboxName) {
+        let bound: Vec<SandboxName> = netns::names()?.into_iter().map(SandboxName).collect();
+        // What is open keeps a namespace alive that somebody deleted.
+        self.open.retain(|name, _| bound.contains(name));
+        for name in bound {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
             } else {

@@ -21,6 +21,12 @@ impl LinkName {
         Self(format!("v{:08x}", u32::from(address)))
     }
 
+    /// Whether it is a name that [`LinkName::port_of`] gives.
+    pub fn is_port(&self) -> bool {
+        let digits = self.0.strip_prefix('v').unwrap_or_default();
+        digits.len() == 8 && u32::from_str_radix(digits, 16).is_ok()
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -142,7 +142,8 @@ impl Object {
                 LinkKind::Loopback => true,
                 LinkKind::Bridge => name.as_str() == BRIDGE,
                 LinkKind::Vxlan { .. } => name.as_str() == VXLAN,
-                LinkKind::Veth { .. } | LinkKind::Other { .. } => false,
+                LinkKind::Veth { .. } => name.is_port() || name.as_str().starts_with(ENDPOINT),
+                LinkKind::Other { .. } => false,
             },
             Object::Veth { name, .. } => name.as_str().starts_with(ENDPOINT),
             Object::Address(address) => {
@@ -233,7 +234,8 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
             Some(Object::Link { name: name.clone(), link: link.clone() })
         }
         LinkKind::Veth { peer: Some(peer) } if name.as_str().starts_with(ENDPOINT) => {
-            let other = node.sandboxes.get(&peer.sandbox)?.links.get(&peer.link)?;
+            let other = node.sandboxes.get(&peer.sandbox).and_then(|s| s.links.get(&peer.link));
+            let Some(other) = other else { return Some(alone(name, link)) };
             let port = Port {
                 peer: peer.clone(),
                 master: other.master.clone(),
@@ -243,6 +245,26 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
             let (name, mac, mtu, up) = (name.clone(), link.mac, link.mtu, link.up);
             Some(Object::Veth { name, mac, mtu, up, port })
         }
+        // The end of a pair whose other end is in no sandbox that is known: what is left when a
+        // namespace was deleted by hand while something still holds it.
+        LinkKind::Veth { .. } if name.is_port() && !link.has_peer_in(node) => {
+            Some(alone(name, link))
+        }
+        LinkKind::Veth { peer: None } if name.as_str().starts_with(ENDPOINT) => {
+            Some(alone(name, link))
+        }
         LinkKind::Veth { .. } => None,
+    }
+}
+
+fn alone(name: &LinkName, link: &Link) -> Object {
+    Object::Link { name: name.clone(), link: link.clone() }
+}
+
+impl Link {
+    fn has_peer_in(&self, node: &Node) -> bool {
+        let LinkKind::Veth { peer: Some(peer) } = &self.kind else { return false };
+        let sandbox = node.sandboxes.get(&peer.sandbox);
+        sandbox.is_some_and(|sandbox| sandbox.links.contains_key(&peer.link))
     }
 }

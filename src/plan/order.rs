@@ -14,6 +14,7 @@ pub fn floor(object: &Object) -> u8 {
         Object::Link { link, .. } => match link.kind {
             LinkKind::Loopback => 1,
             LinkKind::Vxlan { .. } => 3,
+            LinkKind::Veth { .. } => 4,
             _ => 2,
         },
         Object::Veth { .. } => 4,

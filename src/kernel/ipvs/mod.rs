@@ -31,7 +31,18 @@ impl Ipvs {
     /// # Errors
     /// `EPERM` without privilege, or what the socket met.
     pub fn open(namespace: BorrowedFd<'_>) -> Result<Option<Self>, Refusal> {
-        let mut netlink = Netlink::open(namespace, netlink_sys::protocols::NETLINK_GENERIC)?;
+        Self::on(Netlink::open(namespace, netlink_sys::protocols::NETLINK_GENERIC)?)
+    }
+
+    /// Opens IPVS in the namespace of the calling thread, for which no privilege is needed.
+    ///
+    /// # Errors
+    /// What the socket met.
+    pub fn open_here() -> Result<Option<Self>, Refusal> {
+        Self::on(Netlink::open_here(netlink_sys::protocols::NETLINK_GENERIC)?)
+    }
+
+    fn on(mut netlink: Netlink) -> Result<Option<Self>, Refusal> {
         if let Some(family) = family(&mut netlink)? {
             return Ok(Some(Self { netlink, family }));
         }
