@@ -20,11 +20,34 @@ pub enum Command {
         #[arg(required = true, value_name = "SERVICE")]
         names: Vec<ServiceName>,
     },
+    /// Show all of one or more services
+    Inspect {
+        #[arg(required = true, value_name = "SERVICE")]
+        names: Vec<ServiceName>,
+        /// For people, rather than as JSON
+        #[arg(long)]
+        pretty: bool,
+    },
+    /// Show what the tasks of a service wrote, on this node
+    Logs {
+        /// A service or one of its tasks
+        #[arg(value_name = "SERVICE|TASK")]
+        name: String,
+        /// Go on showing what is written
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin with the last lines of each task
+        #[arg(long, value_name = "LINES")]
+        tail: Option<usize>,
+    },
     /// Change how many tasks services have, and wait until it is so
     Scale {
         /// Which service shall have how many tasks
         #[arg(required = true, value_name = "SERVICE=REPLICAS")]
         scales: Vec<Scale>,
+        /// Do not wait until it is so
+        #[arg(short, long)]
+        detach: bool,
         #[command(flatten)]
         dry_run: DryRun,
     },
@@ -52,6 +75,18 @@ pub struct Create {
     /// How clients find the tasks
     #[arg(long, value_enum, default_value_t)]
     pub endpoint_mode: EndpointMode,
+    /// A variable for its tasks; may be given several times
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    pub environment: Vec<Variable>,
+    /// A label of the service; may be given several times
+    #[arg(short, long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+    /// What `hostname` says in its tasks [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<crate::intent::NodeName>,
+    /// Do not wait until the service is up
+    #[arg(short, long)]
+    pub detach: bool,
     /// What balances the VIP: `auto` is ipvs where the kernel has it, nftables elsewhere
     #[arg(
         long,
@@ -69,6 +104,50 @@ pub struct Create {
     pub command: Vec<String>,
     #[command(flatten)]
     pub dry_run: DryRun,
+}
+
+/// NAME=VALUE, or NAME for the value that it has here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    pub name: String,
+    pub value: String,
+}
+
+impl std::str::FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => {
+                let here = crate::environment::variable(text);
+                (text, here.ok_or_else(|| format!("`{text}` has no value here: say {text}=VALUE"))?)
+            }
+        };
+        if name.is_empty() || text.contains('\0') {
+            return Err(format!("`{}` names no variable", text.escape_debug()));
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// KEY=VALUE, or KEY alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    pub key: String,
+    pub value: String,
+}
+
+impl std::str::FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        if key.is_empty() {
+            return Err(format!("`{}` has no key: say KEY=VALUE", text.escape_debug()));
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
 }
 
 /// How clients find the tasks.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::interrupt;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
@@ -17,6 +18,8 @@ use crate::store::{Revision, Store};
 
 /// A node that reports nothing for this long is not waited for.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often a wait looks up, for Ctrl-C.
+const ATTENTION: Duration = Duration::from_millis(200);
 /// A task that ended this often before it ran is not waited for.
 const FAILURES: u32 = 3;
 /// Most tasks that have a bar each; of more, one bar tells the number.
@@ -42,6 +45,7 @@ impl Wait<'_> {
             let of = committed.after.tasks_of(service);
             tasks.extend(of.map(|task| (task.name.clone(), task.id.clone())));
         }
+        interrupt::listen();
         let progress = Progress::new(self.quiet, &tasks);
         let result = self.follow(committed, &tasks, &progress);
         progress.end();
@@ -63,6 +67,11 @@ impl Wait<'_> {
             if let Some(done) = self.judge(committed, tasks, &statuses, progress)? {
                 return done;
             }
+            if interrupt::was_pressed() {
+                progress.end();
+                self.tell_how_to_look();
+                return Ok(());
+            }
             if last_word.elapsed() > SILENCE {
                 return Err(Failure::new(Exit::Bad, self.what, "the agent does not report")
                     .hint("see `swarmlb agent status`; what was asked for stays asked for"));
@@ -71,13 +80,21 @@ impl Wait<'_> {
                 watch = Some(self.store.watch(STATUS, revision).map_err(|e| failed(e.into()))?);
             }
             if let Some(following) = &mut watch {
-                match following.next(Duration::from_secs(1)) {
+                match following.next(ATTENTION) {
                     Ok(Some(_)) => last_word = Instant::now(),
                     Ok(None) => {}
                     Err(_) => watch = None,
                 }
             }
         }
+    }
+
+    fn tell_how_to_look(&self) {
+        let look = match self.services {
+            [] => "swarmlb agent status".to_owned(),
+            services => format!("swarmlb service ps {}", names(services)),
+        };
+        eprintln!("Not waiting any longer: it goes on in the background. See `{look}`.");
     }
 
     /// Whether it is done, cannot be done, or must be waited for.
@@ -178,6 +195,10 @@ impl Wait<'_> {
             }
         }
     }
+}
+
+fn names(services: &[ServiceName]) -> String {
+    services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// A bar for each task, on stderr, when that is a terminal.

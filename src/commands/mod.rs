@@ -5,6 +5,8 @@ mod convergence;
 mod diag;
 mod documents;
 mod inspect;
+mod interrupt;
+mod logs;
 mod network;
 mod sandbox;
 mod service;

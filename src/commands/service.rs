@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Report;
 use super::convergence::Wait;
 use super::network::joined;
 use super::session::{Session, machine};
+use super::{Report, logs};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
 use crate::cli::{Format, Global};
@@ -17,6 +17,7 @@ use crate::intent::{
     ServiceSpec, Task, TaskName,
 };
 use crate::keeper::server::now;
+use crate::render;
 use crate::render::english::duration;
 use crate::render::table::{printable, table};
 
@@ -25,7 +26,11 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
         Command::Create(create) => make(global, create),
         Command::Ls => ls(global),
         Command::Ps { names } => ps(global, &names),
-        Command::Scale { scales, dry_run } => scale(global, &scales, dry_run.dry_run),
+        Command::Inspect { names, pretty } => inspect(global, &names, pretty),
+        Command::Logs { name, follow, tail } => logs::run(global, &name, follow, tail),
+        Command::Scale { scales, detach, dry_run } => {
+            scale(global, &scales, detach, dry_run.dry_run)
+        }
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
 }
@@ -58,6 +63,9 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             TypedMode::Dnsrr => EndpointMode::Dnsrr,
         },
         data_plane: create.data_plane,
+        labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+        environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
+        hostname: create.hostname.map(|name| name.to_string()),
     };
     let machine = machine().map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?;
     let network_id = crate::random::id(25);
@@ -83,7 +91,9 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         quiet: global.quiet,
         services: &services,
     };
-    wait.until(&committed)?;
+    if !create.detach {
+        wait.until(&committed)?;
+    }
     Ok(Report::good(format!("{id}\n")))
 }
 
@@ -228,7 +238,29 @@ fn status<'a>(statuses: &'a BTreeMap<NodeName, NodeStatus>, task: &Task) -> Opti
     (status.task == task.id).then_some(status)
 }
 
-fn scale(global: &Global, scales: &[Scale], dry_run: bool) -> Result<Report, Failure> {
+/// All of a service, for people or programs.
+fn inspect(global: &Global, names: &[ServiceName], pretty: bool) -> Result<Report, Failure> {
+    let what = format!("inspect service `{}`", joined(names));
+    let intent = Session::new(global, what.as_str())?.intent()?;
+    let mut services = Vec::new();
+    for name in names {
+        let service =
+            intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+        services.push(service);
+    }
+    if !pretty || global.format == Format::Json {
+        return Report::json(&services);
+    }
+    let texts: Vec<String> = services.iter().map(|s| render::service::pretty(s, now())).collect();
+    Ok(Report::good(texts.join("\n")))
+}
+
+fn scale(
+    global: &Global,
+    scales: &[Scale],
+    detach: bool,
+    dry_run: bool,
+) -> Result<Report, Failure> {
     let names: Vec<ServiceName> = scales.iter().map(|scale| scale.name.clone()).collect();
     let what = format!("scale service `{}`", joined(&names));
     let session = Session::new(global, what.as_str())?;
@@ -250,7 +282,9 @@ fn scale(global: &Global, scales: &[Scale], dry_run: bool) -> Result<Report, Fai
         quiet: global.quiet,
         services: &names,
     };
-    wait.until(&committed)?;
+    if !detach {
+        wait.until(&committed)?;
+    }
     let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
     Ok(Report::good(scales.iter().map(told).collect::<String>()))
 }

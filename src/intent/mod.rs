@@ -123,15 +123,8 @@ pub mod tests {
     }
 
     pub fn spec(name: &str, network: &str, replicas: u32) -> ServiceSpec {
-        ServiceSpec {
-            name: name.parse().unwrap(),
-            image: Image::Whoami,
-            command: Vec::new(),
-            replicas,
-            networks: vec![network.parse().unwrap()],
-            endpoint_mode: EndpointMode::Vip,
-            data_plane: DataPlaneChoice::Auto,
-        }
+        let spec = ServiceSpec::new(name.parse().unwrap(), network.parse().unwrap());
+        ServiceSpec { replicas, ..spec }
     }
 
     pub fn service(intent: &mut Intent, name: &str, network: &str, replicas: u32) {

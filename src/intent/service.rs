@@ -122,6 +122,13 @@ pub struct Service {
     pub scheduler: Scheduler,
     pub data_plane: DataPlaneChoice,
     pub vips: BTreeMap<NetworkName, Vip>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What `hostname` says in its tasks; the machine's name when none.
+    #[serde(default)]
+    pub hostname: Option<String>,
     /// When it was created: seconds since 1970.
     pub created: u64,
 }
@@ -136,9 +143,28 @@ pub struct ServiceSpec {
     pub networks: Vec<NetworkName>,
     pub endpoint_mode: EndpointMode,
     pub data_plane: DataPlaneChoice,
+    pub labels: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
+    pub hostname: Option<String>,
 }
 
 impl ServiceSpec {
+    /// A service of one task with everything else as it is by default.
+    pub fn new(name: ServiceName, network: NetworkName) -> Self {
+        Self {
+            name,
+            image: Image::Whoami,
+            command: Vec::new(),
+            replicas: 1,
+            networks: vec![network],
+            endpoint_mode: EndpointMode::default(),
+            data_plane: DataPlaneChoice::default(),
+            labels: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            hostname: None,
+        }
+    }
+
     fn check(&self) -> Result<(), IntentError> {
         match self.image {
             Image::Host if self.command.is_empty() => return Err(IntentError::NoCommand),
@@ -208,6 +234,9 @@ impl Intent {
             scheduler: Scheduler::default(),
             data_plane: spec.data_plane,
             vips,
+            labels: spec.labels,
+            environment: spec.environment,
+            hostname: spec.hostname,
             created,
         };
         self.services.insert(name.clone(), service);

@@ -51,7 +51,8 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     if let Some(reader) = &ready {
         set_close_on_exec(reader)?;
     }
-    enter(&mut command, netns::open(start.sandbox.as_str())?, resolv_conf);
+    let hostname = start.process.hostname.clone();
+    enter(&mut command, netns::open(start.sandbox.as_str())?, resolv_conf, hostname);
     let record = Record {
         sandbox: start.sandbox.clone(),
         process: start.process.clone(),
@@ -74,12 +75,21 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
 }
 
 /// Makes a command run inside a sandbox: network, mounts, resolv.conf, a session of its own.
-pub fn enter(command: &mut Command, namespace: File, resolv_conf: PathBuf) {
+pub fn enter(
+    command: &mut Command,
+    namespace: File,
+    resolv_conf: PathBuf,
+    hostname: Option<String>,
+) {
     // SAFETY: between fork and exec only system calls are made on what was prepared before.
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
             descriptors::restore();
+            if let Some(hostname) = &hostname {
+                unshare(CloneFlags::CLONE_NEWUTS)?;
+                nix::unistd::sethostname(hostname)?;
+            }
             enter_now(&namespace, &resolv_conf)
         });
     }

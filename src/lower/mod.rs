@@ -5,7 +5,8 @@ pub mod endpoint;
 pub mod overlay;
 pub mod vip;
 
-use crate::intent::{Intent, NodeName};
+use crate::intent::{Image, Intent, NodeName, Service, Task};
+use crate::node::process::Program;
 use crate::node::{Node, Process, Sandbox, SandboxName};
 
 /// What `name` shall hold.
@@ -15,22 +16,29 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
     for task in intent.tasks.values().filter(|task| task.node == *name) {
         let sandbox = endpoint::lower(intent, task, &mut node);
         vip::lower(intent, task, &mut *sandbox);
-        sandbox.process = intent.services.get(&task.name.service).map(|service| Process {
-            task: task.id.clone(),
-            program: match service.image {
-                crate::intent::Image::Whoami => crate::node::process::Program::Whoami,
-                crate::intent::Image::Host => {
-                    crate::node::process::Program::Host(service.command.clone())
-                }
-            },
-            environment: vec![
-                ("SWARMLB_TASK".into(), task.name.to_string()),
-                ("SWARMLB_SERVICE".into(), service.name.to_string()),
-                ("SWARMLB_NODE_NAME".into(), name.to_string()),
-            ],
-        });
+        let service = intent.services.get(&task.name.service);
+        sandbox.process = service.map(|service| process(service, task));
     }
     node
+}
+
+/// What a task runs. Its own variables come last: they tell who it is, whatever the service's say.
+fn process(service: &Service, task: &Task) -> Process {
+    let own = [
+        ("SWARMLB_TASK", task.name.to_string()),
+        ("SWARMLB_SERVICE", service.name.to_string()),
+        ("SWARMLB_NODE_NAME", task.node.to_string()),
+    ];
+    let asked = service.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Process {
+        task: task.id.clone(),
+        program: match service.image {
+            Image::Whoami => Program::Whoami,
+            Image::Host => Program::Host(service.command.clone()),
+        },
+        environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),
+        hostname: service.hostname.clone(),
+    }
 }
 
 /// The sandbox of that name, made ours when it is new.

@@ -11,6 +11,9 @@ pub struct Process {
     pub program: Program,
     /// Added to the environment, as NAME, VALUE.
     pub environment: Vec<(String, String)>,
+    /// What `hostname` says; the machine's name when none.
+    #[serde(default)]
+    pub hostname: Option<String>,
 }
 
 /// Which program.

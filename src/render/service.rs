@@ -1,0 +1,60 @@
+//! A service in words.
+
+use super::english::duration;
+use super::table::printable;
+use crate::intent::Service;
+
+/// All of it, a fact a line. `now` is in seconds since 1970.
+pub fn pretty(service: &Service, now: u64) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        text.push_str(&format!("{:<15}{}\n", format!("{label}:"), printable(&value)));
+    };
+    line("ID", service.id.clone());
+    line("Name", service.name.to_string());
+    for (key, value) in &service.labels {
+        line("Label", format!("{key}={value}"));
+    }
+    line("Created", format!("{} ago", duration(now.saturating_sub(service.created))));
+    line("Mode", format!("replicated, {} wanted", service.replicas));
+    line("Image", service.image.to_string());
+    if !service.command.is_empty() {
+        line("Command", service.command.join(" "));
+    }
+    for (name, value) in &service.environment {
+        line("Environment", format!("{name}={value}"));
+    }
+    if let Some(hostname) = &service.hostname {
+        line("Hostname", hostname.clone());
+    }
+    line("Endpoint mode", service.endpoint_mode.to_string());
+    for network in &service.networks {
+        let vip = service.vips.get(network).map(|vip| {
+            let scheduler = &service.scheduler;
+            format!(", VIP {}, fwmark {}, scheduler {scheduler}", vip.address, vip.fwmark)
+        });
+        line("Network", format!("{network}{}", vip.unwrap_or_default()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::tests::story;
+
+    #[test]
+    fn a_service_is_told_a_fact_a_line() {
+        let intent = story();
+        let service = &intent.services[&"collabweb".parse().unwrap()];
+        insta::assert_snapshot!(pretty(service, 90), @r"
+        ID:            id-collabweb
+        Name:          collabweb
+        Created:       90 seconds ago
+        Mode:          replicated, 3 wanted
+        Image:         builtin:whoami
+        Endpoint mode: vip
+        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr
+        ");
+    }
+}
