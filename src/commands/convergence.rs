@@ -25,6 +25,15 @@ const FAILURES: u32 = 3;
 /// Most tasks that have a bar each; of more, one bar tells the number.
 const BARS: usize = 20;
 
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// What was asked for is so.
+    Done,
+    /// Ctrl-C: the work goes on without the command.
+    LeftGoing,
+}
+
 /// What is waited for.
 pub struct Wait<'a> {
     pub session: &'a Session,
@@ -39,7 +48,7 @@ impl Wait<'_> {
     ///
     /// # Errors
     /// When the kernel refused (the intent is put back), or a task does not start.
-    pub fn until(&self, committed: &Committed) -> Result<(), Failure> {
+    pub fn until(&self, committed: &Committed) -> Result<Waited, Failure> {
         let mut tasks: BTreeMap<TaskName, String> = BTreeMap::new();
         for service in self.services {
             let of = committed.after.tasks_of(service);
@@ -57,7 +66,7 @@ impl Wait<'_> {
         committed: &Committed,
         tasks: &BTreeMap<TaskName, String>,
         progress: &Progress,
-    ) -> Result<(), Failure> {
+    ) -> Result<Waited, Failure> {
         let failed = |error: records::RecordError| Failure::record(self.what, &error);
         let mut last_word = Instant::now();
         let mut watch = None;
@@ -65,12 +74,12 @@ impl Wait<'_> {
             let (revision, statuses) =
                 records::load_status::<NodeStatus>(self.store).map_err(failed)?;
             if let Some(done) = self.judge(committed, tasks, &statuses, progress)? {
-                return done;
+                return done.map(|()| Waited::Done);
             }
             if interrupt::was_pressed() {
                 progress.end();
                 self.tell_how_to_look();
-                return Ok(());
+                return Ok(Waited::LeftGoing);
             }
             if last_word.elapsed() > SILENCE {
                 return Err(Failure::new(Exit::Bad, self.what, "the agent does not report")

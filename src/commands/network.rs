@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Report;
-use super::convergence::Wait;
+use super::convergence::{Wait, Waited};
 use super::session::{Session, machine};
 use crate::cli::network::{Command, Create, DriverOption};
 use crate::cli::{Format, Global};
@@ -202,7 +202,9 @@ fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, F
     let committed = session.edit(&store, edit)?;
     let wait =
         Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
-    wait.until(&committed)?;
+    if wait.until(&committed)? == Waited::LeftGoing {
+        return Ok(Report::good(""));
+    }
     Ok(Report::good(names.iter().map(|name| format!("{name}\n")).collect::<String>()))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::convergence::Wait;
+use super::convergence::{Wait, Waited};
 use super::network::joined;
 use super::session::{Session, machine};
 use super::{Report, logs};
@@ -282,8 +282,8 @@ fn scale(
         quiet: global.quiet,
         services: &names,
     };
-    if !detach {
-        wait.until(&committed)?;
+    if !detach && wait.until(&committed)? == Waited::LeftGoing {
+        return Ok(Report::good(""));
     }
     let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
     Ok(Report::good(scales.iter().map(told).collect::<String>()))
@@ -305,6 +305,8 @@ fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, F
     let committed = session.edit(&store, edit)?;
     let wait =
         Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
-    wait.until(&committed)?;
+    if wait.until(&committed)? == Waited::LeftGoing {
+        return Ok(Report::good(""));
+    }
     Ok(Report::good(names.iter().map(|name| format!("{name}\n")).collect::<String>()))
 }
