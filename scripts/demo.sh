@@ -33,5 +33,5 @@ if [[ $place == native ]]; then
     directory=$(cd "${binary%/*}" && pwd)
     PATH=$directory:$PATH exec examples/01-main-job.sh
 fi
-say "playing examples/01-main-job.sh in a virtual machine: the kernel here, $(uname -r), has no IPVS that could be used"
+say "playing examples/01-main-job.sh in a throw-away virtual machine: this kernel, $(uname -r), has no IPVS that can be used here"
 exec tests/vm/run.sh .vm --bin "$binary" --add examples:/examples -- /examples/01-main-job.sh

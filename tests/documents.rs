@@ -1,0 +1,390 @@
+//! The documents are true: generated files are current, README's commands run, links lead somewhere.
+//!
+//! What runs commands for real does it in a private world: network, mounts and processes of its own,
+//! with an empty /run, so that nothing of the machine is touched and everything ends with it.
+
+#![allow(clippy::disallowed_methods, reason = "the bans are for the program, not for its tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use clap::CommandFactory;
+use swarmlb::cli::Cli;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_swarmlb");
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    let path = project().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Runs the binary without what the environment would change.
+fn swarmlb(arguments: &[&str]) -> String {
+    let output =
+        without_settings(Command::new(BINARY).args(arguments)).output().expect("it starts");
+    assert!(output.status.success(), "swarmlb {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
+}
+
+fn without_settings(command: &mut Command) -> &mut Command {
+    for name in ["STATE_DIR", "NODE", "FORMAT", "DATA_PLANE"] {
+        command.env_remove(format!("SWARMLB_{name}"));
+    }
+    command
+}
+
+// ── generated files ──
+
+#[test]
+fn completions_are_as_the_binary_prints_them() {
+    for (shell, file) in [("bash", "swarmlb.bash"), ("zsh", "_swarmlb"), ("fish", "swarmlb.fish")] {
+        let committed = read(&format!("completions/{file}"));
+        let fresh = swarmlb(&["completions", shell]);
+        assert!(committed == fresh, "completions/{file} is out of date: run `make generate`");
+    }
+}
+
+#[test]
+fn manual_pages_are_as_the_binary_writes_them() {
+    let fresh = tempfile::tempdir().expect("a temporary directory");
+    swarmlb(&["man", "--directory", fresh.path().to_str().expect("a UTF-8 path")]);
+    let (committed, fresh) = (pages(&project().join("man")), pages(fresh.path()));
+    let names = |pages: &BTreeMap<String, String>| pages.keys().cloned().collect::<BTreeSet<_>>();
+    let differing: Vec<String> =
+        names(&committed).symmetric_difference(&names(&fresh)).cloned().collect();
+    assert!(differing.is_empty(), "man/ has other pages, run `make generate`: {differing:?}");
+    for (name, text) in &fresh {
+        assert!(
+            committed.get(name) == Some(text),
+            "man/{name} is out of date: run `make generate`"
+        );
+    }
+}
+
+/// The pages of section 1 in a directory, by name.
+fn pages(directory: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(directory).expect("a directory of pages");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let of_commands = paths.filter(|path| path.extension().is_some_and(|section| section == "1"));
+    of_commands
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(&path).expect("a page"))
+        })
+        .collect()
+}
+
+// ── words ──
+
+/// The text of the fenced blocks of one language, in order.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in markdown.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info == language, String::new())),
+            (Some(_), Some(_)) => {
+                blocks.extend(open.take().filter(|open| open.0).map(|open| open.1))
+            }
+            (Some((_, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a fenced block has no end");
+    blocks
+}
+
+/// What stands between single backticks outside fenced blocks.
+fn spans(markdown: &str) -> Vec<String> {
+    let mut prose = String::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+        } else if !inside {
+            prose.push_str(line);
+            prose.push(' ');
+        }
+    }
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The command lines of swarmlb in README's blocks, without prompts and what the shell takes.
+fn command_lines(readme: &str) -> Vec<Vec<String>> {
+    let typed = blocks(readme, "sh");
+    let recorded = blocks(readme, "console");
+    let lines = typed.iter().flat_map(|block| block.lines());
+    let prompts =
+        recorded.iter().flat_map(|block| block.lines()).filter_map(|line| line.strip_prefix("# "));
+    lines
+        .chain(prompts)
+        .flat_map(|line| {
+            line.split("; do ").flat_map(|part| part.split("until ")).collect::<Vec<_>>()
+        })
+        .filter(|line| line.starts_with("swarmlb "))
+        .map(|line| {
+            let shell =
+                |word: &&str| !["|", ">", "&&", "||", ";"].contains(word) && !word.starts_with('>');
+            line.split_whitespace()
+                .take_while(shell)
+                .map(|word| word.trim_end_matches(';').to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_line_in_the_readme_can_be_typed() {
+    let lines = command_lines(&read("README.md"));
+    assert!(lines.len() > 20, "README has hardly any command: {lines:?}");
+    for line in lines {
+        if let Err(error) = Cli::command().try_get_matches_from(&line) {
+            panic!("README: `{}`: {error}", line.join(" "));
+        }
+    }
+}
+
+#[test]
+fn every_command_named_in_the_documents_is_in_the_help() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        for span in spans(&read(document)) {
+            let Some(rest) = span.strip_prefix("swarmlb ") else { continue };
+            let mut command = Cli::command();
+            command.build();
+            for word in rest.split_whitespace() {
+                if !command.has_subcommands() || !word.starts_with(|c: char| c.is_ascii_lowercase())
+                {
+                    break;
+                }
+                let known = command.find_subcommand(word).filter(|known| !known.is_hide_set());
+                command =
+                    known.unwrap_or_else(|| panic!("{document}: `{span}`: no `{word}`")).clone();
+            }
+        }
+    }
+}
+
+/// The first numbers of table rows, `| 0 | done |`.
+fn codes_of_table(markdown: &str) -> BTreeSet<u8> {
+    let cells = markdown.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    cells.filter_map(|cell| cell.parse().ok()).collect()
+}
+
+/// `Exit codes: 0 good, 1 the answer is bad, …` of the help.
+fn codes_of_help() -> BTreeSet<u8> {
+    let help = swarmlb(&["--help"]);
+    let (_, codes) = help.split_once("Exit codes: ").expect("the help has exit codes");
+    let flat = codes.split_whitespace().collect::<Vec<_>>().join(" ");
+    let items = flat.split(", ").map(|item| item.split(' ').next().unwrap_or_default());
+    items.map(|code| code.parse().expect("an exit code")).collect()
+}
+
+#[test]
+fn exit_codes_are_the_same_in_readme_manual_and_help() {
+    let help = codes_of_help();
+    assert!(help.contains(&0) && help.len() > 5, "{help:?}");
+    assert_eq!(codes_of_table(&read("README.md")), help, "README.md");
+    let page = read("man/swarmlb-concepts.7");
+    let (_, status) = page.split_once(".SH EXIT STATUS").expect("the page has exit codes");
+    let status = status.split(".SH").next().unwrap_or_default();
+    let codes = status.lines().filter_map(|line| line.strip_prefix(".B ")?.parse().ok());
+    assert_eq!(codes.collect::<BTreeSet<u8>>(), help, "man/swarmlb-concepts.7");
+}
+
+#[test]
+fn links_to_files_lead_to_files() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"] {
+        for (_, rest) in
+            read(document).match_indices("](").map(|(at, found)| (at, at + found.len()))
+        {
+            let text = read(document);
+            let target = text[rest..].split(')').next().unwrap_or_default();
+            let file = target.split('#').next().unwrap_or_default();
+            if !target.starts_with("https://") && !file.is_empty() {
+                assert!(project().join(file).exists(), "{document} links to {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tree_in_the_architecture_names_every_module() {
+    let architecture = read("ARCHITECTURE.md");
+    let tree = blocks(&architecture, "text").into_iter().find(|block| block.starts_with("src/"));
+    let tree = tree.expect("ARCHITECTURE.md has a tree");
+    let words: BTreeSet<&str> = tree.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for entry in std::fs::read_dir(project().join("src")).expect("src") {
+        let name = PathBuf::from(entry.expect("an entry").file_name());
+        let stem = name.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(words.contains(stem.as_str()), "ARCHITECTURE.md's tree does not name src/{stem}");
+    }
+}
+
+#[test]
+fn pages_that_the_manual_refers_to_exist() {
+    let page = read("man/swarmlb-concepts.7");
+    let named: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".BR swarmlb")?.split(" (").next())
+        .filter(|rest| !rest.contains(' '))
+        .map(|rest| format!("man/swarmlb{}.1", rest.replace("\\-", "-")))
+        .collect();
+    assert!(named.len() > 3, "{named:?}");
+    for file in named {
+        assert!(project().join(&file).exists(), "man/swarmlb-concepts.7 refers to {file}");
+    }
+}
+
+#[test]
+fn the_manual_renders_without_a_warning() {
+    let page = project().join("man/swarmlb-concepts.7");
+    let output = Command::new("man").args(["--warnings", "-E", "UTF-8", "-l"]).arg(&page).output();
+    let Ok(output) = output else { return eprintln!("skipped: man is missing") };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("SEE ALSO"), "{output:?}");
+}
+
+// ── real runs ──
+
+/// What a private world does before and after the script that it is for. Ends with 99 and `left: …`
+/// when something of swarmlb's is there after the script.
+const WORLD: &str = r#"
+mount -t tmpfs tmpfs /run && ip link set lo up || exit 98
+bash -c "$1" || exit
+deadline=$((SECONDS + 10))
+while :; do
+    left=$(
+        for process in /proc/[0-9]*; do
+            if [[ $(readlink "$process/exe") -ef $2 ]]; then echo "left: process ${process#/proc/}"; fi
+        done
+        for name in /run/netns/*; do
+            if [[ -e $name ]]; then echo "left: namespace $name"; fi
+        done
+        if [[ -e $SWARMLB_STATE_DIR ]]; then echo "left: $SWARMLB_STATE_DIR"; fi
+        for link in /sys/class/net/*; do
+            if [[ ${link##*/} != lo ]]; then echo "left: link ${link##*/}"; fi
+        done
+    )
+    [[ -n $left ]] || exit 0
+    ((SECONDS < deadline)) || break
+    sleep 0.1
+done
+echo "$left"
+exit 99
+"#;
+
+/// Runs a bash script in a private world, with the binary on PATH; none when this cannot be had here.
+fn in_private_world(script: &str) -> Option<Output> {
+    if let Some(missing) = missing() {
+        let required = std::env::var("SWARMLB_TEST_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|facility| facility == "root"), "{missing}");
+        eprintln!("skipped: {missing}");
+        return None;
+    }
+    let directory = Path::new(BINARY).parent().expect("the binary is in a directory");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = unshare();
+    without_settings(&mut command);
+    command.args(["bash", "-c", WORLD, "world", script, BINARY]).current_dir(project());
+    command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", directory.display()));
+    command.env("SWARMLB_STATE_DIR", "/run/swarmlb-state").env("TMPDIR", "/run");
+    Some(command.output().expect("unshare starts"))
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+}
+
+/// What a private world needs and this machine lacks.
+fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("not root".into());
+    }
+    let made = unshare().arg("true").output().is_ok_and(|output| output.status.success());
+    if !made {
+        return Some("root without the right to make namespaces".into());
+    }
+    let absent = |program: &&str| {
+        let script = format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}");
+        !Command::new("bash")
+            .args(["-c", &script])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let absent: Vec<&str> = ["nft", "ip", "curl"].into_iter().filter(absent).collect();
+    (!absent.is_empty()).then(|| format!("root is there, but not {}", absent.join(", ")))
+}
+
+fn told(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn the_commands_in_the_readme_run_in_order_and_leave_nothing() {
+    let readme = read("README.md");
+    let commands = blocks(&readme, "sh").concat();
+    assert!(commands.lines().count() > 10, "README has hardly any command to run");
+    // Each line must end well by itself, also one before a pipe's last.
+    let script =
+        format!("set -Eeuo pipefail\ntrap 'echo \"exit $?: $BASH_COMMAND\" >&2' ERR\n{commands}");
+    let Some(output) = in_private_world(&script) else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Task: web."), "nobody answered: {}", told(&output));
+    assert!(said.contains("web scaled to 5"), "{}", told(&output));
+}
+
+#[test]
+fn the_main_example_runs_to_its_end_and_leaves_nothing() {
+    let Some(output) = in_private_world("examples/01-main-job.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let typed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    let expected = [
+        "swarmlb network create --driver overlay --subnet 10.0.3.0/24 collabnet",
+        "swarmlb service create --replicas 3 --name collabweb --network collabnet",
+        "swarmlb inspect vip",
+        "swarmlb service create --name collab-box --network collabnet",
+        "swarmlb diag dns collabweb --from collab-box.1",
+        "swarmlb sandbox dump collabweb.1 --table mangle --table nat --table ipvs",
+        "swarmlb diag compare-dns-ipvs collabweb",
+        "swarmlb service rm collab-box collabweb",
+        "swarmlb network rm collabnet",
+    ];
+    let mut rest = typed.iter();
+    for command in expected {
+        assert!(rest.any(|line| *line == command), "`{command}` is not in its place: {typed:#?}");
+    }
+    for answer in ["Task: collabweb.1", "Task: collabweb.2", "Task: collabweb.3"] {
+        assert!(said.lines().any(|line| line == answer), "no `{answer}`: {said}");
+    }
+    assert!(said.contains("3/3"), "{said}");
+    assert!(said.contains("agree with the replies, task by task"), "{said}");
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+#[test]
+fn a_world_tells_of_what_is_left_in_it() {
+    let Some(output) = in_private_world("swarmlb --quiet network create left") else { return };
+    assert_eq!(output.status.code(), Some(99), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    for left in ["left: namespace /run/netns/left", "left: process", "left: /run/swarmlb-state"] {
+        assert!(said.contains(left), "no `{left}`: {said}");
+    }
+}
