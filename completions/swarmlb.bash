@@ -193,6 +193,12 @@ _swarmlb() {
             swarmlb__subcmd__help__subcmd__service,create)
                 cmd="swarmlb__subcmd__help__subcmd__service__subcmd__create"
                 ;;
+            swarmlb__subcmd__help__subcmd__service,inspect)
+                cmd="swarmlb__subcmd__help__subcmd__service__subcmd__inspect"
+                ;;
+            swarmlb__subcmd__help__subcmd__service,logs)
+                cmd="swarmlb__subcmd__help__subcmd__service__subcmd__logs"
+                ;;
             swarmlb__subcmd__help__subcmd__service,ls)
                 cmd="swarmlb__subcmd__help__subcmd__service__subcmd__ls"
                 ;;
@@ -292,8 +298,14 @@ _swarmlb() {
             swarmlb__subcmd__service,help)
                 cmd="swarmlb__subcmd__service__subcmd__help"
                 ;;
+            swarmlb__subcmd__service,inspect)
+                cmd="swarmlb__subcmd__service__subcmd__inspect"
+                ;;
             swarmlb__subcmd__service,list)
                 cmd="swarmlb__subcmd__service__subcmd__ls"
+                ;;
+            swarmlb__subcmd__service,logs)
+                cmd="swarmlb__subcmd__service__subcmd__logs"
                 ;;
             swarmlb__subcmd__service,ls)
                 cmd="swarmlb__subcmd__service__subcmd__ls"
@@ -315,6 +327,12 @@ _swarmlb() {
                 ;;
             swarmlb__subcmd__service__subcmd__help,help)
                 cmd="swarmlb__subcmd__service__subcmd__help__subcmd__help"
+                ;;
+            swarmlb__subcmd__service__subcmd__help,inspect)
+                cmd="swarmlb__subcmd__service__subcmd__help__subcmd__inspect"
+                ;;
+            swarmlb__subcmd__service__subcmd__help,logs)
+                cmd="swarmlb__subcmd__service__subcmd__help__subcmd__logs"
                 ;;
             swarmlb__subcmd__service__subcmd__help,ls)
                 cmd="swarmlb__subcmd__service__subcmd__help__subcmd__ls"
@@ -1265,7 +1283,7 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__help__subcmd__service)
-            opts="create ls ps scale rm"
+            opts="create ls ps inspect logs scale rm"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1279,6 +1297,34 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__help__subcmd__service__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__help__subcmd__service__subcmd__inspect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__help__subcmd__service__subcmd__logs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2071,7 +2117,7 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__service)
-            opts="-q -h -V --state-dir --node --format --quiet --kernel --intent --help --version create ls list ps scale rm remove help"
+            opts="-q -h -V --state-dir --node --format --quiet --kernel --intent --help --version create ls list ps inspect logs scale rm remove help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2105,7 +2151,7 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__service__subcmd__create)
-            opts="-q -h -V --name --replicas --network --endpoint-mode --data-plane --dry-run --state-dir --node --format --quiet --kernel --intent --help --version"
+            opts="-e -l -d -q -h -V --name --replicas --network --endpoint-mode --env --label --hostname --detach --data-plane --dry-run --state-dir --node --format --quiet --kernel --intent --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2125,6 +2171,26 @@ _swarmlb() {
                     ;;
                 --endpoint-mode)
                     COMPREPLY=($(compgen -W "vip dnsrr" -- "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hostname)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --data-plane)
@@ -2159,7 +2225,7 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__service__subcmd__help)
-            opts="create ls ps scale rm help"
+            opts="create ls ps inspect logs scale rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2187,6 +2253,34 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__service__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__service__subcmd__help__subcmd__inspect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__service__subcmd__help__subcmd__logs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2249,6 +2343,78 @@ _swarmlb() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__service__subcmd__inspect)
+            opts="-q -h -V --pretty --state-dir --node --format --quiet --kernel --intent --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --kernel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --intent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        swarmlb__subcmd__service__subcmd__logs)
+            opts="-f -q -h -V --follow --tail --state-dir --node --format --quiet --kernel --intent --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --tail)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --kernel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --intent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2359,7 +2525,7 @@ _swarmlb() {
             return 0
             ;;
         swarmlb__subcmd__service__subcmd__scale)
-            opts="-q -h -V --dry-run --state-dir --node --format --quiet --kernel --intent --help --version"
+            opts="-d -q -h -V --detach --dry-run --state-dir --node --format --quiet --kernel --intent --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -127,28 +127,33 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand network; and __fish_seen
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand network; and __fish_seen_subcommand_from help" -f -a "inspect" -d 'Show all of one or more networks, with services, tasks and addresses left'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand network; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Remove networks that no service is on'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand network; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -l format -d 'How to print what is asked for' -r -f -a "table\t'For people'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -l format -d 'How to print what is asked for' -r -f -a "table\t'For people'
 json\t'For programs'"
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -l intent -d 'Use a recorded intent instead of the store' -r -F
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -s q -l quiet -d 'Print ids or names only, and no progress'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -s V -l version -d 'Print version'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "create" -d 'Make a service, and wait until its tasks run and every sandbox balances to them'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "ls" -d 'List services'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "list" -d 'List services'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "ps" -d 'List the tasks of services'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "scale" -d 'Change how many tasks services have, and wait until it is so'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "rm" -d 'Remove services with their tasks'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "remove" -d 'Remove services with their tasks'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps scale rm remove help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -l intent -d 'Use a recorded intent instead of the store' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -s q -l quiet -d 'Print ids or names only, and no progress'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -s V -l version -d 'Print version'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "create" -d 'Make a service, and wait until its tasks run and every sandbox balances to them'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "ls" -d 'List services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "list" -d 'List services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "ps" -d 'List the tasks of services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "inspect" -d 'Show all of one or more services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "logs" -d 'Show what the tasks of a service wrote, on this node'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "scale" -d 'Change how many tasks services have, and wait until it is so'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "rm" -d 'Remove services with their tasks'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "remove" -d 'Remove services with their tasks'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and not __fish_seen_subcommand_from create ls list ps inspect logs scale rm remove help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l name -d 'Its name [default: chosen]' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l replicas -d 'How many tasks, up to 1000' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l network -d 'The network that its tasks are on [default: `default`, made on first use]' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l endpoint-mode -d 'How clients find the tasks' -r -f -a "vip\t'One virtual address, balanced by the kernel'
 dnsrr\t'All tasks\' addresses, rotated by DNS'"
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -s e -l env -d 'A variable for its tasks; may be given several times' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -s l -l label -d 'A label of the service; may be given several times' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l hostname -d 'What `hostname` says in its tasks [default: this machine\'s]' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l data-plane -d 'What balances the VIP: `auto` is ipvs where the kernel has it, nftables elsewhere' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
@@ -156,6 +161,7 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen
 json\t'For programs'"
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l intent -d 'Use a recorded intent instead of the store' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -s d -l detach -d 'Do not wait until the service is up'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the operations on kernel objects as commands, and change nothing'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Print ids or names only, and no progress'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -187,12 +193,34 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from ps" -s q -l quiet -d 'Print ids or names only, and no progress'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from ps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from ps" -s V -l version -d 'Print version'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l format -d 'How to print what is asked for' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l intent -d 'Use a recorded intent instead of the store' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -l pretty -d 'For people, rather than as JSON'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Print ids or names only, and no progress'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l tail -d 'Begin with the last lines of each task' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l format -d 'How to print what is asked for' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -l intent -d 'Use a recorded intent instead of the store' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -s f -l follow -d 'Go on showing what is written'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Print ids or names only, and no progress'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from logs" -s V -l version -d 'Print version'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l node -d 'This node\'s name, at its first start [default: the host name]' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l format -d 'How to print what is asked for' -r -f -a "table\t'For people'
 json\t'For programs'"
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l kernel -d 'Look at a recorded node instead of the kernel' -r -F
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l intent -d 'Use a recorded intent instead of the store' -r -F
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -s d -l detach -d 'Do not wait until it is so'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -l dry-run -d 'Print the operations on kernel objects as commands, and change nothing'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -s q -l quiet -d 'Print ids or names only, and no progress'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from scale" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -220,6 +248,8 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "create" -d 'Make a service, and wait until its tasks run and every sandbox balances to them'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List services'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "ps" -d 'List the tasks of services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "inspect" -d 'Show all of one or more services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "logs" -d 'Show what the tasks of a service wrote, on this node'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "scale" -d 'Change how many tasks services have, and wait until it is so'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Remove services with their tasks'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -330,7 +360,7 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_su
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from dns" -s q -l quiet -d 'Print ids or names only, and no progress'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from dns" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from dns" -s V -l version -d 'Print version'
-complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from compare-dns-ipvs" -l requests -d 'Requests each way, 1 to 1000000' -r
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from compare-dns-ipvs" -l requests -d 'Requests each way, 1 to 25000: each needs a client port of its own' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from compare-dns-ipvs" -l concurrency -d 'Requests at a time, 1 to 256' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from compare-dns-ipvs" -l from -d 'The sandbox to ask from [default: another service\'s task on the same network, else the service\'s own first task]' -r
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand diag; and __fish_seen_subcommand_from compare-dns-ipvs" -l state-dir -d 'Where the state is kept: one directory is one node' -r -F
@@ -504,6 +534,8 @@ complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_su
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "create" -d 'Make a service, and wait until its tasks run and every sandbox balances to them'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "ls" -d 'List services'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "ps" -d 'List the tasks of services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "inspect" -d 'Show all of one or more services'
+complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "logs" -d 'Show what the tasks of a service wrote, on this node'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "scale" -d 'Change how many tasks services have, and wait until it is so'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "rm" -d 'Remove services with their tasks'
 complete -c swarmlb -n "__fish_swarmlb_using_subcommand help; and __fish_seen_subcommand_from inspect" -f -a "vip" -d 'Show every VIP, or follow one as a packet would'
