@@ -79,7 +79,9 @@ impl Rehearsal {
             return Err(Errno::EPERM.into());
         }
         // Linux would take all of it along; a plan never relies on that.
-        if sandbox.links.len() > 1 || sandbox.process.is_some() || sandbox.table.is_some() {
+        let bare = Sandbox { owner: sandbox.owner.clone(), ..Sandbox::default() };
+        let only_lo = sandbox.links.values().all(|l| l.kind == LinkKind::Loopback && !l.up);
+        if !only_lo || *sandbox != (Sandbox { links: sandbox.links.clone(), ..bare }) {
             return Err(Errno::EBUSY.into());
         }
         self.node.sandboxes.remove(name);

@@ -138,17 +138,10 @@ impl Object {
             Object::VirtualServer { key, .. } | Object::RealServer { server: key, .. } => {
                 matches!(key, VirtualServerKey::Fwmark(mark) if *mark >= Fwmark::FIRST)
             }
-            Object::Link { name, link } => match link.kind {
-                LinkKind::Loopback => true,
-                LinkKind::Bridge => name.as_str() == BRIDGE,
-                LinkKind::Vxlan { .. } => name.as_str() == VXLAN,
-                LinkKind::Veth { .. } => name.is_port() || name.as_str().starts_with(ENDPOINT),
-                LinkKind::Other { .. } => false,
-            },
-            Object::Veth { name, .. } => name.as_str().starts_with(ENDPOINT),
-            Object::Address(address) => {
-                address.link.as_str() == BRIDGE || address.link.as_str().starts_with(ENDPOINT)
-            }
+            // Whatever bears one of our names stands where ours shall be.
+            Object::Link { name, link } => link.kind == LinkKind::Loopback || is_our_name(name),
+            Object::Veth { name, .. } => is_our_name(name),
+            Object::Address(address) => is_our_name(&address.link),
             _ => true,
         }
     }
@@ -160,6 +153,11 @@ pub const BRIDGE: &str = "br0";
 pub const VXLAN: &str = "vxlan0";
 /// A task's endpoints are `eth0`, `eth1` …
 pub const ENDPOINT: &str = "eth";
+
+fn is_our_name(link: &LinkName) -> bool {
+    let name = link.as_str();
+    name == BRIDGE || name == VXLAN || name.starts_with(ENDPOINT) || link.is_port()
+}
 
 impl Node {
     /// Makes the sandboxes of other clusters foreign.
@@ -173,7 +171,8 @@ impl Node {
 
     /// Every object of every sandbox that belongs to a cluster.
     pub fn objects(&self) -> impl Iterator<Item = (&SandboxName, Object)> {
-        self.sandboxes.iter().flat_map(move |(name, sandbox)| {
+        let ours = |(_, sandbox): &(_, &Sandbox)| sandbox.owner != Owner::Foreign;
+        self.sandboxes.iter().filter(ours).flat_map(move |(name, sandbox)| {
             sandbox.objects(self).into_iter().map(move |o| (name, o))
         })
     }
@@ -233,32 +232,16 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
         LinkKind::Loopback | LinkKind::Bridge | LinkKind::Vxlan { .. } | LinkKind::Other { .. } => {
             Some(Object::Link { name: name.clone(), link: link.clone() })
         }
-        LinkKind::Veth { peer: Some(peer) } if name.as_str().starts_with(ENDPOINT) => {
-            let other = node.sandboxes.get(&peer.sandbox).and_then(|s| s.links.get(&peer.link));
-            let Some(other) = other else { return Some(alone(name, link)) };
-            let port = Port {
-                peer: peer.clone(),
-                master: other.master.clone(),
-                mtu: other.mtu,
-                up: other.up,
-            };
-            let (name, mac, mtu, up) = (name.clone(), link.mac, link.mtu, link.up);
-            Some(Object::Veth { name, mac, mtu, up, port })
+        LinkKind::Veth { peer } if name.as_str().starts_with(ENDPOINT) => {
+            Some(endpoint_object(name, link, peer.as_ref(), node))
         }
         // The end of a pair whose other end is in no sandbox that is known: what is left when a
         // namespace was deleted by hand while something still holds it.
         LinkKind::Veth { .. } if name.is_port() && !link.has_peer_in(node) => {
-            Some(alone(name, link))
-        }
-        LinkKind::Veth { peer: None } if name.as_str().starts_with(ENDPOINT) => {
-            Some(alone(name, link))
+            Some(Object::Link { name: name.clone(), link: link.clone() })
         }
         LinkKind::Veth { .. } => None,
     }
-}
-
-fn alone(name: &LinkName, link: &Link) -> Object {
-    Object::Link { name: name.clone(), link: link.clone() }
 }
 
 impl Link {
@@ -266,5 +249,19 @@ impl Link {
         let LinkKind::Veth { peer: Some(peer) } = &self.kind else { return false };
         let sandbox = node.sandboxes.get(&peer.sandbox);
         sandbox.is_some_and(|sandbox| sandbox.links.contains_key(&peer.link))
+    }
+}
+
+/// The pair that an endpoint is one end of; the end alone, where the other is out of sight.
+fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: &Node) -> Object {
+    let other = |peer: &PeerName| node.sandboxes.get(&peer.sandbox)?.links.get(&peer.link);
+    let name = name.clone();
+    match peer.and_then(|peer| Some((peer, other(peer)?))) {
+        None => Object::Link { name, link: link.clone() },
+        Some((peer, other)) => {
+            let (peer, master) = (peer.clone(), other.master.clone());
+            let port = Port { peer, master, mtu: other.mtu, up: other.up };
+            Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
+        }
     }
 }

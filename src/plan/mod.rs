@@ -5,12 +5,14 @@
 
 pub mod op;
 pub mod order;
+mod remade;
 pub mod runbook;
 
 use std::collections::BTreeMap;
 
 use crate::node::{Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
 pub use op::{Change, Op};
+use remade::Remade;
 
 /// Ordered operations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,9 +26,16 @@ impl Plan {
     pub fn between(observed: &Node, desired: &Node) -> Plan {
         let have = index(observed);
         let want = index(desired);
-        let mut ops = removals(&have, &want);
-        ops.extend(changes(&have, &want));
-        ops.extend(removals(&want, &have).iter().rev().map(Op::inverse));
+        let remade = remade::remade(&have, &want);
+        let mut ops = removals(&have, &want, &remade);
+        let added = removals(&want, &have, &remade);
+        let mut added = added.iter().rev().map(Op::inverse).peekable();
+        // What is changed may become the port of a bridge that is made here.
+        while let Some(link) = added.next_if(|op| order::is_link(op.object())) {
+            ops.push(link);
+        }
+        ops.extend(changes(&have, &want, &remade));
+        ops.extend(added);
         Plan { ops }
     }
 
@@ -51,12 +60,11 @@ fn index(node: &Node) -> Index {
     node.objects().map(|(name, object)| ((name.clone(), object.key()), object)).collect()
 }
 
-/// Removes what is in `have` but not in `want`, in teardown order. Something of another value that
-/// cannot be changed in place counts as not in `want`.
-fn removals(have: &Index, want: &Index) -> Vec<Op> {
-    let gone = |(at, object): &(&(SandboxName, Key), &Object)| match want.get(*at) {
-        None => object.is_of_our_kind(),
-        Some(other) => other != *object && !object.can_become(other),
+/// Removes what is in `have` but not in `want`, and what is `remade`, in teardown order.
+fn removals(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
+    let gone = |(at, object): &(&(SandboxName, Key), &Object)| match want.contains_key(*at) {
+        false => object.is_of_our_kind(),
+        true => remade.contains(*at),
     };
     let mut objects: Vec<(&SandboxName, &Object)> =
         have.iter().filter(gone).map(|((sandbox, _), object)| (sandbox, object)).collect();
@@ -90,10 +98,10 @@ fn members(index: &Index) -> BTreeMap<(&SandboxName, &VirtualServerKey), Vec<Rea
 }
 
 /// Changes in place what is in both with another value.
-fn changes(have: &Index, want: &Index) -> Vec<Op> {
+fn changes(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
     let changed = |(at, from): (&(SandboxName, Key), &Object)| {
         let to = want.get(at)?;
-        (from != to && from.can_become(to)).then(|| Op {
+        (from != to && !remade.contains(at)).then(|| Op {
             sandbox: at.0.clone(),
             change: Change::Set { from: from.clone(), to: to.clone() },
         })

@@ -47,14 +47,15 @@ enum Stage {
 fn stage(object: &Object, sandbox_goes: bool) -> Stage {
     match object {
         Object::Process(_) => Stage::Process,
-        other if floor(other) <= floor_of_links() => Stage::Links,
+        other if is_link(other) => Stage::Links,
         _ if sandbox_goes => Stage::Inside,
         _ => Stage::Elsewhere,
     }
 }
 
-const fn floor_of_links() -> u8 {
-    4
+/// Whether it is a namespace or a link, on which all else stands.
+pub fn is_link(object: &Object) -> bool {
+    matches!(object, Object::Namespace { .. } | Object::Link { .. } | Object::Veth { .. })
 }
 
 /// Sorts what goes into the order in which it must go. `picks` tells the place of a real server in

@@ -276,7 +276,28 @@ fn persistent(seconds: u32) -> String {
 fn program(program: &Program) -> String {
     match program {
         Program::Whoami => "swarmlb builtin whoami".into(),
-        Program::Host(words) => words.join(" "),
+        Program::Host(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// What stands between `$'` and `'`.
+fn escaped(word: &str) -> String {
+    let bytes = |c: char| c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+    let escape = |c: char| match c {
+        _ if c.is_control() => bytes(c),
+        '\'' | '\\' => format!("\\{c}"),
+        _ => c.to_string(),
+    };
+    word.chars().map(escape).collect()
+}
+
+/// A word as a shell reads it back, on one line.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    match word {
+        _ if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
+        _ if word.chars().any(char::is_control) => format!("$'{}'", escaped(word)),
+        _ => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

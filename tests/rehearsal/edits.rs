@@ -1,0 +1,171 @@
+//! Random intents: what some sequence of an operator's edits leads to. Edits that the intent refuses
+//! are part of it, and must change nothing.
+
+use proptest::prelude::*;
+use swarmlb::intent::{
+    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine, NetworkName,
+    NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+};
+
+pub const CLUSTER: &str = "c1";
+const NETWORKS: [&str; 3] = ["blue", "green", "red"];
+/// Fewer than networks, so that one network takes the range of another that went. The /29 is soon full.
+const SUBNETS: [&str; 3] = ["10.0.3.0/24", "10.0.4.0/24", "10.0.9.0/29"];
+const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
+const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+
+#[derive(Debug, Clone)]
+pub enum Edit {
+    CreateNetwork { name: usize, subnet: Option<usize>, mtu: Option<u32> },
+    RemoveNetwork(usize),
+    CreateService(Create),
+    RemoveService(usize),
+    Scale { name: usize, replicas: u32 },
+}
+
+#[derive(Debug, Clone)]
+pub struct Create {
+    name: usize,
+    networks: Vec<usize>,
+    replicas: u32,
+    endpoint_mode: EndpointMode,
+    data_plane: DataPlaneChoice,
+    command: Option<String>,
+}
+
+/// Which nodes a cluster has, and what each kernel can.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub ipvs: Vec<bool>,
+}
+
+pub fn cluster() -> impl Strategy<Value = Cluster> {
+    // Mostly with IPVS: it is the plane with more to it.
+    prop::collection::vec(prop::bool::weighted(0.7), 1..=NODES.len())
+        .prop_map(|ipvs| Cluster { ipvs })
+}
+
+pub fn edits(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
+    prop::collection::vec(edit(), count)
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let network = 0..NETWORKS.len();
+    let service = 0..SERVICES.len();
+    prop_oneof![
+        3 => create_network(),
+        1 => network.prop_map(Edit::RemoveNetwork),
+        5 => create_service().prop_map(Edit::CreateService),
+        1 => service.clone().prop_map(Edit::RemoveService),
+        3 => (service, 0..6u32).prop_map(|(name, replicas)| Edit::Scale { name, replicas }),
+    ]
+}
+
+pub fn create_network() -> impl Strategy<Value = Edit> {
+    let subnet = prop::option::weighted(0.8, 0..SUBNETS.len());
+    let mtu = prop::option::of(prop_oneof![Just(1400), Just(8950)]);
+    (0..NETWORKS.len(), subnet, mtu).prop_map(|(name, subnet, mtu)| Edit::CreateNetwork {
+        name,
+        subnet,
+        mtu,
+    })
+}
+
+fn create_service() -> impl Strategy<Value = Create> {
+    let networks = prop::sample::subsequence(vec![0, 1, 2], 1..=2);
+    let mode = prop_oneof![4 => Just(EndpointMode::Vip), 1 => Just(EndpointMode::Dnsrr)];
+    let plane = prop_oneof![
+        4 => Just(DataPlaneChoice::Auto),
+        1 => Just(DataPlaneChoice::Ipvs),
+        2 => Just(DataPlaneChoice::Nftables),
+    ];
+    let command = prop::option::weighted(0.2, "[ -~\n\t\u{1b}é']{1,12}");
+    (0..SERVICES.len(), networks, 0..5u32, mode, plane, command).prop_map(
+        |(name, networks, replicas, endpoint_mode, data_plane, command)| Create {
+            name,
+            networks,
+            replicas,
+            endpoint_mode,
+            data_plane,
+            command,
+        },
+    )
+}
+
+impl Cluster {
+    pub fn names(&self) -> Vec<NodeName> {
+        NODES.iter().take(self.ipvs.len()).map(|name| node(name)).collect()
+    }
+
+    /// An intent without networks.
+    pub fn empty(&self) -> Intent {
+        let mut intent = Intent::new(ClusterId(CLUSTER.into()));
+        for (name, ipvs) in self.names().into_iter().zip(&self.ipvs) {
+            intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: *ipvs });
+        }
+        intent
+    }
+
+    pub fn after(&self, edits: &[Edit]) -> Intent {
+        let mut intent = self.empty();
+        apply(&mut intent, edits);
+        intent
+    }
+}
+
+/// Does the edits that can be done.
+pub fn apply(intent: &mut Intent, edits: &[Edit]) {
+    for edit in edits {
+        let before = intent.clone();
+        if let Err(refused) = apply_one(intent, edit) {
+            assert_eq!(*intent, before, "{edit:?} was refused ({refused}) and left a trace");
+        }
+    }
+}
+
+fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
+    match edit {
+        Edit::CreateNetwork { name, subnet, mtu } => {
+            let spec = NetworkSpec {
+                name: network(*name),
+                subnets: subnet.iter().map(|at| SUBNETS[*at].parse().expect("a subnet")).collect(),
+                vni: None,
+                mtu: *mtu,
+            };
+            intent.create_network(spec, format!("id-{name}"), &Machine::default())
+        }
+        Edit::RemoveNetwork(name) => intent.remove_network(&network(*name)),
+        Edit::CreateService(create) => {
+            let id = format!("id-{}-{}", create.name, intent.cluster.tasks_made);
+            intent.create_service(create.spec(), id, 0)
+        }
+        Edit::RemoveService(name) => intent.remove_service(&service(*name)),
+        Edit::Scale { name, replicas } => intent.scale_service(&service(*name), *replicas),
+    }
+}
+
+impl Create {
+    fn spec(&self) -> ServiceSpec {
+        ServiceSpec {
+            name: service(self.name),
+            image: if self.command.is_some() { Image::Host } else { Image::Whoami },
+            command: self.command.iter().flat_map(|word| ["sh".into(), word.clone()]).collect(),
+            replicas: self.replicas,
+            networks: self.networks.iter().map(|at| network(*at)).collect(),
+            endpoint_mode: self.endpoint_mode,
+            data_plane: self.data_plane,
+        }
+    }
+}
+
+fn network(at: usize) -> NetworkName {
+    NETWORKS[at].parse().expect("a network's name")
+}
+
+fn service(at: usize) -> ServiceName {
+    SERVICES[at].parse().expect("a service's name")
+}
+
+fn node(name: &str) -> NodeName {
+    name.parse().expect("a node's name")
+}
