@@ -41,6 +41,17 @@ impl Known {
         self.changed.notify_all();
     }
 
+    /// Notes a process that was just started, unless the watch told more of it already: the keeper
+    /// answers and tells on two connections, and the second may be read first.
+    fn note_started(&self, running: Running) {
+        let mut known = self.lock();
+        let told = known.get(&running.sandbox).is_some_and(|held| held.pid == running.pid);
+        if !told {
+            known.insert(running.sandbox.clone(), running);
+        }
+        self.changed.notify_all();
+    }
+
     /// Waits until `done` holds, or the deadline.
     fn wait(
         &self,
@@ -107,7 +118,7 @@ impl KeptProcesses {
             tells_readiness: process.program == Program::Whoami,
         });
         match self.keeper.ask(&request) {
-            Ok((Reply::Started(running), _)) => self.known.note(running),
+            Ok((Reply::Started(running), _)) => self.known.note_started(running),
             Ok(_) => return Err(Errno::EBADMSG.into()),
             Err(refusal) if refusal.errno == Errno::EPIPE => return Err(refusal),
             Err(refusal) => {
