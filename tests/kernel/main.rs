@@ -4,7 +4,11 @@
 //! Each test needs root and runs in a world of its own (see `world`).
 
 mod agreement;
+mod dry_run;
+mod healing;
+mod sandboxes;
 mod story;
+mod survival;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
