@@ -21,6 +21,12 @@ impl LinkName {
         Self(format!("v{:08x}", u32::from(address)))
     }
 
+    /// Whether it is a name that [`LinkName::port_of`] gives.
+    pub fn is_port(&self) -> bool {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.0.strip_prefix('v').is_some_and(|hex| hex.len() == 8 && hex.bytes().all(digit))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -142,7 +142,8 @@ impl Object {
                 LinkKind::Loopback => true,
                 LinkKind::Bridge => name.as_str() == BRIDGE,
                 LinkKind::Vxlan { .. } => name.as_str() == VXLAN,
-                LinkKind::Veth { .. } | LinkKind::Other { .. } => false,
+                LinkKind::Veth { .. } => name.is_port(),
+                LinkKind::Other { .. } => false,
             },
             Object::Veth { name, .. } => name.as_str().starts_with(ENDPOINT),
             Object::Address(address) => {
@@ -242,6 +243,10 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
             };
             let (name, mac, mtu, up) = (name.clone(), link.mac, link.mtu, link.up);
             Some(Object::Veth { name, mac, mtu, up, port })
+        }
+        // Its other end is in a namespace that lost its name.
+        LinkKind::Veth { peer: None } if name.is_port() => {
+            Some(Object::Link { name: name.clone(), link: link.clone() })
         }
         LinkKind::Veth { .. } => None,
     }
