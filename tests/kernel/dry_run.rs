@@ -15,6 +15,8 @@ fn observed() -> Node {
 fn typed_and_done_alike(swarmlb: &Swarmlb, line: &str) {
     let before = observed();
     let script = swarmlb.good(&format!("{line} --dry-run"));
+    // Its audit would take away what is typed.
+    swarmlb.good("agent stop");
     assert_eq!(observed(), before, "the dry run of `{line}` changed something");
     let typed = shell(&format!("set -e\n{script}"));
     assert_eq!(typed, "");
@@ -39,8 +41,6 @@ fn typing_what_a_dry_run_prints_makes_the_same_node() {
             "service scale collabweb=3",
             "service scale collabweb=1",
         ] {
-            // Its audit would take away what is typed.
-            swarmlb.good("agent stop");
             typed_and_done_alike(&swarmlb, line);
         }
         swarmlb.reset();

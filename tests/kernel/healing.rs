@@ -12,7 +12,7 @@ const AUDITS: Duration = Duration::from_secs(40);
 type Damage = (&'static str, &'static str, &'static str);
 
 /// Each in a sandbox of its own, so that one audit mends them all.
-const DAMAGES: [Damage; 9] = [
+const DAMAGES: [Damage; 10] = [
     ("client.1", "nft delete element ip swarmlb vip-mark '{ 10.0.3.2 }'", "mark"),
     ("client.2", "ip route del local 10.0.3.2 dev lo table local", "route"),
     ("client.3", "nft flush chain ip swarmlb filter-in", "fail-closed"),
@@ -22,6 +22,7 @@ const DAMAGES: [Damage; 9] = [
     ("client.7", "nft flush chain ip swarmlb nat-out", "virtual-server"),
     ("client.8", "nft delete element ip swarmlb mark-chain '{ 0x100 }'", "virtual-server"),
     ("client.9", "nft flush chain ip swarmlb vs-0x100", "virtual-server"),
+    ("client.10", "nft flush chain ip swarmlb rs-0x100-10.0.3.4", "virtual-server"),
 ];
 
 fn crowd() -> Swarmlb {
@@ -147,12 +148,31 @@ fn a_namespace_deleted_under_a_task_is_made_anew() {
 }
 
 #[test]
+fn an_overlays_namespace_deleted_under_its_tasks_is_made_anew() {
+    apart(|| {
+        let swarmlb = Swarmlb::with_story();
+        let pids = swarmlb.pids("collabweb");
+        shell("ip netns del collabnet");
+        within(
+            "the overlay is there",
+            AUDITS,
+            || std::path::Path::new("/run/netns/collabnet").exists(),
+            |there| *there,
+        );
+        swarmlb.mended("collabweb", AUDITS);
+        assert_eq!(replies("collab-box.1", "10.0.3.2", 6).len(), 3);
+        assert_eq!(swarmlb.pids("collabweb"), pids);
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn foreign_things_in_our_sandboxes_are_left_alone() {
     apart(|| {
         let swarmlb = Swarmlb::with_story();
         let exec = "ip netns exec collabweb.1";
         shell(&format!("{exec} nft add table inet mine; {exec} nft add chain inet mine in"));
-        shell("ip -n collabweb.1 link add foreign type dummy && ip -n collabweb.1 addr add 192.0.2.1/24 dev foreign");
+        shell("ip -n collabweb.1 link add foreign type bridge && ip -n collabweb.1 addr add 192.0.2.1/24 dev foreign");
         shell("ip -n collabweb.1 route add local 192.0.2.7/32 dev lo table local");
         damaged(&swarmlb, &[("collabweb.1", "nft delete table ip swarmlb", "mark")]);
         swarmlb.mended("collabweb", AUDITS);
@@ -161,6 +181,10 @@ fn foreign_things_in_our_sandboxes_are_left_alone() {
         assert!(shell(&format!("{exec} nft list ruleset")).contains("table inet mine"));
         assert!(shell("ip -n collabweb.1 addr show foreign").contains("192.0.2.1/24"));
         assert!(shell("ip -n collabweb.1 route show table local").contains("local 192.0.2.7 dev lo"));
+        // A sandbox with a link of somebody else's is not taken away.
+        let (_, said) = swarmlb.ending("service rm collabweb", 4);
+        assert!(said.contains("ip netns del collabweb.1"), "{said}");
+        shell("ip -n collabweb.1 link del foreign");
         swarmlb.reset();
     });
 }

