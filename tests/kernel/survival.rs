@@ -153,6 +153,12 @@ fn a_command_of_the_machine_serves_behind_its_vip() {
         let pid = swarmlb.pids("sleeper")[0];
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it runs");
         assert!(command.ends_with("sleep\u{0}1000\u{0}"), "{command}");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        assert!(status.contains("SigBlk:\t0000000000000000"), "it is deaf: {status}");
+        // It ends when told to, long before it would be killed.
+        let started = std::time::Instant::now();
+        swarmlb.good("service rm sleeper");
+        assert!(started.elapsed() < Duration::from_secs(8), "after {:?}", started.elapsed());
         swarmlb.reset();
     });
 }
