@@ -47,6 +47,17 @@ impl Known {
         self.changed.notify_all();
     }
 
+    /// Notes a process that was just started, unless the watch told more of it already: the keeper
+    /// answers and tells on two connections, and the second may be read first.
+    fn note_started(&self, running: Running) {
+        let mut known = self.lock();
+        let told = known.get(&running.sandbox).is_some_and(|held| held.pid == running.pid);
+        if !told {
+            known.insert(running.sandbox.clone(), running);
+        }
+        self.changed.notify_all();
+    }
+
     /// Waits until `done` holds, or the deadline.
     fn wait(
         &self,
@@ -113,7 +124,7 @@ impl KeptProcesses {
             tells_readiness: process.program == Program::Whoami,
         });
         match self.keeper.ask(&request) {
-            Ok((Reply::Started(running), _)) => self.known.note(running),
+            Ok((Reply::Started(running), _)) => self.known.note_started(running),
             Ok(_) => return Err(Errno::EBADMSG.into()),
             Err(refusal) if refusal.errno == Errno::EPIPE => return Err(refusal),
             Err(refusal) => {
@@ -147,6 +158,14 @@ impl Processes for KeptProcesses {
     }
 
     fn start(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
+        // One that still runs does so in a namespace that lost its name, where nobody reaches it.
+        let cut_off: Vec<(&SandboxName, &Process)> = {
+            let known = self.known.lock();
+            processes.iter().filter(|(name, _)| !ended(known.get(*name))).copied().collect()
+        };
+        if !cut_off.is_empty() {
+            self.stop(&cut_off);
+        }
         let outcomes = processes.iter().map(|(name, process)| self.start_one(name, process));
         let outcomes: Vec<Outcome> = outcomes.collect();
         let ready = |known: &BTreeMap<SandboxName, Running>| {

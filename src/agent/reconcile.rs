@@ -13,7 +13,7 @@ use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::intent::{ClusterId, Intent, NodeName, NodeRecord, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
-use crate::keeper::protocol::{Exit, Running, State};
+use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
@@ -62,6 +62,7 @@ struct Agent {
     name: NodeName,
     store: Client,
     lease: LeaseId,
+    keeper: Keeper,
     kernel: Linux<KeptProcesses>,
     known: Arc<Known>,
     resolvers: Arc<Resolvers>,
@@ -106,6 +107,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         name: name.clone(),
         store,
         lease,
+        keeper: Keeper::connect(&state.keeper_socket())?,
         kernel,
         known,
         resolvers,
@@ -335,10 +337,13 @@ impl Agent {
 
     /// Takes out processes that shall rest a while after a misfortune.
     fn hold_back(&mut self, desired: &mut Node) {
-        self.misfortunes.retain(|name, misfortune| {
-            let process = desired.sandboxes.get(name).and_then(|s| s.process.as_ref());
-            process.is_some_and(|process| process.task == misfortune.task)
-        });
+        let (kept, gone) =
+            std::mem::take(&mut self.misfortunes).into_iter().partition(|(name, misfortune)| {
+                let process = desired.sandboxes.get(name).and_then(|s| s.process.as_ref());
+                process.is_some_and(|process| process.task == misfortune.task)
+            });
+        self.misfortunes = kept;
+        self.forget(&gone);
         let now = Instant::now();
         for (name, misfortune) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
             if let Some(sandbox) = desired.sandboxes.get_mut(name) {
@@ -348,12 +353,26 @@ impl Agent {
         }
     }
 
+    /// Has the keeper forget tasks that do not run and are not wanted any more.
+    fn forget(&mut self, gone: &BTreeMap<SandboxName, Misfortune>) {
+        for name in gone.keys() {
+            if let Err(refusal) = self.keeper.ask(&Request::Forget(name.clone()))
+                && refusal.errno != nix::errno::Errno::EBUSY
+            {
+                eprintln!("what is left of task {name} cannot be removed: {refusal}");
+            }
+            let mut known = self.known.lock();
+            if known.get(name).is_some_and(|held| matches!(held.state, State::Exited(_))) {
+                known.remove(name);
+            }
+        }
+    }
+
     fn note(&mut self, changed: &[Running]) {
         for running in changed {
             let State::Exited(exit) = &running.state else { continue };
-            // One that was stopped on purpose is no longer known.
-            let held = self.known.lock().get(&running.sandbox).map(|known| known.pid);
-            if held != Some(running.pid) {
+            // One that was stopped on purpose is not known any more, or another by then.
+            if self.known.lock().get(&running.sandbox).is_none_or(|held| held.pid != running.pid) {
                 continue;
             }
             let (state, error) = match exit {

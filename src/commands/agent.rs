@@ -122,7 +122,9 @@ fn status(global: &Global) -> Result<Report, Failure> {
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
         roles.report = session.statuses()?.remove(&session.node);
     }
-    let settled = roles.report.as_ref().is_some_and(|report| report.settled);
+    // The report of an agent that was killed stands until its lease runs out.
+    let own = |report: &NodeStatus| roles.agent == Some(report.agent) && report.settled;
+    let settled = roles.report.as_ref().is_some_and(own);
     let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && roles.store.is_some();
     let text = match global.format {
         Format::Json => Report::json(&roles)?.text,

@@ -64,6 +64,8 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     // SAFETY: the keeper has one thread, so the child may allocate and write files as any process.
     unsafe {
         command.pre_exec(move || {
+            // The keeper takes signals from a descriptor; what it starts takes them as any process.
+            nix::sys::signal::SigSet::empty().thread_set_mask()?;
             let pid = std::process::id() as i32;
             let start_time = start_time(pid).ok_or_else(|| io::Error::other("no /proc"))?;
             Record { pid, start_time, ..record.clone() }.write(&directory)

@@ -74,14 +74,17 @@ impl Supervised {
         command.arg0("swarmlb").args(&self.arguments);
         let log = open_log(state, self.name)?;
         command.stdout(log.try_clone()?).stderr(log).current_dir("/");
-        if self.bond == Bond::Ends {
-            // SAFETY: one system call between fork and exec.
-            unsafe {
-                command.pre_exec(|| {
+        let ends = self.bond == Bond::Ends;
+        // SAFETY: two system calls between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                // The keeper takes signals from a descriptor; what it starts, as any process.
+                nix::sys::signal::SigSet::empty().thread_set_mask()?;
+                if ends {
                     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-                    Ok(())
-                });
-            }
+                }
+                Ok(())
+            });
         }
         command.spawn()
     }

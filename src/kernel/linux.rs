@@ -93,10 +93,10 @@ impl<P: Processes> Linux<P> {
         wanted: &[SandboxName],
     ) -> Result<Vec<SandboxName>, Refusal> {
         let mut names = Vec::new();
-        let bound: Vec<SandboxName> = netns::names()?.into_iter().map(SandboxName).collect();
-        // What is open keeps a namespace alive that somebody deleted.
-        self.open.retain(|name, _| bound.contains(name));
-        for name in bound {
+        let there = netns::names()?;
+        // What is open keeps a namespace alive that has lost its name, and its links with it.
+        self.open.retain(|name, _| there.contains(&name.0));
+        for name in there.into_iter().map(SandboxName) {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
             } else {

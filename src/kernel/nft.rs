@@ -118,7 +118,11 @@ fn parse(document: &Value) -> (Table, Counters) {
         }
         rule(&item["rule"], &mut table, &mut counters);
     }
-    table.dispatches.retain(|mark, _| dispatched.contains_key(&mark.0));
+    // One that lacks a part does not balance: it is made anew, whole.
+    table.dispatches.retain(|mark, dispatch| {
+        let rewritten = |target: &Ipv4Addr| counters.contains_key(&(*mark, *target));
+        dispatched.contains_key(&mark.0) && dispatch.targets.iter().all(rewritten)
+    });
     (table, counters)
 }
 

@@ -23,8 +23,8 @@ impl LinkName {
 
     /// Whether it is a name that [`LinkName::port_of`] gives.
     pub fn is_port(&self) -> bool {
-        let digits = self.0.strip_prefix('v').unwrap_or_default();
-        digits.len() == 8 && u32::from_str_radix(digits, 16).is_ok()
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.0.strip_prefix('v').is_some_and(|hex| hex.len() == 8 && hex.bytes().all(digit))
     }
 
     pub fn as_str(&self) -> &str {

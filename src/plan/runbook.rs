@@ -375,10 +375,12 @@ pub mod commands {
 
     fn add_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
         let chain = target_chain(fwmark, target);
-        format!(
-            "create chain ip {TABLE} {chain}; \
-             add rule ip {TABLE} {chain} counter dnat to {target}; "
-        )
+        format!("{}add rule ip {TABLE} {chain} counter dnat to {target}; ", empty_chain(&chain))
+    }
+
+    /// What is left of a chain that somebody emptied or unhooked is still there: `add` takes that.
+    fn empty_chain(chain: &str) -> String {
+        format!("add chain ip {TABLE} {chain}; flush chain ip {TABLE} {chain}; ")
     }
 
     fn del_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
@@ -410,8 +412,9 @@ pub mod commands {
         let targets: String =
             dispatch.targets.iter().map(|target| add_target(fwmark, *target)).collect();
         format!(
-            "{targets}create chain ip {TABLE} {chain}; {}; \
-             create element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}",
+            "{targets}{}{}; \
+             add element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}",
+            empty_chain(&chain),
             balance_rule(fwmark, dispatch)
         )
     }

@@ -154,6 +154,9 @@ impl Create {
             networks: self.networks.iter().map(|at| network(*at)).collect(),
             endpoint_mode: self.endpoint_mode,
             data_plane: self.data_plane,
+            labels: Default::default(),
+            environment: Default::default(),
+            hostname: None,
         }
     }
 }

@@ -1,0 +1,177 @@
+//! Packets through VIPs.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use crate::with_ipvs;
+use crate::world::{Echo, Swarmlb, echo, inside, replies, request, shell, within};
+
+const AUDITS: Duration = Duration::from_secs(60);
+const THREE: [&str; 3] = ["collabweb.1", "collabweb.2", "collabweb.3"];
+
+fn each(times: usize) -> Vec<(String, usize)> {
+    THREE.iter().map(|task| ((*task).to_owned(), times)).collect()
+}
+
+#[test]
+fn tasks_take_turns_whoever_asks_by_tcp_and_udp_and_see_who_did() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        let echoes: Vec<_> = THREE.iter().map(|task| echo(task, 7)).collect();
+        for (client, address) in
+            [("collab-box.1", "10.0.3.7"), ("collabweb.1", "10.0.3.3"), ("collabweb.3", "10.0.3.5")]
+        {
+            assert_eq!(replies(client, "10.0.3.2", 6), each(2), "from {client}");
+            for _ in 0..3 {
+                let reply = request(client, "10.0.3.2").expect("an answer");
+                assert_eq!(reply.client, address, "what {} saw of {client}", reply.task);
+            }
+            let mut counts = BTreeMap::<String, usize>::new();
+            for _ in 0..6 {
+                let (who, seen) = Echo::ask(client, "10.0.3.2", 7).expect("an answer");
+                assert_eq!(seen, address, "what {who} saw of {client}");
+                *counts.entry(who).or_default() += 1;
+            }
+            assert_eq!(counts.into_iter().collect::<Vec<_>>(), each(2), "by UDP from {client}");
+        }
+        drop(echoes);
+        for service in swarmlb.json("service ls").as_array().expect("rows") {
+            assert_eq!(service["data_plane"], "ipvs", "{service}");
+        }
+        swarmlb.good("inspect vip collabweb");
+        swarmlb.good("diag dns collabweb");
+        let line = "diag compare-dns-ipvs collabweb --requests 60";
+        let report = swarmlb.json(line);
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["verdict"]["failures"], 0, "{report:#}");
+        swarmlb.good(line);
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn twenty_four_clients_with_one_request_each_meet_every_task_alike() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::new();
+        swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
+        swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
+        swarmlb
+            .good("service create --replicas 24 --name client --network collabnet host sleep 1000");
+        let mut counts = BTreeMap::<String, u32>::new();
+        for client in 1..=24 {
+            let reply = request(&format!("client.{client}"), "10.0.3.2").expect("an answer");
+            *counts.entry(reply.task).or_default() += 1;
+        }
+        let sum: u32 = counts.values().sum();
+        let squares: u32 = counts.values().map(|count| count * count).sum();
+        let jain = f64::from(sum * sum) / f64::from(3 * squares);
+        println!("{counts:?}, Jain {jain:.4}");
+        assert!(jain >= 0.99, "{counts:?}");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        // A foreign virtual server by address stands beside ours.
+        let foreign = "-A -t 192.0.2.9:80 -s wlc";
+        shell(&format!("ip netns exec collab-box.1 ipvsadm {foreign}"));
+        // collabweb.1 itself listens on port 80: it must not answer for collab-box.
+        let damage = || {
+            shell("ip netns exec collab-box.1 ipvsadm -D -f 256 2>/dev/null || :");
+            shell("ip netns exec collabweb.1 ipvsadm -D -f 257 2>/dev/null || :");
+            shell("ip netns exec collabweb.2 ipvsadm -d -f 256 -r 10.0.3.3:0 2>/dev/null || :");
+        };
+        // The audit may come in between; then it is done once more.
+        within(
+            "both refuse",
+            AUDITS,
+            || {
+                damage();
+                [
+                    ("collab-box.1", "10.0.3.2", "collabweb"),
+                    ("collabweb.1", "10.0.3.6", "collab-box"),
+                ]
+                .map(|(client, vip, right)| match request(client, vip) {
+                    Ok(reply) => {
+                        assert!(reply.task.starts_with(right), "{} for {right}", reply.task);
+                        false
+                    }
+                    Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+                })
+            },
+            |refused| *refused == [true, true],
+        );
+        let broken = within(
+            "the rungs are named",
+            AUDITS,
+            || {
+                damage();
+                swarmlb.broken("collabweb")
+            },
+            |broken| broken.contains_key("collab-box.1") && broken.contains_key("collabweb.2"),
+        );
+        assert_eq!(broken["collab-box.1"][0], "virtual-server");
+        assert_eq!(broken["collabweb.2"], ["real-servers"]);
+        swarmlb.mended("collabweb", AUDITS);
+        swarmlb.mended("collab-box", AUDITS);
+        assert_eq!(replies("collab-box.1", "10.0.3.2", 3), each(1));
+        swarmlb.good("inspect vip");
+        let rules = shell("ip netns exec collab-box.1 ipvsadm -Sn");
+        assert!(rules.contains(foreign), "{rules}");
+        let dump = swarmlb.good("sandbox dump collab-box.1 --table ipvs");
+        let line = dump.lines().find(|line| line.contains("192.0.2.9:80")).expect("it is shown");
+        assert!(line.contains("# foreign"), "{line}");
+        assert!(
+            dump.lines().any(|line| line.contains("0x100") && line.contains("collabweb")),
+            "{dump}"
+        );
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn both_data_planes_serve_side_by_side_and_a_connection_outlives_scaling() {
+    with_ipvs(|| {
+        use std::io::{Read, Write};
+        let swarmlb = Swarmlb::with_story();
+        swarmlb.good(
+            "service create --replicas 2 --name plain --network collabnet --data-plane nftables",
+        );
+        let plain = [("plain.1".to_owned(), 2), ("plain.2".to_owned(), 2)];
+        for client in ["collab-box.1", "collabweb.2", "plain.1"] {
+            assert_eq!(replies(client, "10.0.3.8", 4), plain, "from {client}");
+            assert_eq!(replies(client, "10.0.3.2", 3), each(1), "from {client}");
+        }
+        swarmlb.good("inspect vip");
+        // A connection that is open while its service grows and shrinks goes on.
+        let ask = |stream: &mut std::net::TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").expect("it is open");
+            let mut seen = Vec::new();
+            let mut buffer = [0; 512];
+            while !String::from_utf8_lossy(&seen).contains("Host: test\n") {
+                let length = stream.read(&mut buffer).expect("it is open");
+                assert_ne!(length, 0, "it was closed");
+                seen.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8_lossy(&seen).into_owned()
+        };
+        let mut stream = inside("collab-box.1", || {
+            (0..3)
+                .map(|_| std::net::TcpStream::connect(("10.0.3.2", 80)).expect("it connects"))
+                .find_map(|mut stream| {
+                    ask(&mut stream).contains("Task: collabweb.1").then_some(stream)
+                })
+                .expect("one of three is to the first")
+        });
+        swarmlb.good("service scale collabweb=4");
+        assert!(ask(&mut stream).contains("Task: collabweb.1"));
+        swarmlb.good("service scale collabweb=1");
+        assert!(ask(&mut stream).contains("Task: collabweb.1"));
+        drop(stream);
+        swarmlb.reset();
+    });
+}

@@ -1,0 +1,107 @@
+//! Linux agrees with the rehearsal.
+
+use std::collections::BTreeSet;
+
+use swarmlb::node::Node;
+
+use crate::world::intents::{crossing, desired, story};
+use crate::world::{agreement, apart, settled};
+
+#[test]
+fn linux_holds_what_is_desired_and_then_nothing() {
+    apart(|| agreement::holds_what_is_desired_and_then_nothing());
+}
+
+#[test]
+fn linux_holds_what_is_desired_after_each_of_many_random_edits() {
+    apart(|| agreement::follows_random_edits(0x5eed_0001, 12));
+}
+
+#[test]
+fn linux_does_each_operation_as_the_rehearsal_does() {
+    apart(|| {
+        let nothing = Node::default();
+        let both = desired(&crossing());
+        let mut kinds = agreement::agrees_op_by_op(&nothing, &both);
+        let mut changed = both.clone();
+        change_all_that_can_change(&mut changed);
+        kinds.extend(agreement::agrees_op_by_op(&both, &changed));
+        kinds.extend(agreement::agrees_op_by_op(&changed, &both));
+        kinds.extend(agreement::agrees_op_by_op(&both, &nothing));
+        let expected = [
+            "Add Address",
+            "Add BaseRule",
+            "Add Dispatch",
+            "Add Guard",
+            "Add Link",
+            "Add Mark",
+            "Add Namespace",
+            "Add Route",
+            "Add Sysctl",
+            "Add Table",
+            "Add Veth",
+            "Del Address",
+            "Del BaseRule",
+            "Del Dispatch",
+            "Del Guard",
+            "Del Link",
+            "Del Mark",
+            "Del Namespace",
+            "Del Route",
+            "Del Sysctl",
+            "Del Table",
+            "Del Veth",
+            "Set Dispatch",
+            "Set Link",
+            "Set Mark",
+            "Set Sysctl",
+            "Set Veth",
+        ];
+        let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
+        assert_eq!(kinds, expected);
+    });
+}
+
+/// Another value for one of each kind that is changed in place.
+fn change_all_that_can_change(node: &mut Node) {
+    use swarmlb::intent::Fwmark;
+    use swarmlb::node::LinkName;
+    use swarmlb::node::Sysctl;
+    let overlay = node.sandboxes.get_mut(&name("second")).expect("the overlay");
+    overlay.links.get_mut(&LinkName::from("br0")).expect("the bridge").up = false;
+    let port = overlay.links.iter_mut().find(|(link, _)| link.as_str().starts_with("v0"));
+    port.expect("a port").1.up = false;
+    let plain_1 = node.sandboxes.get_mut(&name("plain.1")).expect("the task");
+    plain_1.links.get_mut(&LinkName::from("eth0")).expect("its end").mtu = 1400;
+    let box_1 = node.sandboxes.get_mut(&name("collab-box.1")).expect("the task");
+    box_1.sysctls.insert(Sysctl::ArpIgnore, 2);
+    let table = box_1.table.as_mut().expect("its table");
+    let dispatch = table.dispatches.get_mut(&Fwmark(0x100)).expect("a dispatch");
+    dispatch.targets.remove(0);
+    let vip = *table.marks.keys().next().expect("a mark");
+    table.marks.insert(vip, Fwmark(0x1ff));
+}
+
+fn name(text: &str) -> swarmlb::node::SandboxName {
+    swarmlb::node::SandboxName(text.to_owned())
+}
+
+#[test]
+fn a_plan_refused_half_way_is_undone() {
+    apart(|| {
+        use crate::world::shell;
+        use swarmlb::kernel::{Kernel, Scope, carry_out};
+        use swarmlb::plan::Plan;
+        let mut world = settled();
+        let desired = desired(&story());
+        let plan = Plan::between(&Node::default(), &desired);
+        // The rehearsal does not know of it: only Linux refuses.
+        shell("ip netns add collabweb.2");
+        let before = world.kernel.observe(&Scope::All).expect("Linux can be read");
+        let refused = carry_out(&mut world.kernel, &Node::default(), &plan).expect_err("refused");
+        assert!(!refused.rehearsed && refused.left.is_empty(), "{refused:?}");
+        assert_eq!(refused.undone, refused.number - 1);
+        assert_eq!(world.kernel.observe(&Scope::All).expect("Linux can be read"), before);
+        shell("ip netns del collabweb.2");
+    });
+}

@@ -1,0 +1,15 @@
+//! Linux as it is here, without IPVS or with it: what the program makes of links, addresses, routes
+//! and nftables, and how it stands up to those who change them, kill it, or were there first.
+//!
+//! Each test needs root and runs in a world of its own (see `world`).
+
+mod agreement;
+mod dry_run;
+mod healing;
+mod sandboxes;
+mod story;
+mod survival;
+
+#[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
+#[path = "../world/mod.rs"]
+mod world;

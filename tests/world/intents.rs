@@ -1,0 +1,153 @@
+//! Intents, made with the edits that the commands use.
+
+use swarmlb::intent::{
+    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, Machine, NetworkSpec, NodeName,
+    NodeRecord, ServiceName, ServiceSpec,
+};
+use swarmlb::lower::lower;
+use swarmlb::node::Node;
+
+use super::in_vm;
+use super::node::without_processes;
+
+pub fn node_name() -> NodeName {
+    "node-1".parse().expect("a name")
+}
+
+/// A cluster of one node, which has IPVS in the virtual machine and not elsewhere.
+pub fn empty() -> Intent {
+    let mut intent = Intent::new(ClusterId("test".into()));
+    intent.nodes.insert(node_name(), NodeRecord { name: node_name(), ipvs: in_vm() });
+    intent
+}
+
+pub fn network(intent: &mut Intent, name: &str, subnet: &str) {
+    let spec = NetworkSpec {
+        name: name.parse().expect("a name"),
+        subnets: vec![subnet.parse().expect("a subnet")],
+        vni: None,
+        mtu: None,
+    };
+    intent.create_network(spec, format!("id-{name}"), &Machine::default()).expect("a network");
+}
+
+pub fn service(intent: &mut Intent, name: &str, networks: &[&str], replicas: u32) {
+    service_on(intent, name, networks, replicas, DataPlaneChoice::Auto);
+}
+
+pub fn service_on(
+    intent: &mut Intent,
+    name: &str,
+    networks: &[&str],
+    replicas: u32,
+    data_plane: DataPlaneChoice,
+) {
+    let spec = ServiceSpec {
+        name: name.parse().expect("a name"),
+        image: Image::Whoami,
+        command: Vec::new(),
+        replicas,
+        networks: networks.iter().map(|network| network.parse().expect("a name")).collect(),
+        endpoint_mode: EndpointMode::Vip,
+        data_plane,
+        labels: Default::default(),
+        environment: Default::default(),
+        hostname: None,
+    };
+    intent.create_service(spec, format!("id-{name}"), 0).expect("a service");
+}
+
+/// `collabnet`, `collabweb` with three tasks and `collab-box`.
+pub fn story() -> Intent {
+    let mut intent = empty();
+    network(&mut intent, "collabnet", "10.0.3.0/24");
+    service(&mut intent, "collabweb", &["collabnet"], 3);
+    service(&mut intent, "collab-box", &["collabnet"], 1);
+    intent
+}
+
+/// Two networks, a service on both, one without tasks, one on the other data plane.
+pub fn crossing() -> Intent {
+    let mut intent = story();
+    network(&mut intent, "second", "10.0.4.0/28");
+    service(&mut intent, "both", &["collabnet", "second"], 2);
+    service(&mut intent, "idle", &["second"], 0);
+    service_on(&mut intent, "plain", &["second"], 2, DataPlaneChoice::Nftables);
+    intent
+}
+
+/// What the node shall hold, processes left aside.
+pub fn desired(intent: &Intent) -> Node {
+    without_processes(lower(intent, &node_name()))
+}
+
+/// A fixed sequence of numbers (xorshift).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+/// One edit at random: its words, and the intent afterwards. What the intent refuses is no edit.
+pub fn random_edit(intent: &Intent, dice: &mut Dice) -> (String, Intent) {
+    loop {
+        let mut edited = intent.clone();
+        let services: Vec<ServiceName> = intent.services.keys().cloned().collect();
+        let number = dice.below(3);
+        let words = match dice.below(6) {
+            0 if intent.networks.len() < 3 => {
+                let subnet = format!("10.0.{}.0/27", 10 + number);
+                let name = format!("net-{number}");
+                if intent.networks.contains_key(&name.parse().expect("a name")) {
+                    continue;
+                }
+                network(&mut edited, &name, &subnet);
+                format!("network {name}")
+            }
+            1 if intent.services.len() < 4 && !intent.networks.is_empty() => {
+                let name = format!("svc-{number}");
+                if intent.services.contains_key(&name.parse().expect("a name")) {
+                    continue;
+                }
+                let networks: Vec<&str> =
+                    intent.networks.keys().skip(dice.below(2)).map(|n| n.as_str()).collect();
+                if networks.is_empty() {
+                    continue;
+                }
+                service(&mut edited, &name, &networks, number as u32);
+                format!("service {name} × {number} on {networks:?}")
+            }
+            2 | 3 if !services.is_empty() => {
+                let name = &services[dice.below(services.len())];
+                let replicas = dice.below(4) as u32;
+                if edited.scale_service(name, replicas).is_err() {
+                    continue;
+                }
+                format!("scale {name} to {replicas}")
+            }
+            4 if !services.is_empty() => {
+                let name = &services[dice.below(services.len())];
+                edited.remove_service(name).expect("it is there");
+                format!("remove service {name}")
+            }
+            5 => {
+                let names: Vec<_> = intent.networks.keys().cloned().collect();
+                if names.is_empty() {
+                    continue;
+                }
+                let name = &names[dice.below(names.len())];
+                if edited.remove_network(name).is_err() {
+                    continue;
+                }
+                format!("remove network {name}")
+            }
+            _ => continue,
+        };
+        return (words, edited);
+    }
+}
