@@ -85,7 +85,10 @@ impl Failure {
     }
 
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
-        let failure = Self::new(Exit::Cannot, what, error);
+        let failure = match error.raw_os_error() {
+            Some(number) => Self::new(Exit::Cannot, what, Refusal::new(Errno::from_raw(number))),
+            None => Self::new(Exit::Cannot, what, error),
+        };
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => failure.hint("this needs root"),
             _ => failure,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use swarmlb::cli::{Cli, Format};
 use swarmlb::commands;
@@ -12,6 +12,13 @@ use swarmlb::commands;
 const BUG: u8 = 70;
 
 fn main() -> ExitCode {
+    // Options from the environment would otherwise count as something that was typed.
+    if std::env::args_os().len() == 1 {
+        return match print(&Cli::command().render_help().to_string()) {
+            Ok(()) => ExitCode::from(2),
+            Err(_) => ExitCode::from(3),
+        };
+    }
     let cli = Cli::parse();
     let format = cli.global.format;
     let ended = std::panic::catch_unwind(move || commands::run(cli));

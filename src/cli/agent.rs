@@ -11,6 +11,7 @@ pub enum Command {
     Status,
     /// End keeper, agent and store; tasks and kernel tables stay as they are
     ///
+    /// Connections go on being balanced, but nobody answers DNS in the sandboxes or mends anything.
     /// The next command that needs them starts them again.
     Stop,
 }

@@ -22,9 +22,10 @@ use crate::intent::NodeName;
 /// against IPVS.
 #[derive(Debug, Parser)]
 #[command(name = "swarmlb", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Begin with: swarmlb network create NAME, then swarmlb service create \
---replicas 3 --name web --network NAME.\nExit codes: 0 good, 1 the answer is bad, 2 wrong request, \
-3 this machine cannot, 4 refused and undone,\n5 refused and something was left, 70 a bug.")]
+#[command(after_help = "Begin with:\n  swarmlb network create blue\n  swarmlb service create \
+--replicas 3 --name web --network blue\n\nExit codes:\n  0  done, or the answer is good\n  1  done, and \
+the answer is bad\n  2  the request is wrong; nothing was touched\n  3  this machine cannot\n  4  refused; \
+everything was undone\n  5  refused, and something was left behind\n 70  a bug in swarmlb")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

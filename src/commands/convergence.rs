@@ -124,7 +124,8 @@ impl Wait<'_> {
         let mut running = 0;
         for (name, id) in tasks {
             let status = status_of(name).filter(|status| status.task == *id);
-            progress.tell(name, status);
+            let known = statuses.values().find_map(|status| status.tasks.get(name));
+            progress.tell(name, known.filter(|status| status.task == *id));
             match status.map(|status| status.state) {
                 Some(TaskState::Running) => running += 1,
                 Some(_) => {
@@ -235,6 +236,7 @@ impl Progress {
                 let bar = all.add(ProgressBar::new_spinner().with_style(line.clone()));
                 bar.set_prefix(format!("{name:<width$}"));
                 bar.set_message("waiting");
+                bar.enable_steady_tick(Duration::from_millis(100));
                 bars.insert(name.clone(), bar);
             }
         } else {
@@ -251,7 +253,6 @@ impl Progress {
             Some(error) if status.state != TaskState::Running => format!("{state}: {error}"),
             _ => state,
         });
-        bar.tick();
     }
 
     fn total(&self, running: usize) {

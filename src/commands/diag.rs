@@ -32,6 +32,8 @@ use crate::trace::vip::Traffic;
 /// How old IPVS's counters may be: the kernel sums them up every 2 seconds (ip_vs_est.c), and before
 /// Linux 6.2 it tells the sums only. A little more, for a timer that is late.
 const ESTIMATION: Duration = Duration::from_millis(2200);
+/// How often the ways take turns.
+const TURNS: u32 = 10;
 /// How long a resolver or a task may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -186,14 +188,17 @@ fn measure(global: &Global, options: &Compare) -> Result<Report, Failure> {
     let bench =
         Bench { intent: &intent, service, network, vip, client, options, what: &what, ports };
     let progress = bar(global, u64::from(options.requests) * 2);
-    let begun = Instant::now();
-    let dns = bench.requests(Way::Dns, &format!("tasks.{}", service.name), &progress)?;
     if plane == DataPlane::Ipvs {
         // Connections of before the command must not be counted as its own.
-        std::thread::sleep(ESTIMATION.saturating_sub(begun.elapsed()));
+        std::thread::sleep(ESTIMATION);
     }
     let before = bench.counted()?;
-    let kernel = bench.requests(Way::Vip, service.name.as_str(), &progress)?;
+    let (mut dns, mut kernel) = (Vec::new(), Vec::new());
+    // In turns, so that a machine that becomes busier meanwhile does so for both.
+    for share in shares(options.requests) {
+        bench.requests(Way::Dns, share, &format!("tasks.{}", service.name), &mut dns, &progress)?;
+        bench.requests(Way::Vip, share, service.name.as_str(), &mut kernel, &progress)?;
+    }
     let after = bench.counted_after(&before, &kernel)?;
     progress.finish_and_clear();
     let counters = Counters { before, after };
@@ -254,6 +259,12 @@ fn ports(intent: &Intent, service: &Service, client: &Task, what: &str) -> Resul
     Ports::of(namespace.as_fd(), &targets).map_err(failed)
 }
 
+/// A number of requests as turns of one way: ten, or as many as there are.
+fn shares(requests: u32) -> impl Iterator<Item = u32> {
+    let turns = requests.min(TURNS);
+    (0..turns).map(move |turn| requests / turns + u32::from(turn < requests % turns))
+}
+
 /// Another service's task on the network, else the service's own first.
 fn first_client<'a>(
     intent: &'a Intent,
@@ -281,13 +292,15 @@ impl Bench<'_> {
     fn requests(
         &self,
         way: Way,
+        requests: u32,
         name: &str,
+        samples: &mut Vec<Sample>,
         progress: &ProgressBar,
-    ) -> Result<Vec<Sample>, Failure> {
+    ) -> Result<(), Failure> {
         let failed = |error: std::io::Error| Failure::io(self.what, &error);
         let namespace = netns::open(&self.client.name.to_string()).map_err(failed)?;
         let plan = Plan {
-            requests: self.options.requests,
+            requests,
             concurrency: self.options.concurrency,
             timeout: PATIENCE,
             port: 80,
@@ -302,7 +315,18 @@ impl Bench<'_> {
         };
         let before = progress.position();
         let told = |done: u32| progress.set_position(before + u64::from(done));
-        crowd::run(namespace.as_fd(), way, &plan, resolver, &told).map_err(failed)
+        let more = crowd::run(namespace.as_fd(), way, &plan, resolver, &told).map_err(failed)?;
+        // As if they had been one run: the other way's turns do not count as time.
+        let (sequence, started) = match samples.last() {
+            Some(last) => (last.sequence + 1, last.started + last.total),
+            None => (0, Duration::ZERO),
+        };
+        samples.extend(more.into_iter().map(|sample| Sample {
+            sequence: sample.sequence + sequence,
+            started: sample.started + started,
+            ..sample
+        }));
+        Ok(())
     }
 
     /// The counters once they have taken in every answered request, or after two estimations.

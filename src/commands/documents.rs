@@ -15,7 +15,7 @@ pub fn completions(shell: clap_complete::Shell) -> Report {
 }
 
 pub fn manual(directory: Option<&Path>) -> Result<Report, Failure> {
-    let mut command = Cli::command();
+    let mut command = without_help(Cli::command());
     command.build();
     match directory {
         None => Ok(Report::good(page(&command, "swarmlb")?)),
@@ -28,6 +28,11 @@ pub fn manual(directory: Option<&Path>) -> Result<Report, Failure> {
             Ok(Report::good(""))
         }
     }
+}
+
+/// `help` is no command to write a page about.
+fn without_help(command: clap::Command) -> clap::Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
 fn write_pages(command: &clap::Command, name: &str, directory: &Path) -> Result<(), Failure> {

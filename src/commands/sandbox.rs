@@ -180,6 +180,10 @@ fn heading(table: Table) -> &'static str {
 /// The answer to a name that no sandbox has.
 pub fn no_sandbox(node: &Node, name: &str, what: String) -> Failure {
     let failure = Failure::new(Exit::Usage, what, "there is no such sandbox");
+    let first = format!("{name}.1");
+    if node.sandboxes.contains_key(&SandboxName(first.clone())) {
+        return failure.hint(format!("`{name}` is a service: its first task is `{first}`"));
+    }
     match name::nearest(name, node.sandboxes.keys().map(SandboxName::as_str)) {
         Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
         None => failure.hint("see `swarmlb sandbox ls --all`"),

@@ -77,6 +77,9 @@ impl Session {
     /// Without root, or when they do not start.
     pub fn store(&self) -> Result<Client, Failure> {
         must_be_root(&self.what)?;
+        self.state.create().map_err(|error| {
+            Failure::io(format!("use state directory {}", self.state.root().display()), &error)
+        })?;
         daemon::ensure(&self.state, &self.arguments)
             .map_err(|error| Failure::io(self.what.as_str(), &error))?;
         Client::connect_within(&self.state.store_socket(), PATIENCE)
@@ -85,7 +88,8 @@ impl Session {
 
     /// Whether anything was ever made in this state directory.
     pub fn is_fresh(&self) -> bool {
-        !self.state.database().exists()
+        // What may not be looked at is not fresh: it is root's.
+        matches!(self.state.database().try_exists(), Ok(false))
     }
 
     /// What was asked for. Where nothing ever was, nothing is started to say so.

@@ -33,12 +33,7 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
         // One that found another holding the lock ends well: that other one answers soon.
         let failed = child.try_wait()?.is_some_and(|status| !status.success());
         if failed || Instant::now() > deadline {
-            let log = state.log("keeper");
-            let said = last_line(&std::fs::read_to_string(&log).unwrap_or_default());
-            return Err(io::Error::other(format!(
-                "the keeper did not start: {said} (see {})",
-                log.display()
-            )));
+            return Err(io::Error::other(why_not(state)));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -65,8 +60,18 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     command.spawn()
 }
 
-fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or("it said nothing").to_owned()
+/// What the keeper said last, or else the store.
+fn why_not(state: &StateDir) -> String {
+    for name in ["keeper", "store"] {
+        let log = state.log(name);
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let said = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("hint:"));
+        if let Some(line) = said {
+            let line = line.trim_start_matches("error: ");
+            return format!("the {name} did not start: {line} (see {})", log.display());
+        }
+    }
+    format!("the keeper did not start (see {})", state.log("keeper").display())
 }
 
 /// Whether a keeper, its store and its agent accept connections.

@@ -254,7 +254,13 @@ impl<P: Processes> Linux<P> {
                 let end = self.open(&op.sandbox)?.namespace.try_clone()?;
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
-                if *up { self.open(&op.sandbox)?.route.set_up(name, true) } else { Ok(()) }
+                let route = &mut self.open(&op.sandbox)?.route;
+                if !*up {
+                    return Ok(());
+                }
+                route.set_up(name, true).inspect_err(|_| {
+                    let _ = route.del_link(name);
+                })
             }
             Change::Set { to: Object::Veth { name, mac, mtu, up, port }, .. } => {
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;

@@ -9,8 +9,9 @@ mod remade;
 pub mod runbook;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use crate::node::{Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
+use crate::node::{Dispatch, Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
 pub use op::{Change, Op};
 use remade::Remade;
 
@@ -27,7 +28,9 @@ impl Plan {
         let have = index(observed);
         let want = index(desired);
         let remade = remade::remade(&have, &want);
-        let mut ops = removals(&have, &want, &remade);
+        let (narrowed, widened) = dispatches(&have, &want, &remade);
+        let mut ops = narrowed;
+        ops.extend(removals(&have, &want, &remade));
         let added = removals(&want, &have, &remade);
         let mut added = added.iter().rev().map(Op::inverse).peekable();
         // What is changed may become the port of a bridge that is made here.
@@ -36,6 +39,7 @@ impl Plan {
         }
         ops.extend(changes(&have, &want, &remade));
         ops.extend(added);
+        ops.extend(widened);
         Plan { ops }
     }
 
@@ -97,11 +101,44 @@ fn members(index: &Index) -> BTreeMap<(&SandboxName, &VirtualServerKey), Vec<Rea
     members
 }
 
+/// Changes the targets of the nftables data plane in two steps: those that go are left out before
+/// their tasks end, and those that come are taken in once their tasks run.
+fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<Op>) {
+    let (mut narrowed, mut widened) = (Vec::new(), Vec::new());
+    for (at, from) in have.iter().filter(|(at, _)| !remade.contains(at)) {
+        let Some(to) = want.get(at).filter(|to| *to != from) else { continue };
+        let (Object::Dispatch { fwmark, dispatch: old }, Object::Dispatch { dispatch: new, .. }) =
+            (from, to)
+        else {
+            continue;
+        };
+        let lacks = |of: &Dispatch, target: &&Ipv4Addr| !of.targets.contains(target);
+        let goes = old.targets.iter().any(|target| lacks(new, &target));
+        let comes = new.targets.iter().any(|target| lacks(old, &target));
+        let stay = new.targets.iter().filter(|target| !lacks(old, target)).copied().collect();
+        let middle = Object::Dispatch { fwmark: *fwmark, dispatch: Dispatch { targets: stay } };
+        let step = |from: &Object, to: &Object| Op {
+            sandbox: at.0.clone(),
+            change: Change::Set { from: from.clone(), to: to.clone() },
+        };
+        match (goes, comes) {
+            (true, true) => {
+                narrowed.push(step(from, &middle));
+                widened.push(step(&middle, to));
+            }
+            (true, false) => narrowed.push(step(from, to)),
+            (false, _) => widened.push(step(from, to)),
+        }
+    }
+    (narrowed, widened)
+}
+
 /// Changes in place what is in both with another value.
 fn changes(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
     let changed = |(at, from): (&(SandboxName, Key), &Object)| {
         let to = want.get(at)?;
-        (from != to && !remade.contains(at)).then(|| Op {
+        let in_steps = matches!(from, Object::Dispatch { .. });
+        (from != to && !remade.contains(at) && !in_steps).then(|| Op {
             sandbox: at.0.clone(),
             change: Change::Set { from: from.clone(), to: to.clone() },
         })
@@ -157,6 +194,26 @@ mod tests {
                 "ip netns exec collabweb.2 ipvsadm -d -f 256 -r 10.0.3.5:0",
             ]
         );
+    }
+
+    #[test]
+    fn on_nftables_a_target_goes_before_its_task_ends_and_comes_once_it_runs() {
+        let mut intent = story();
+        for node in intent.nodes.values_mut() {
+            node.ipvs = false;
+        }
+        let three = lower(&intent, &node_1());
+        intent.scale_service(&"collabweb".parse().unwrap(), 2).unwrap();
+        let two = lower(&intent, &node_1());
+        let places = |plan: &Plan| {
+            let place = |wanted: fn(&Op) -> bool| plan.ops.iter().position(wanted).unwrap();
+            let set = place(|op| matches!(op.change, Change::Set { .. }));
+            (set, place(Op::is_process))
+        };
+        let (set, process) = places(&Plan::between(&three, &two));
+        assert!(set < process, "narrowed at {set}, ended at {process}");
+        let (set, process) = places(&Plan::between(&two, &three));
+        assert!(set > process, "widened at {set}, started at {process}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Names {
         for service in intent.services.values() {
             for vip in service.vips.values() {
                 addresses.insert(vip.address, format!("VIP of {}", service.name));
-                marks.insert(vip.fwmark, format!("{} ({})", service.name, vip.address));
+                marks.insert(vip.fwmark, format!("VIP of {}", service.name));
             }
         }
         for task in intent.tasks.values() {
@@ -211,7 +211,7 @@ fn server_line(server: &wire::VirtualServer, names: &Names) -> String {
     let key = VirtualServerKey::from(&server.key);
     let note = match key {
         VirtualServerKey::Fwmark(mark) => match names.marks.get(&mark) {
-            Some(name) => format!("  # {mark}: {name}"),
+            Some(name) => format!("  # {mark}, {name}"),
             None => format!("  # {mark}"),
         },
         _ => "  # foreign".into(),
@@ -335,8 +335,8 @@ mod tests {
         table ip swarmlb {
         	map vip-mark {
         		type ipv4_addr : mark
-        		elements = { 10.0.3.2 : 0x00000100,  # VIP of collabweb, collabweb (10.0.3.2)
-        		             10.0.3.6 : 0x00000101 }  # VIP of collab-box, collab-box (10.0.3.6)
+        		elements = { 10.0.3.2 : 0x00000100,  # VIP of collabweb
+        		             10.0.3.6 : 0x00000101 }  # VIP of collab-box
         	}
         	chain mangle-out {
         		type route hook output priority mangle; policy accept;

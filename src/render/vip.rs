@@ -116,7 +116,11 @@ pub fn walk(walk: &Walk) -> String {
         0 => format!("\nWhole in {total} on this node.\n"),
         n => {
             let names: Vec<&str> = broken.iter().map(|ladder| ladder.sandbox.as_str()).collect();
-            format!("\nBroken in {n} of {total} on this node: {}\n", names.join(" "))
+            format!(
+                "\nBroken in {n} of {total} on this node: {}\nThe agent mends what somebody \
+                 changed within 15 seconds; `swarmlb agent status` says if it cannot.\n",
+                names.join(" ")
+            )
         }
     });
     let rows = walk.targets.iter().map(|target| {

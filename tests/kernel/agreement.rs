@@ -9,7 +9,7 @@ use crate::world::{agreement, apart, settled};
 
 #[test]
 fn linux_holds_what_is_desired_and_then_nothing() {
-    apart(|| agreement::holds_what_is_desired_and_then_nothing());
+    apart(agreement::holds_what_is_desired_and_then_nothing);
 }
 
 #[test]

@@ -326,11 +326,15 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
             set_kind(sandbox, VXLAN, kind);
         }
         Harm::DummyEndpoint => {
-            named("eth", sandbox).map(|name| set_kind(sandbox, name.as_str(), other("dummy")));
+            if let Some(name) = named("eth", sandbox) {
+                set_kind(sandbox, name.as_str(), other("dummy"));
+            }
         }
         Harm::PeerlessEndpoint => {
             let kind = LinkKind::Veth { peer: None };
-            named("eth", sandbox).map(|name| set_kind(sandbox, name.as_str(), kind));
+            if let Some(name) = named("eth", sandbox) {
+                set_kind(sandbox, name.as_str(), kind);
+            }
         }
         Harm::StaleEndpoint => {
             sandbox.links.insert("eth7".into(), link(LinkKind::Veth { peer: None }));
