@@ -15,6 +15,17 @@ pub struct StateDir {
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 
+/// Whether a file of that name is one that swarmlb makes.
+fn is_ours(name: &str) -> bool {
+    let of = |process: &str| {
+        let rest = name.strip_prefix(process).unwrap_or_default();
+        matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
+    };
+    name == "node"
+        || name.starts_with("store.db")
+        || ["keeper", "agent", "store"].into_iter().any(of)
+}
+
 impl StateDir {
     /// # Errors
     /// When the path is so long that no socket fits below it.
@@ -39,6 +50,30 @@ impl StateDir {
     /// What the file system answered.
     pub fn create(&self) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.tasks())
+    }
+
+    /// Removes what swarmlb made here, and the directory when nothing else is in it.
+    ///
+    /// # Errors
+    /// What the file system answered; what is missing is no error.
+    pub fn remove(&self) -> io::Result<()> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            match name.to_str() {
+                Some("tasks") => std::fs::remove_dir_all(entry.path())?,
+                Some(name) if is_ours(name) => std::fs::remove_file(entry.path())?,
+                _ => {}
+            }
+        }
+        match std::fs::remove_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed,
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -67,6 +102,11 @@ impl StateDir {
         self.root.join("keeper.lock")
     }
 
+    /// Locked by the one agent of this directory.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.root.join("agent.lock")
+    }
+
     /// What `process` (keeper, agent, store) says.
     pub fn log(&self, process: &str) -> PathBuf {
         self.root.join(format!("{process}.log"))
@@ -79,5 +119,29 @@ impl StateDir {
     /// What belongs to one task's process: its record, its output, its resolv.conf.
     pub fn task(&self, sandbox: &SandboxName) -> PathBuf {
         self.tasks().join(sandbox.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removing_leaves_what_is_not_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::new(directory.path()).unwrap();
+        state.create().unwrap();
+        for name in ["store.db", "store.db-wal", "keeper.lock", "agent.log.1", "node", "mine.txt"] {
+            std::fs::write(directory.path().join(name), "x").unwrap();
+        }
+        state.remove().unwrap();
+        let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].file_name(), "mine.txt");
+        std::fs::remove_file(left[0].path()).unwrap();
+        state.remove().unwrap();
+        assert!(!directory.path().exists());
+        state.remove().unwrap();
+        std::fs::create_dir(directory.path()).unwrap();
     }
 }

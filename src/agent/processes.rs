@@ -40,7 +40,8 @@ impl Known {
         let mut known = self.lock();
         let other = known.get(&running.sandbox).is_some_and(|held| held.pid != running.pid);
         // The end of a process whose successor was already started is told late.
-        if !(other && ended(Some(&running))) {
+        let alive = !ended(known.get(&running.sandbox));
+        if !(other && alive && ended(Some(&running))) {
             known.insert(running.sandbox.clone(), running);
         }
         drop(known);

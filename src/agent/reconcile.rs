@@ -43,6 +43,8 @@ const STEADY: u64 = 10;
 const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
 /// How often a plan is made before a refusal counts, the first from what is remembered.
 const ATTEMPTS: u32 = 3;
+/// When what the store did not take or give is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -75,6 +77,9 @@ struct Agent {
     refusal_pause: Duration,
     misfortunes: BTreeMap<SandboxName, Misfortune>,
     reported: Option<NodeStatus>,
+    /// Whether the intent could not be loaded, or the report not be saved, and must be again.
+    stale: bool,
+    unreported: bool,
     since: u64,
     audit: Instant,
 }
@@ -84,6 +89,13 @@ struct Agent {
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
 pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+    // The agent of a keeper that was killed may still be at work; two would undo each other's.
+    let lock = std::fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(state.agent_lock())?;
+    lock.lock()?;
     let store =
         Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
@@ -119,6 +131,8 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         refusal_pause: REFUSAL_PAUSE,
         misfortunes: BTreeMap::new(),
         reported: None,
+        stale: false,
+        unreported: false,
         since: now(),
         audit: Instant::now(),
     };
@@ -139,9 +153,12 @@ enum Ended {
 
 /// Makes this node known, and the cluster when it is the first.
 fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
-    let ipvs = has_ipvs();
+    let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     loop {
         let loaded = records::load_intent(store)?;
+        let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
+        // What cannot be told this time is as it was: it decides what balances every VIP.
+        let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
         let record = NodeRecord { name: name.clone(), ipvs };
         let edit = match &loaded {
             Some(loaded) if loaded.intent.nodes.get(name) == Some(&record) => {
@@ -199,7 +216,7 @@ impl Agent {
                     Event::LeaseGone => return Ended::LeaseGone,
                 }
             }
-            if reload {
+            if reload || self.stale {
                 self.reload();
             }
         }
@@ -212,9 +229,13 @@ impl Agent {
                 self.revision = loaded.revision;
                 self.refusal = None;
                 self.refusal_pause = REFUSAL_PAUSE;
+                self.stale = false;
             }
             Ok(None) => {}
-            Err(error) => eprintln!("cannot load the intent: {error}"),
+            Err(error) => {
+                eprintln!("cannot load the intent: {error}");
+                self.stale = true;
+            }
         }
     }
 
@@ -234,7 +255,8 @@ impl Agent {
 
     fn reconcile(&mut self) {
         let mut desired = lower(&self.intent, &self.name);
-        self.resolvers.set_zones(dns::zones(&self.intent, &self.name));
+        let zones = dns::zones(&self.intent, &self.name);
+        self.resolvers.add_zones(&zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
@@ -247,6 +269,8 @@ impl Agent {
             }
             eprintln!("reading the kernel anew after: {}", refused.refusal);
         }
+        // A task that leaves asks names until it ends.
+        self.resolvers.drop_others(&zones);
     }
 
     /// Makes the node what it shall be; a refusal was undone.
@@ -337,25 +361,33 @@ impl Agent {
 
     /// Takes out processes that shall rest a while after a misfortune.
     fn hold_back(&mut self, desired: &mut Node) {
-        let (kept, gone) =
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.misfortunes).into_iter().partition(|(name, misfortune)| {
                 let process = desired.sandboxes.get(name).and_then(|s| s.process.as_ref());
                 process.is_some_and(|process| process.task == misfortune.task)
             });
         self.misfortunes = kept;
-        self.forget(&gone);
+        let ended: Vec<SandboxName> = {
+            let known = self.known.lock();
+            let unwanted = known.iter().filter(|(name, running)| {
+                let process = desired.sandboxes.get(*name).and_then(|s| s.process.as_ref());
+                matches!(running.state, State::Exited(_))
+                    && process.is_none_or(|process| process.task != running.process.task)
+            });
+            unwanted.map(|(name, _)| name.clone()).chain(gone.into_keys()).collect()
+        };
+        self.forget(&ended);
         let now = Instant::now();
-        for (name, misfortune) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
+        for (name, _) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
             if let Some(sandbox) = desired.sandboxes.get_mut(name) {
                 sandbox.process = None;
             }
-            let _ = misfortune;
         }
     }
 
     /// Has the keeper forget tasks that do not run and are not wanted any more.
-    fn forget(&mut self, gone: &BTreeMap<SandboxName, Misfortune>) {
-        for name in gone.keys() {
+    fn forget(&mut self, gone: &[SandboxName]) {
+        for name in gone {
             if let Err(refusal) = self.keeper.ask(&Request::Forget(name.clone()))
                 && refusal.errno != nix::errno::Errno::EBUSY
             {
@@ -405,7 +437,7 @@ impl Agent {
         };
         let before = self.misfortunes.get(name).filter(|m| m.task == task.id && !steady);
         let pause = before.map_or(FIRST_PAUSE, |m| (m.pause * 2).min(LONGEST_PAUSE));
-        let failures = self.misfortunes.get(name).map_or(0, |m| m.failures) + 1;
+        let failures = before.map_or(0, |m| m.failures) + 1;
         let misfortune = Misfortune {
             task: task.id.clone(),
             state,
@@ -425,7 +457,8 @@ impl Agent {
         let settling = self.reported.iter().flat_map(|status| status.tasks.values());
         let settling = settling.filter(|task| task.state == TaskState::Starting);
         let settling = settling.map(|_| now + SETTLING);
-        retries.chain(settling).chain([self.audit]).min().unwrap_or(self.audit)
+        let again = (self.stale || self.unreported).then_some(now + AGAIN);
+        retries.chain(settling).chain(again).chain([self.audit]).min().unwrap_or(self.audit)
     }
 
     fn report(&mut self) {
@@ -444,8 +477,14 @@ impl Agent {
             return;
         }
         match records::save_status(&self.store, &self.name, self.lease, &status) {
-            Ok(()) => self.reported = Some(status),
-            Err(error) => eprintln!("cannot report: {error}"),
+            Ok(()) => {
+                self.reported = Some(status);
+                self.unreported = false;
+            }
+            Err(error) => {
+                eprintln!("cannot report: {error}");
+                self.unreported = true;
+            }
         }
     }
 
@@ -490,7 +529,7 @@ fn is_at_home(running: &Running) -> bool {
 fn is_settled(running: &Running) -> bool {
     match running.process.program {
         Program::Whoami => running.state == State::Ready,
-        Program::Host(_) => age(running.pid).is_none_or(|age| age >= SETTLING),
+        Program::Host(_) => age(running.pid).is_some_and(|age| age >= SETTLING),
     }
 }
 

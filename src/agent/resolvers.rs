@@ -56,26 +56,30 @@ impl Resolvers {
         Ok(Self { keeper, commands, table: Mutex::default() })
     }
 
-    /// Says what each sandbox's resolver shall answer from now on. Resolvers of sandboxes that are
-    /// not among them stop.
-    pub fn set_zones(&self, zones: BTreeMap<SandboxName, Zone>) {
+    /// Says what these sandboxes' resolvers shall answer from now on.
+    pub fn add_zones(&self, zones: &BTreeMap<SandboxName, Zone>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, zone) in zones {
+            let changed = table.wanted.get(name).is_none_or(|held| **held != *zone);
+            if changed {
+                let zone = Arc::new(zone.clone());
+                if let Some(served) = table.served.get(name) {
+                    served.zone.send_replace(Arc::clone(&zone));
+                }
+                table.wanted.insert(name.clone(), zone);
+            }
+        }
+    }
+
+    /// Stops the resolvers of all other sandboxes.
+    pub fn drop_others(&self, zones: &BTreeMap<SandboxName, Zone>) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.wanted.retain(|name, _| zones.contains_key(name));
         let gone: Vec<SandboxName> =
             table.served.keys().filter(|name| !zones.contains_key(*name)).cloned().collect();
         for name in gone {
             table.served.remove(&name);
             self.stop(&name);
-        }
-        table.wanted.retain(|name, _| zones.contains_key(name));
-        for (name, zone) in zones {
-            let changed = table.wanted.get(&name).is_none_or(|held| **held != zone);
-            if changed {
-                let zone = Arc::new(zone);
-                if let Some(served) = table.served.get(&name) {
-                    served.zone.send_replace(Arc::clone(&zone));
-                }
-                table.wanted.insert(name, zone);
-            }
         }
     }
 

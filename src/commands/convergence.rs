@@ -76,6 +76,10 @@ impl Wait<'_> {
             if let Some(done) = self.judge(committed, tasks, &statuses, progress)? {
                 return done.map(|()| Waited::Done);
             }
+            // A report stands as long as its agent keeps its lease.
+            if !statuses.is_empty() {
+                last_word = Instant::now();
+            }
             if interrupt::was_pressed() {
                 progress.end();
                 self.tell_how_to_look();
@@ -90,8 +94,7 @@ impl Wait<'_> {
             }
             if let Some(following) = &mut watch {
                 match following.next(ATTENTION) {
-                    Ok(Some(_)) => last_word = Instant::now(),
-                    Ok(None) => {}
+                    Ok(_) => {}
                     Err(_) => watch = None,
                 }
             }

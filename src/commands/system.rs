@@ -169,12 +169,8 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
         }
         end_keeper(&session)?;
     }
-    match std::fs::remove_dir_all(session.state.root()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::io(what, &error))
-        }
-        _ => Ok(Report::good("")),
-    }
+    session.state.remove().map_err(|error| Failure::io(what, &error))?;
+    Ok(Report::good(""))
 }
 
 fn confirmed(session: &Session, intent: &Intent) -> Result<bool, Failure> {

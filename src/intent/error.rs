@@ -14,6 +14,8 @@ pub enum IntentError {
     NoSuchService { name: String, meant: Option<String> },
     #[error("network `{name}` exists already")]
     NetworkExists { name: NetworkName },
+    #[error("network `{name}` would be a number, and `web.{name}` the name of a task")]
+    NumericNetwork { name: NetworkName },
     #[error("service `{name}` exists already")]
     ServiceExists { name: ServiceName },
     #[error("network `{name}` is in use by {}", services(by))]

@@ -59,8 +59,12 @@ impl Intent {
         id: Id,
         machine: &Machine,
     ) -> Result<(), IntentError> {
-        if self.networks.contains_key(&spec.name) {
-            return Err(IntentError::NetworkExists { name: spec.name });
+        let taken = |name: &&NetworkName| name.as_str().eq_ignore_ascii_case(spec.name.as_str());
+        if let Some(name) = self.networks.keys().find(taken) {
+            return Err(IntentError::NetworkExists { name: name.clone() });
+        }
+        if spec.name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(IntentError::NumericNetwork { name: spec.name });
         }
         let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
         if !(576..=8950).contains(&mtu) {

@@ -207,8 +207,10 @@ impl Intent {
 
     fn add_service(&mut self, spec: ServiceSpec, id: Id, created: u64) -> Result<(), IntentError> {
         spec.check()?;
-        if self.services.contains_key(&spec.name) {
-            return Err(IntentError::ServiceExists { name: spec.name });
+        // DNS does not tell names apart by case.
+        let taken = |name: &&ServiceName| name.as_str().eq_ignore_ascii_case(spec.name.as_str());
+        if let Some(name) = self.services.keys().find(taken) {
+            return Err(IntentError::ServiceExists { name: name.clone() });
         }
         for network in &spec.networks {
             self.network(network)?;

@@ -40,6 +40,25 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
+/// What keeper, agent, store and tasks look programs up in, whoever started them.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Leaves behind what a process inherits without a word: open files, ignored signals, a umask. A
+/// lock or a pipe of the caller's shell would otherwise be held as long as the last task lives.
+fn forget_caller() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: a plain system call, marking descriptors that exec then closes.
+    unsafe {
+        let flag = nix::libc::CLOSE_RANGE_CLOEXEC as i32;
+        nix::libc::close_range(3, nix::libc::c_uint::MAX, flag);
+    }
+    for number in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // SAFETY: the default action runs no code of ours.
+        let _ = unsafe { signal(number, SigHandler::SigDfl) };
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+}
+
 /// Starts a keeper and does not wait for it.
 ///
 /// # Errors
@@ -50,10 +69,12 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     let mut command = program::command("/proc/self/exe");
     command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
     command.stdout(log.try_clone()?).stderr(log);
-    // SAFETY: one system call between fork and exec.
+    command.env_clear().env("PATH", PATH).env("HOME", "/").env("LANG", "C.UTF-8");
+    // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(|| {
             nix::unistd::setsid()?;
+            forget_caller();
             Ok(())
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -49,7 +49,9 @@ pub struct Keeper {
     signals: SignalFd,
     tasks: BTreeMap<SandboxName, Task>,
     sockets: Sockets,
-    connections: BTreeMap<i32, Connection>,
+    connections: BTreeMap<u64, Connection>,
+    /// How many connections there ever were: a descriptor's number is used again at once.
+    accepted: u64,
     agent: Supervised,
     store: Supervised,
     since: u64,
@@ -62,7 +64,7 @@ pub struct Keeper {
 enum Woken {
     Signal,
     Listener,
-    Connection(i32),
+    Connection(u64),
     Ready(SandboxName),
     Adopted(SandboxName),
 }
@@ -92,6 +94,7 @@ impl Keeper {
             tasks: BTreeMap::new(),
             sockets: Sockets::default(),
             connections: BTreeMap::new(),
+            accepted: 0,
             agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
             since: now(),
@@ -144,8 +147,8 @@ impl Keeper {
     fn wait(&self) -> io::Result<Vec<Woken>> {
         let mut sources =
             vec![(self.signals.as_fd(), Woken::Signal), (self.listener.as_fd(), Woken::Listener)];
-        for (fd, connection) in &self.connections {
-            sources.push((connection.stream.as_fd(), Woken::Connection(*fd)));
+        for (number, connection) in &self.connections {
+            sources.push((connection.stream.as_fd(), Woken::Connection(*number)));
         }
         for (name, task) in &self.tasks {
             let ready = task.ready.as_ref().map(|fd| (fd.as_fd(), Woken::Ready(name.clone())));
@@ -185,11 +188,12 @@ impl Keeper {
                     // A client that does not read must not hold up the keeper.
                     let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
                     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-                    let fd = stream.as_raw_fd();
-                    self.connections.insert(fd, Connection { stream, watches: false });
+                    self.accepted += 1;
+                    let connection = Connection { stream, watches: false };
+                    self.connections.insert(self.accepted, connection);
                 }
             }
-            Woken::Connection(fd) => self.attend_connection(fd),
+            Woken::Connection(number) => self.attend_connection(number),
             Woken::Ready(name) => {
                 if let Some(task) = self.tasks.get_mut(&name) {
                     task.ready = None;
@@ -203,6 +207,7 @@ impl Keeper {
                 if let Some(task) = self.tasks.get_mut(&name) {
                     task.adopted = None;
                     task.running.state = State::Exited(Exit::Unseen);
+                    let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
                 }
                 self.tell(&name);
             }
@@ -256,23 +261,23 @@ impl Keeper {
         });
     }
 
-    fn attend_connection(&mut self, fd: i32) {
-        let Some(connection) = self.connections.get(&fd) else { return };
+    fn attend_connection(&mut self, number: u64) {
+        let Some(connection) = self.connections.get(&number) else { return };
         let request = match frame::receive::<Request>(&connection.stream) {
             Ok(Some((request, _))) => request,
             Ok(None) | Err(_) => {
-                self.connections.remove(&fd);
+                self.connections.remove(&number);
                 return;
             }
         };
-        let (reply, fds) = self.answer(request, fd);
-        let Some(connection) = self.connections.get(&fd) else { return };
+        let (reply, fds) = self.answer(request, number);
+        let Some(connection) = self.connections.get(&number) else { return };
         if frame::send(&connection.stream, &reply, &fds).is_err() {
-            self.connections.remove(&fd);
+            self.connections.remove(&number);
         }
     }
 
-    fn answer(&mut self, request: Request, from: i32) -> (Reply, Vec<i32>) {
+    fn answer(&mut self, request: Request, from: u64) -> (Reply, Vec<i32>) {
         let reply = match request {
             Request::List => Reply::Processes(self.list()),
             Request::Start(start) => self.start(&start),

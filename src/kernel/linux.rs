@@ -16,7 +16,7 @@ use crate::node::{
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{commands, owner_alias};
+use crate::plan::runbook::{commands, owner_alias, owner_of};
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -112,9 +112,9 @@ impl<P: Processes> Linux<P> {
         let owner = seen
             .iter()
             .filter(|link| link.link.kind == LinkKind::Loopback)
-            .find_map(|link| link.alias.as_deref()?.strip_prefix("swarmlb:"));
+            .find_map(|link| owner_of(link.alias.as_deref()?, name));
         let sandbox = Sandbox {
-            owner: owner.map_or(Owner::Foreign, |id| Owner::Cluster(ClusterId(id.to_owned()))),
+            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
             links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: open.route.addresses(&seen)?.into_iter().collect(),
             routes: open.route.local_routes()?.into_iter().collect(),
@@ -211,7 +211,7 @@ impl<P: Processes> Linux<P> {
     fn change_namespace(&mut self, op: &Op) -> Outcome {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
-                let alias = owner_alias(owner);
+                let alias = owner_alias(owner, &op.sandbox);
                 netns::create(op.sandbox.as_str(), || {
                     let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
                     marked.map_err(|refusal| refusal.errno.into())
@@ -220,7 +220,9 @@ impl<P: Processes> Linux<P> {
             }
             Change::Del(Object::Namespace { owner }) => {
                 self.must_own(&op.sandbox, owner)?;
-                self.open.remove(&op.sandbox);
+                if let Some(open) = self.open.remove(&op.sandbox) {
+                    kill_inhabitants(open.inode);
+                }
                 Ok(netns::remove(op.sandbox.as_str())?)
             }
             _ => Err(Errno::EINVAL.into()),
@@ -230,7 +232,7 @@ impl<P: Processes> Linux<P> {
     /// A namespace that somebody else made under the same name is never taken away.
     fn must_own(&mut self, name: &SandboxName, owner: &ClusterId) -> Outcome {
         let links = self.open(name)?.route.links()?;
-        let alias = owner_alias(owner);
+        let alias = owner_alias(owner, name);
         if links.iter().any(|link| link.alias.as_deref() == Some(&alias)) {
             return Ok(());
         }
@@ -360,7 +362,7 @@ impl<P: Processes> Kernel for Linux<P> {
                     node.sandboxes.insert(name.clone(), sandbox);
                     seen.insert(name, links);
                 }
-                Err(refusal) if refusal.errno == Errno::ENOENT => {}
+                Err(_) if netns::open(name.as_str()).is_err() => {}
                 Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
                 Err(refusal) => {
                     let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
@@ -391,6 +393,20 @@ impl<P: Processes> Kernel for Linux<P> {
             rest = after;
         }
         outcomes
+    }
+}
+
+/// Ends what a task left behind, which would keep a namespace without a name alive for ever.
+fn kill_inhabitants(inode: u64) {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return };
+    for entry in processes.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(pid) = pid.filter(|pid| *pid > 1) else { continue };
+        let lives_there = File::open(entry.path().join("ns/net")).and_then(netns::inode);
+        if lives_there.is_ok_and(|home| home == inode) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
     }
 }
 

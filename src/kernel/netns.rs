@@ -67,7 +67,7 @@ pub fn create(name: &str, prepare: impl FnOnce() -> io::Result<()> + Send) -> io
         let worker = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             prepare()?;
-            File::options().write(true).create_new(true).mode_0600().open(&target)?;
+            make_file(&target)?;
             let bound = mount(
                 Some("/proc/thread-self/ns/net"),
                 &target,
@@ -86,6 +86,20 @@ pub fn create(name: &str, prepare: impl FnOnce() -> io::Result<()> + Send) -> io
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Makes the file that a namespace is bound to. One on which nothing is mounted, as a killed run
+/// leaves it, is taken.
+fn make_file(target: &Path) -> io::Result<()> {
+    match File::options().write(true).create_new(true).mode_0600().open(target) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let left = File::open(target)?;
+            let mounted = nix::sys::statfs::fstatfs(&left)?.filesystem_type();
+            let empty = left.metadata()?.len() == 0;
+            if mounted == nix::sys::statfs::NSFS_MAGIC || !empty { Err(error) } else { Ok(()) }
+        }
+        made => made.map(drop),
+    }
 }
 
 /// Takes a name away. The namespace itself goes when nothing uses it any more.

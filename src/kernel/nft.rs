@@ -28,7 +28,8 @@ pub fn run(namespace: BorrowedFd<'_>, commands: &str) -> Outcome {
 fn missing(error: std::io::Error) -> Refusal {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Refusal::saying(Errno::ENOENT, "`nft` is not installed (Debian: nftables)")
+            // Not ENOENT, which says of a sandbox or a table that it is not there.
+            Refusal::saying(Errno::ENOPKG, "`nft` is not installed (Debian: nftables)")
         }
         _ => error.into(),
     }

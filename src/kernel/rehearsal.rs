@@ -10,11 +10,12 @@ use std::collections::btree_map::Entry;
 use nix::errno::Errno;
 
 use super::{Kernel, Outcome, Refusal, Scope};
+use crate::intent::Fwmark;
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
     Link, LinkKind, LinkName, Mac, Node, Object, Owner, PeerName, Sandbox, SandboxName, Table,
-    VirtualServer,
+    VirtualServer, VirtualServerKey,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -78,10 +79,12 @@ impl Rehearsal {
         if sandbox.owner != Owner::Cluster(owner.clone()) {
             return Err(Errno::EPERM.into());
         }
-        // Linux would take all of it along; a plan never relies on that.
-        let bare = Sandbox { owner: sandbox.owner.clone(), ..Sandbox::default() };
-        let only_lo = sandbox.links.values().all(|l| l.kind == LinkKind::Loopback && !l.up);
-        if !only_lo || *sandbox != (Sandbox { links: sandbox.links.clone(), ..bare }) {
+        let sandbox = sandbox.clone();
+        // Linux would take all of it along; a plan never relies on that for what is ours.
+        let ours = |object: &Object| {
+            object.is_of_our_kind() && !matches!(object, Object::Namespace { .. })
+        };
+        if sandbox.objects(&self.node).iter().any(ours) {
             return Err(Errno::EBUSY.into());
         }
         self.node.sandboxes.remove(name);
@@ -290,7 +293,11 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
     match object {
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
-            let busy = !sandbox.virtual_servers.is_empty() || !sandbox.routes.is_empty();
+            let ours = |key: &VirtualServerKey| match key {
+                VirtualServerKey::Fwmark(mark) => *mark >= Fwmark::FIRST,
+                _ => false,
+            };
+            let busy = sandbox.virtual_servers.keys().any(ours) || !sandbox.routes.is_empty();
             let lo = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
             if busy {
                 return Err(Errno::EBUSY.into());

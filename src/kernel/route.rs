@@ -25,7 +25,7 @@ use super::netlink::{NLM_F_CREATE_EXCL, Netlink};
 use super::{Outcome, Refusal};
 use crate::node::object::Port;
 use crate::node::{Address, Link, LinkKind, LinkName, Mac, Route};
-use crate::plan::runbook::{ROUTE_PROTOCOL, vxlan_birth_name};
+use crate::plan::runbook::ROUTE_PROTOCOL;
 
 /// The routing table of local addresses (RT_TABLE_LOCAL in linux/rtnetlink.h).
 const TABLE_LOCAL: u8 = 255;
@@ -222,12 +222,10 @@ impl RouteSocket {
         self.new_link(message.build())
     }
 
-    /// Makes a VXLAN device in this namespace, which keeps its UDP socket, and moves it into
-    /// `target` under `name`. One that a killed run left behind before its move is taken away
-    /// first.
+    /// Makes a VXLAN device under `name` in `target`; its UDP socket is and stays in this namespace.
     ///
     /// # Errors
-    /// The kernel's refusal; no device stays behind.
+    /// The kernel's refusal.
     pub fn add_vxlan_into(
         &mut self,
         target: BorrowedFd<'_>,
@@ -237,26 +235,14 @@ impl RouteSocket {
         let LinkKind::Vxlan { vni, port, learning, proxy } = link.kind else {
             return Err(Errno::EINVAL.into());
         };
-        let born = LinkName(vxlan_birth_name(vni.0));
-        if self.index(&born).is_ok() {
-            self.del_link(&born)?;
-        }
-        let message = LinkVxlan::new(born.as_str(), vni.0)
+        let message = LinkVxlan::new(name.as_str(), vni.0)
             .port(port)
             .learning(learning)
             .append_info_data(InfoVxlan::Proxy(proxy))
             .mtu(link.mtu)
-            .build();
-        self.new_link(message)?;
-        let index = self.index(&born)?;
-        let moved = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(index)
-            .name(name.as_str())
             .setns_by_fd(target.as_raw_fd())
             .build();
-        self.set_link(moved).inspect_err(|_| {
-            let _ = self.del_link(&born);
-        })
+        self.new_link(message)
     }
 
     /// Makes a veth pair: `name` in `end`'s namespace, the other end in this one.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::op::{Change, Op};
-use crate::intent::Fwmark;
+use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
@@ -43,7 +43,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
     match object {
         Object::Namespace { owner } => format!(
             "ip netns add {sandbox} && ip -n {sandbox} link set lo alias {}",
-            owner_alias(owner)
+            owner_alias(owner, sandbox)
         ),
         Object::Link { name, link } => add_link(sandbox, name, link),
         Object::Veth { name, mac, mtu, up, port } => {
@@ -169,9 +169,16 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
     }
 }
 
-/// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is.
-pub fn owner_alias(owner: &crate::intent::ClusterId) -> String {
-    format!("swarmlb:{owner}")
+/// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is. The name is part
+/// of it: a second name that somebody gives the namespace makes no second sandbox of ours.
+pub fn owner_alias(owner: &ClusterId, sandbox: &SandboxName) -> String {
+    format!("swarmlb:{owner}/{sandbox}")
+}
+
+/// The owner that an alias tells of the sandbox of that name.
+pub fn owner_of(alias: &str, sandbox: &SandboxName) -> Option<ClusterId> {
+    let (owner, name) = alias.strip_prefix("swarmlb:")?.split_once('/')?;
+    (name == sandbox.as_str()).then(|| ClusterId(owner.to_owned()))
 }
 
 fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
@@ -184,16 +191,13 @@ fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
     };
     match &link.kind {
         LinkKind::Loopback => format!("ip -n {sandbox} link set {name} up"),
-        // A VXLAN device is born in the node's namespace, where its UDP socket stays, and moved.
-        LinkKind::Vxlan { vni, port, .. } => {
-            let born = vxlan_birth_name(vni.0);
-            format!(
-                "ip link add {born} mtu {} type vxlan id {vni} dstport {port} nolearning proxy && \
-                 ip link set {born} netns {sandbox} name {name} && {}",
-                link.mtu,
-                up()
-            )
-        }
+        // Typed in the node's namespace, where its UDP socket is and stays.
+        LinkKind::Vxlan { vni, port, .. } => format!(
+            "ip link add {name} netns {sandbox} mtu {} type vxlan id {vni} dstport {port} \
+             nolearning proxy && {}",
+            link.mtu,
+            up()
+        ),
         LinkKind::Bridge => {
             let address = link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
             format!(
@@ -206,11 +210,6 @@ fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
             format!("ip -n {sandbox} link set {name} {}", state(link.up))
         }
     }
-}
-
-/// The name that a VXLAN device has in the node's namespace for the moment before it is moved.
-pub fn vxlan_birth_name(vni: u32) -> String {
-    format!("slb-{vni:x}")
 }
 
 fn port_settings(port: &Port) -> String {

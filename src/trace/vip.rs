@@ -440,7 +440,7 @@ impl Look<'_> {
                     if let Some(counted) = traffic.get(&at) {
                         tally.add(counted);
                     }
-                    weight = weight.or(self.held(sandbox).get(&address).copied());
+                    weight = weight.or_else(|| self.held(sandbox).get(&address).copied());
                 }
                 let (task, node) = (task.name.clone(), task.node.clone());
                 Some(Target { task, node, address, weight, tally })
