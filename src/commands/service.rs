@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Report;
 use super::convergence::Wait;
 use super::network::joined;
-use super::session::{Session, machine};
+use super::session::Session;
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
 use crate::cli::{Format, Global};
@@ -59,7 +59,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         },
         data_plane: create.data_plane,
     };
-    let machine = machine().map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?;
+    let machine = session.machine()?;
     let network_id = crate::random::id(25);
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
