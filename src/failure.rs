@@ -151,13 +151,6 @@ impl Failure {
 
     /// As one JSON object on a line.
     pub fn json(&self) -> String {
-        #[derive(Serialize)]
-        struct Object<'a> {
-            kind: &'a str,
-            error: String,
-            causes: Vec<String>,
-            hints: Vec<&'a str>,
-        }
         let object = Object {
             kind: match self.exit {
                 Exit::Good => "good",
@@ -167,7 +160,7 @@ impl Failure {
                 Exit::Undone => "undone",
                 Exit::Left => "left",
             },
-            error: self.first_line(),
+            error: &self.first_line(),
             causes: self.facts.iter().map(|(label, value)| format!("{label} {value}")).collect(),
             hints: self.hint.iter().map(String::as_str).collect(),
         };
@@ -177,6 +170,30 @@ impl Failure {
     fn first_line(&self) -> String {
         format!("cannot {}: {}", self.what, self.problem)
     }
+}
+
+/// A failure for programs.
+#[derive(Serialize)]
+struct Object<'a> {
+    kind: &'a str,
+    error: &'a str,
+    causes: Vec<String>,
+    hints: Vec<&'a str>,
+}
+
+/// What clap says of a command line that cannot be parsed, as one JSON object on a line.
+pub fn unparsed(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    let (hints, causes): (Vec<&str>, Vec<&str>) =
+        lines.partition(|line| line.starts_with("tip: ") || line.starts_with("For more"));
+    let object = Object {
+        kind: "usage",
+        error,
+        causes: causes.into_iter().map(str::to_owned).collect(),
+        hints: hints.into_iter().map(|hint| hint.trim_start_matches("tip: ")).collect(),
+    };
+    serde_json::to_string(&object).unwrap_or_default()
 }
 
 impl fmt::Display for Failure {

@@ -178,13 +178,11 @@ fn codes_of_table(markdown: &str) -> BTreeSet<u8> {
     cells.filter_map(|cell| cell.parse().ok()).collect()
 }
 
-/// `Exit codes: 0 good, 1 the answer is bad, …` of the help.
+/// The lines below `Exit codes:` of the help, `  0  done, …`.
 fn codes_of_help() -> BTreeSet<u8> {
     let help = swarmlb(&["--help"]);
-    let (_, codes) = help.split_once("Exit codes: ").expect("the help has exit codes");
-    let flat = codes.split_whitespace().collect::<Vec<_>>().join(" ");
-    let items = flat.split(", ").map(|item| item.split(' ').next().unwrap_or_default());
-    items.map(|code| code.parse().expect("an exit code")).collect()
+    let (_, codes) = help.split_once("Exit codes:").expect("the help has exit codes");
+    codes.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 
 #[test]

@@ -178,7 +178,8 @@ fn stop(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "stop the agent")?;
     must_be_root("stop the agent")?;
     if !end_keeper(&session)? {
-        eprintln!("Nothing runs for {}.", session.state.root().display());
+        let root = session.state.root().display();
+        let _ = writeln!(std::io::stderr(), "Nothing runs for {root}.");
     }
     Ok(Report::good(""))
 }

@@ -1,6 +1,7 @@
 //! `swarmlb inspect vip`
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -38,7 +39,7 @@ fn all(global: &Global) -> Result<Report, Failure> {
         return Ok(judged(&walks, report.text));
     }
     if walks.is_empty() {
-        eprintln!("There is no VIP: no service in endpoint mode vip.");
+        let _ = writeln!(io::stderr(), "There is no VIP: no service in endpoint mode vip.");
         return Ok(Report::good(""));
     }
     Ok(judged(&walks, render::vip::overview(&walks)))

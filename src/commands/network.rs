@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::convergence::{Wait, Waited};
-use super::session::{Session, machine};
+use super::session::Session;
 use crate::cli::network::{Command, Create, DriverOption};
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             DriverOption::Mtu(mtu) => spec.mtu = Some(mtu),
         }
     }
-    let machine = machine().map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?;
+    let machine = session.machine()?;
     let id = crate::random::id(25);
     let edit = |intent: &mut Intent| intent.create_network(spec.clone(), id.clone(), &machine);
     if create.dry_run.dry_run {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::convergence::{Wait, Waited};
 use super::network::joined;
-use super::session::{Session, machine};
+use super::session::Session;
 use super::{Report, logs};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
@@ -67,7 +67,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
     };
-    let machine = machine().map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?;
+    let machine = session.machine()?;
     let network_id = crate::random::id(25);
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {

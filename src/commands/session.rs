@@ -223,6 +223,20 @@ impl Session {
         Ok(node)
     }
 
+    /// The ranges that this machine has routes to; a recorded one has none.
+    ///
+    /// # Errors
+    /// Without root, or when the kernel cannot be asked.
+    pub fn machine(&self) -> Result<Machine, Failure> {
+        if self.is_recorded() {
+            return Ok(Machine::default());
+        }
+        must_be_root(&self.what)?;
+        routes()
+            .map(|routes| Machine { routes })
+            .map_err(|refusal| Failure::kernel(self.what.as_str(), &refusal))
+    }
+
     /// Whether the kernel is a recorded one.
     pub fn is_recorded(&self) -> bool {
         self.recorded_node.is_some()
@@ -249,11 +263,7 @@ pub fn must_be_root(what: &str) -> Result<(), Failure> {
         .hint("network namespaces and IPVS need CAP_SYS_ADMIN and CAP_NET_ADMIN: use `sudo`"))
 }
 
-/// The ranges that this machine has routes to.
-///
-/// # Errors
-/// When the kernel cannot be asked.
-pub fn machine() -> Result<Machine, crate::kernel::Refusal> {
+fn routes() -> Result<Vec<ipnet::Ipv4Net>, crate::kernel::Refusal> {
     // The keeper lives in the machine's own namespace, whatever the caller is in.
     let machine = std::fs::File::open("/proc/1/ns/net");
     let here = netns::current().and_then(netns::inode)?;
@@ -261,7 +271,7 @@ pub fn machine() -> Result<Machine, crate::kernel::Refusal> {
         Ok(namespace) if netns::inode(namespace)? != here => RouteSocket::open(namespace.as_fd())?,
         _ => RouteSocket::open_here()?,
     };
-    Ok(Machine { routes: socket.ranges()? })
+    socket.ranges()
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {

@@ -1,0 +1,336 @@
+//! What is refused: in which words, with which exit code.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use serde_json::Value;
+
+use crate::fixture::{Lab, is_harmless, said, swarmlb};
+
+#[track_caller]
+fn refused(words: &[&str], code: i32, expected: &str) {
+    let lab = Lab::new();
+    let told = lab.run(words).failed(code);
+    assert_eq!(told, expected, "{words:?}");
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
+    refused(
+        &["service", "ps", "colabweb"],
+        2,
+        "error: cannot list the tasks of service `colabweb`: there is no service `colabweb`\n\
+         hint: did you mean `collabweb`?\n",
+    );
+    refused(
+        &["service", "scale", "collab-bx=2", "--dry-run"],
+        2,
+        "error: cannot scale service `collab-bx`: there is no service `collab-bx`\n\
+         hint: did you mean `collab-box`?\n",
+    );
+    refused(
+        &["network", "inspect", "colabnet"],
+        2,
+        "error: cannot inspect network `colabnet`: there is no network `colabnet`\n\
+         hint: did you mean `collabnet`?\n",
+    );
+    refused(
+        &["inspect", "vip", "collabwob"],
+        2,
+        "error: cannot inspect VIP `collabwob`: no service has that name and no VIP that address\n\
+         hint: did you mean `collabweb`?\n",
+    );
+    refused(
+        &["sandbox", "dump", "collabweb.7"],
+        2,
+        "error: cannot dump sandbox `collabweb.7`: there is no such sandbox\n\
+         hint: did you mean `collabweb.1`?\n",
+    );
+    refused(
+        &["service", "rm", "nginx", "--dry-run"],
+        2,
+        "error: cannot remove service `nginx`: there is no service `nginx`\n\
+         hint: see `swarmlb service ls`\n",
+    );
+}
+
+#[test]
+fn a_service_without_a_vip_is_told_from_an_unknown_one() {
+    refused(
+        &["inspect", "vip", "rr"],
+        2,
+        "error: cannot inspect VIP `rr`: service `rr` has endpoint mode dnsrr and no VIP\n\
+         hint: see what its name resolves to: `swarmlb diag dns rr`\n",
+    );
+}
+
+#[test]
+fn what_is_taken_is_refused_with_its_owner() {
+    refused(
+        &["network", "create", "blue", "--subnet", "10.0.3.128/25", "--dry-run"],
+        2,
+        "error: cannot create network `blue`: subnet 10.0.3.128/25 overlaps 10.0.3.0/24 of network `collabnet`\n\
+         hint: leave out `--subnet` to have a free one chosen\n",
+    );
+    refused(
+        &["network", "create", "blue", "--opt", "vni=4097", "--dry-run"],
+        2,
+        "error: cannot create network `blue`: VNI 4097 is already used by network `collabnet`\n\
+         hint: leave out `--opt vni`; the next free one is 4100\n",
+    );
+    refused(
+        &["network", "create", "bare", "--dry-run"],
+        2,
+        "error: cannot create network `bare`: network `bare` exists already\n\
+         hint: see `swarmlb network inspect bare`\n",
+    );
+    refused(
+        &["service", "create", "--name", "rr", "--dry-run"],
+        2,
+        "error: cannot create service `rr`: service `rr` exists already\n\
+         hint: change how many tasks it has with `swarmlb service scale rr=N`\n",
+    );
+    refused(
+        &["network", "rm", "collabnet", "--dry-run"],
+        2,
+        "error: cannot remove network `collabnet`: network `collabnet` is in use by services collab-box, collabweb, rr\n\
+         hint: remove what is on it first: `swarmlb service rm collab-box collabweb rr`\n",
+    );
+}
+
+#[test]
+fn too_many_replicas_are_refused_with_what_there_is_room_for() {
+    let create = |replicas, network| {
+        [
+            "service",
+            "create",
+            "--dry-run",
+            "--name=web",
+            "--replicas",
+            replicas,
+            "--network",
+            network,
+        ]
+    };
+    refused(
+        &create("5", "small"),
+        2,
+        "error: cannot create service `web`: subnet 10.0.9.0/29 of network `small` has too few addresses: 6 needed, 5 free of 5\n\
+         hint: give fewer replicas, or make a network with a larger `--subnet`\n",
+    );
+    Lab::new().run(&create("4", "small")).good();
+    refused(
+        &create("1001", "collabnet"),
+        2,
+        "error: cannot create service `web`: 1001 replicas are more than one service may have (1000)\n",
+    );
+    refused(
+        &["service", "scale", "rr=4294967295", "--dry-run"],
+        2,
+        "error: cannot scale service `rr`: 4294967295 replicas are more than one service may have (1000)\n",
+    );
+}
+
+#[test]
+fn a_command_belongs_to_image_host_only() {
+    refused(
+        &["service", "create", "--dry-run", "--name=web", "--network=bare", "host"],
+        2,
+        "error: cannot create service `web`: image `host` needs a command to run\n\
+         hint: write the command behind the image: `swarmlb service create host nc -lk 80`\n",
+    );
+    refused(
+        &["service", "create", "--dry-run", "--name=web", "--network=bare", "builtin:whoami", "x"],
+        2,
+        "error: cannot create service `web`: image `builtin:whoami` takes no command\n",
+    );
+    let host = ["service", "create", "--dry-run", "--name=web", "host", "sh", "-c", "exit 3"];
+    Lab::new().run(&host).good();
+}
+
+/// Refused by what was typed alone; the rest of clap's words may change with its versions.
+#[test]
+fn what_cannot_be_parsed_is_refused_with_its_reason() {
+    let cases: [(&[&str], &str); 18] = [
+        (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
+        (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
+        (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
+        (&["network", "create", "a", "--subnet", "127.0.0.0/24"], "loopback"),
+        (&["network", "create", "a", "--subnet", "fd00::/64"], "not an IPv4 subnet"),
+        (&["network", "create", "a", "--driver", "bridge"], "overlay"),
+        (&["network", "create", "a", "--opt", "vni=0"], "a number from 1 to 16777215"),
+        (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),
+        (&["network", "create", "a", "--opt", "mtu=x"], "`x` is not a number"),
+        (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
+        (&["network", "create", "-a-"], "unexpected argument"),
+        (&["network", "create", "a b"], "only letters, digits"),
+        (&["service", "create", "nginx"], "there are `builtin:whoami` and `host`"),
+        (&["service", "create", "--replicas", "-1"], "-1"),
+        (&["service", "create", "--replicas", "many"], "many"),
+        (&["service", "create", "--data-plane", "ebpf"], "auto, ipvs or nftables"),
+        (&["service", "scale", "web"], "`web` is not SERVICE=REPLICAS"),
+        (&["service", "scale", "web=lots"], "`lots` is not a number of tasks"),
+    ];
+    let lab = Lab::new();
+    for (words, reason) in cases {
+        let told = lab.run(words).failed(2);
+        assert!(told.starts_with("error: "), "{words:?}: {told}");
+        assert!(told.contains(reason), "{words:?}: {told}");
+    }
+    assert!(lab.run(&["nework", "ls"]).failed(2).contains("'network'"), "did you mean");
+    assert!(lab.run(&["service", "lss"]).failed(2).contains("'ls'"), "did you mean");
+}
+
+#[test]
+fn an_mtu_out_of_range_is_refused_by_both_ends() {
+    for mtu in ["575", "8951"] {
+        let option = format!("mtu={mtu}");
+        let expected =
+            format!("error: cannot create network `a`: MTU {mtu} is out of range: 576 to 8950\n");
+        refused(&["network", "create", "a", "--opt", &option, "--dry-run"], 2, &expected);
+    }
+}
+
+#[test]
+fn the_ipvs_plane_is_refused_where_a_kernel_has_none() {
+    let mut intent = crate::fixture::story();
+    intent.nodes.values_mut().for_each(|node| node.ipvs = false);
+    let lab = Lab::of(intent);
+    let words = ["service", "create", "--dry-run", "--name=web", "--network=bare"];
+    let told = lab.run(&[&words[..], &["--data-plane", "ipvs"]].concat()).failed(3);
+    assert_eq!(
+        told,
+        "error: cannot create service `web`: node `node-1` has no IPVS\n\
+         hint: see `swarmlb system info`; `--data-plane nftables` works on any kernel\n"
+    );
+    lab.run(&words).good();
+}
+
+#[test]
+fn an_error_is_one_json_object_when_asked() {
+    let lab = Lab::new();
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["service", "ps", "colabweb"], 2, "usage"),
+        (&["network", "rm", "collabnet", "--dry-run"], 2, "usage"),
+        (&["network", "create", "a", "--subnet", "x"], 2, "usage"),
+        (&["frobnicate"], 2, "usage"),
+    ];
+    for (words, code, kind) in cases {
+        for format in [&["--format", "json"][..], &["--format=json"]] {
+            let told = lab.run(&[format, words].concat()).failed(code);
+            assert_eq!(told.lines().count(), 1, "{told}");
+            let value: Value =
+                serde_json::from_str(&told).unwrap_or_else(|e| panic!("{told}: {e}"));
+            assert_eq!(value["kind"], kind, "{told}");
+            assert!(value["error"].as_str().is_some_and(|error| !error.is_empty()), "{told}");
+            assert!(value["causes"].is_array() && value["hints"].is_array(), "{told}");
+        }
+    }
+    let told = lab.run(&["--format=json", "service", "ps", "colabweb"]).failed(2);
+    let value: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(value["hints"][0], "did you mean `collabweb`?");
+}
+
+#[test]
+fn control_characters_never_reach_the_terminal() {
+    let lab = Lab::new();
+    let nasty = "\u{1b}[31mweb\r\u{7}\u{9b}x";
+    let words: [&[&str]; 13] = [
+        &["service", "ps", nasty],
+        &["service", "scale", &format!("{nasty}=2")],
+        &["service", "create", "--name", nasty],
+        &["service", "create", nasty],
+        &["service", "create", "--data-plane", nasty],
+        &["network", "create", nasty],
+        &["network", "create", "a", "--subnet", nasty],
+        &["network", "create", "a", "--opt", nasty],
+        &["inspect", "vip", nasty],
+        &["sandbox", "dump", nasty],
+        &[nasty],
+        &["--format", nasty, "service", "ls"],
+        &["--node", nasty, "service", "ls"],
+    ];
+    for words in words {
+        for format in [&[][..], &["--format=json"]] {
+            let told = lab.run(&[words, format].concat()).failed(2);
+            assert!(is_harmless(&told), "{words:?}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_told_with_its_path() {
+    let lab = Lab::new();
+    let path = lab.path("nowhere.json");
+    let told = said(lab.fresh(&["service", "ls"]).arg("--intent").arg(&path)).failed(3);
+    let expected = format!("error: cannot read {}: ", path.display());
+    assert!(told.starts_with(&expected), "{told}");
+    std::fs::write(&path, "{\"nodes\": 3}").expect("a file");
+    let told = said(lab.fresh(&["service", "ls"]).arg("--intent").arg(&path)).failed(2);
+    assert!(told.starts_with(&expected), "{told}");
+}
+
+#[test]
+fn a_state_directory_that_is_a_file_is_refused() {
+    let lab = Lab::new();
+    std::fs::write(lab.path("state"), "").expect("a file");
+    let told = said(&mut lab.fresh(&["network", "create", "a", "--subnet", "10.250.0.0/24"]));
+    let told = told.failed(3);
+    assert!(told.starts_with("error: cannot create network `a`: "), "{told}");
+}
+
+#[test]
+fn a_state_directory_with_too_long_a_path_is_refused() {
+    let long = "x".repeat(200);
+    let told = said(swarmlb().args(["--state-dir", &long, "service", "ls"])).failed(2);
+    assert!(told.contains("too long for a socket below it"), "{told}");
+}
+
+#[test]
+fn another_name_for_a_node_that_has_one_is_refused() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path("state")).expect("a directory");
+    std::fs::write(lab.path("state").join("node"), "node-7\n").expect("a file");
+    let told = lab.run(&["service", "ls"]).failed(2);
+    assert!(told.starts_with("error: cannot be node `node-1`: the node of "), "{told}");
+    assert!(told.contains(" is `node-7`\nhint: leave out `--node`"), "{told}");
+}
+
+#[test]
+fn without_root_it_is_said_what_is_needed() {
+    let lab = Lab::new();
+    let root = nix::unistd::geteuid().is_root();
+    // Somebody else than root must be able to get at the binary and the lab.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
+    let binary = lab.path("swarmlb");
+    if root {
+        std::fs::copy(env!("CARGO_BIN_EXE_swarmlb"), &binary).expect("a copy");
+    }
+    let run = |words: &[&str]| {
+        let mut command = lab.fresh(words);
+        if root {
+            let mut other = std::process::Command::new(&binary);
+            other.args(command.get_args().map(ToOwned::to_owned).collect::<Vec<_>>());
+            command = other;
+            command.env_clear().uid(65534).gid(65534);
+        }
+        said(&mut command)
+    };
+    for words in [
+        &["network", "create", "a", "--subnet", "10.250.0.0/24"][..],
+        &["service", "create", "--name", "web", "--dry-run"],
+        &["system", "reset", "--yes"],
+        &["diag", "dns", "web"],
+        &["sandbox", "ls"],
+    ] {
+        let told = run(words).failed(3);
+        assert!(told.contains(": this needs root\nhint: "), "{words:?}: {told}");
+    }
+    let told = run(&["--format=json", "sandbox", "ls"]).failed(3);
+    let value: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(value["kind"], "cannot");
+    // What needs no root needs none.
+    run(&["service", "ls"]).good();
+    run(&["system", "info"]).good();
+}

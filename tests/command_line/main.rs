@@ -1,0 +1,9 @@
+//! Words, streams and exit codes: the binary, run on recorded nodes. Needs nothing.
+
+#![expect(clippy::disallowed_methods, reason = "the binary is run as an operator's shell runs it")]
+
+mod errors;
+mod fixture;
+mod reading;
+mod runbook;
+mod streams;

@@ -1,0 +1,189 @@
+//! What is shown: help, lists, VIPs.
+
+use serde_json::Value;
+use swarmlb::intent::Fwmark;
+use swarmlb::node::{BaseRule, Sandbox, VirtualServerKey};
+
+use crate::fixture::{Lab, empty, run};
+
+#[test]
+fn the_help_tells_what_there_is() {
+    insta::assert_snapshot!(run(&["--help"]).good());
+    insta::assert_snapshot!(run(&["service", "create", "--help"]).good());
+}
+
+#[test]
+fn every_command_has_help_that_begins_with_a_sentence() {
+    let mut seen = 0;
+    let mut to_visit: Vec<Vec<String>> = vec![Vec::new()];
+    while let Some(path) = to_visit.pop() {
+        let mut words: Vec<&str> = path.iter().map(String::as_str).collect();
+        words.push("--help");
+        let help = run(&words).good();
+        let first = help.lines().next().unwrap_or_default();
+        assert!(first.chars().next().is_some_and(char::is_uppercase), "{words:?}: {first}");
+        assert!(help.contains("Usage: swarmlb"), "{words:?}: {help}");
+        assert!(help.contains("--state-dir <DIR>"), "{words:?}: {help}");
+        assert!(!help.contains("--kernel"), "{words:?}: hidden options are shown");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{words:?}: {help}");
+        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        for line in commands.take_while(|line| !line.is_empty()) {
+            let name = line.split_whitespace().next().unwrap_or_default();
+            // A line that continues the one before is indented further.
+            if name != "help" && line.starts_with("  ") && !line.starts_with("   ") {
+                to_visit.push(path.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen >= 28, "only {seen} commands were found");
+}
+
+#[test]
+fn without_arguments_the_help_is_an_error() {
+    let said = run(&[]).failed(2);
+    assert!(said.contains("Usage: swarmlb [OPTIONS] <COMMAND>"), "{said}");
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(run(&["--version"]).good(), format!("swarmlb {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn networks_are_listed_and_inspected() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(lab.run(&["network", "ls"]).good());
+    insta::assert_snapshot!(lab.run(&["network", "inspect", "collabnet", "bare"]).good());
+    assert_eq!(lab.run(&["network", "list"]).good(), lab.run(&["network", "ls"]).good());
+}
+
+#[test]
+fn services_and_tasks_are_listed() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(lab.run(&["service", "ls"]).good());
+    insta::assert_snapshot!(lab.run(&["service", "ps", "collabweb", "rr"]).good());
+}
+
+#[test]
+fn quiet_lists_are_ids_or_names_only() {
+    let lab = Lab::new();
+    let id = |name: &str| format!("{name:x<25}\n");
+    let networks = ["bare", "collabnet", "small"].map(id).concat();
+    assert_eq!(lab.run(&["network", "ls", "-q"]).good(), networks);
+    let services = ["collab-box", "collabweb", "rr"].map(id).concat();
+    assert_eq!(lab.run(&["-q", "service", "ls"]).good(), services);
+    assert_eq!(lab.run(&["service", "ps", "rr", "--quiet"]).good(), "rr.1\nrr.2\n");
+}
+
+#[test]
+fn an_empty_cluster_lists_headings_and_exits_0() {
+    let lab = Lab::of(empty());
+    for command in [["network", "ls"], ["service", "ls"], ["sandbox", "ls"]] {
+        let said = lab.run(&command).good();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let json = lab.run(&[command[0], command[1], "--format", "json"]).good();
+        assert_eq!(json, "[]\n");
+    }
+}
+
+#[test]
+fn every_list_is_json_when_asked() {
+    let lab = Lab::new();
+    let lists: [(&[&str], usize); 8] = [
+        (&["network", "ls"], 3),
+        (&["network", "inspect", "small"], 1),
+        (&["service", "ls"], 3),
+        (&["service", "ps", "collabweb"], 3),
+        (&["inspect", "vip"], 2),
+        (&["inspect", "vip", "collabweb"], 1),
+        (&["sandbox", "ls"], 9),
+        (&["sandbox", "ls", "--all"], 9),
+    ];
+    for (words, count) in lists {
+        let text = lab.run(&[words, &["--format", "json"]].concat()).good();
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+        assert_eq!(value.as_array().map(Vec::len), Some(count), "{words:?}: {text}");
+        assert!(text.ends_with("]\n"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_dumped_sandbox_is_a_node_that_can_be_looked_at_again() {
+    let lab = Lab::new();
+    let text = lab.run(&["sandbox", "dump", "collabweb.2", "--format", "json"]).good();
+    let node: swarmlb::node::Node = serde_json::from_str(&text).expect("a node");
+    let (name, sandbox) = node.sandboxes.first_key_value().expect("one sandbox");
+    assert_eq!((node.sandboxes.len(), name.as_str()), (1, "collabweb.2"));
+    assert_eq!(Some(sandbox), lab.node.sandboxes.get(name));
+}
+
+#[test]
+fn a_whole_vip_exits_0() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(lab.run(&["inspect", "vip", "collabweb"]).good());
+    insta::assert_snapshot!(lab.run(&["inspect", "vip"]).good());
+    let by_address = lab.run(&["inspect", "vip", "10.0.3.2"]).good();
+    assert_eq!(by_address, lab.run(&["inspect", "vip", "collabweb"]).good());
+}
+
+#[test]
+fn a_broken_vip_exits_1_and_names_the_rung() {
+    let lab = Lab::changed("collabweb.2", |sandbox| sandbox.routes.clear());
+    let said = lab.run(&["inspect", "vip", "collabweb"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(1), ""), "a finding is no error");
+    insta::assert_snapshot!(said.stdout);
+    let said = lab.run(&["inspect", "vip"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(1), ""));
+    let told = "collabweb is broken in collabweb.2 at the route rung: no local route to 10.0.3.2";
+    assert!(said.stdout.contains(told), "{}", said.stdout);
+    let said = lab.run(&["inspect", "vip", "--format", "json"]);
+    assert_eq!(said.code, Some(1));
+    assert!(serde_json::from_str::<Value>(&said.stdout).is_ok(), "{}", said.stdout);
+}
+
+#[test]
+fn each_rung_that_breaks_is_named() {
+    type Breaking = fn(&mut Sandbox);
+    fn table(sandbox: &mut Sandbox) -> &mut swarmlb::node::Table {
+        sandbox.table.get_or_insert_default()
+    }
+    const MARK: VirtualServerKey = VirtualServerKey::Fwmark(Fwmark(256));
+    let breakings: [(Breaking, &str, &str); 8] = [
+        (|s| s.routes.clear(), "route", "no local route to 10.0.3.2"),
+        (|s| s.table = None, "mark", "nftables table `swarmlb` is missing"),
+        (|s| table(s).marks.clear(), "mark", "packets to 10.0.3.2 get no mark"),
+        (|s| table(s).guards.clear(), "fail closed", "10.0.3.2 is not in set `vips`"),
+        (
+            |s| {
+                table(s).rules.remove(&BaseRule::RejectIn);
+            },
+            "fail closed",
+            "the reject rule is missing",
+        ),
+        (|s| s.virtual_servers.clear(), "virtual server", "IPVS has no virtual server FWM 256"),
+        (
+            |s| {
+                let server = s.virtual_servers.get_mut(&MARK);
+                server.and_then(|server| server.real_servers.pop_first());
+            },
+            "real servers",
+            "missing: 10.0.3.3",
+        ),
+        (|s| s.addresses.clear(), "tasks", "collabweb.2: 10.0.3.4 is on none of its links"),
+    ];
+    for (breaking, rung, evidence) in breakings {
+        let said = Lab::changed("collabweb.2", breaking).run(&["inspect", "vip", "collabweb"]);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(1), ""), "{rung}");
+        let broken = said.stdout.lines().find(|line| line.trim_start().starts_with("BROKEN"));
+        let broken = broken.unwrap_or_else(|| panic!("{rung}: {}", said.stdout));
+        assert!(broken.contains(rung) && broken.contains(evidence), "{rung}: {broken}");
+    }
+}
+
+#[test]
+fn no_vip_at_all_is_said_on_stderr() {
+    let said = Lab::of(empty()).run(&["inspect", "vip"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
+    assert_eq!(said.stderr, "There is no VIP: no service in endpoint mode vip.\n");
+}
