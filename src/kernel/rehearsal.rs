@@ -288,7 +288,9 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
     match object {
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
-            let busy = !sandbox.virtual_servers.is_empty() || !sandbox.routes.is_empty();
+            // What is foreign goes with the sandbox: it is in nobody's plan.
+            let ours = sandbox.virtual_servers.keys().any(|key| key.is_of_our_kind());
+            let busy = ours || !sandbox.routes.is_empty();
             let lo = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
             if busy {
                 return Err(Errno::EBUSY.into());

@@ -136,7 +136,7 @@ impl Object {
     pub fn is_of_our_kind(&self) -> bool {
         match self {
             Object::VirtualServer { key, .. } | Object::RealServer { server: key, .. } => {
-                matches!(key, VirtualServerKey::Fwmark(mark) if *mark >= Fwmark::FIRST)
+                key.is_of_our_kind()
             }
             Object::Link { name, link } => match link.kind {
                 LinkKind::Loopback => true,

@@ -354,10 +354,7 @@ pub mod commands {
 
     fn add_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
         let chain = target_chain(fwmark, target);
-        format!(
-            "{}add rule ip {TABLE} {chain} counter dnat to {target}; ",
-            empty_chain(&chain)
-        )
+        format!("{}add rule ip {TABLE} {chain} counter dnat to {target}; ", empty_chain(&chain))
     }
 
     /// What is left of a chain that somebody emptied or unhooked is still there: `add` takes that.
