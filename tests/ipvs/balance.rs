@@ -56,7 +56,8 @@ fn twenty_four_clients_with_one_request_each_meet_every_task_alike() {
         let swarmlb = Swarmlb::new();
         swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
         swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
-        swarmlb.good("service create --replicas 24 --name client --network collabnet host sleep 1000");
+        swarmlb
+            .good("service create --replicas 24 --name client --network collabnet host sleep 1000");
         let mut counts = BTreeMap::<String, u32>::new();
         for client in 1..=24 {
             let reply = request(&format!("client.{client}"), "10.0.3.2").expect("an answer");
@@ -90,14 +91,17 @@ fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
             AUDITS,
             || {
                 damage();
-                [("collab-box.1", "10.0.3.2", "collabweb"), ("collabweb.1", "10.0.3.6", "collab-box")]
-                    .map(|(client, vip, right)| match request(client, vip) {
-                        Ok(reply) => {
-                            assert!(reply.task.starts_with(right), "{} for {right}", reply.task);
-                            false
-                        }
-                        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
-                    })
+                [
+                    ("collab-box.1", "10.0.3.2", "collabweb"),
+                    ("collabweb.1", "10.0.3.6", "collab-box"),
+                ]
+                .map(|(client, vip, right)| match request(client, vip) {
+                    Ok(reply) => {
+                        assert!(reply.task.starts_with(right), "{} for {right}", reply.task);
+                        false
+                    }
+                    Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+                })
             },
             |refused| *refused == [true, true],
         );
@@ -121,7 +125,10 @@ fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
         let dump = swarmlb.good("sandbox dump collab-box.1 --table ipvs");
         let line = dump.lines().find(|line| line.contains("192.0.2.9:80")).expect("it is shown");
         assert!(line.contains("# foreign"), "{line}");
-        assert!(dump.lines().any(|line| line.contains("0x100") && line.contains("collabweb")), "{dump}");
+        assert!(
+            dump.lines().any(|line| line.contains("0x100") && line.contains("collabweb")),
+            "{dump}"
+        );
         swarmlb.reset();
     });
 }
@@ -153,8 +160,11 @@ fn both_data_planes_serve_side_by_side_and_a_connection_outlives_scaling() {
             String::from_utf8_lossy(&seen).into_owned()
         };
         let mut stream = inside("collab-box.1", || {
-            (0..3).map(|_| std::net::TcpStream::connect(("10.0.3.2", 80)).expect("it connects"))
-                .find_map(|mut stream| ask(&mut stream).contains("Task: collabweb.1").then_some(stream))
+            (0..3)
+                .map(|_| std::net::TcpStream::connect(("10.0.3.2", 80)).expect("it connects"))
+                .find_map(|mut stream| {
+                    ask(&mut stream).contains("Task: collabweb.1").then_some(stream)
+                })
                 .expect("one of three is to the first")
         });
         swarmlb.good("service scale collabweb=4");

@@ -40,8 +40,12 @@ fn linux_does_each_operation_on_ipvs_as_the_rehearsal_does() {
         kinds.extend(agreement::agrees_op_by_op(&both, &changed, on_ipvs));
         kinds.extend(agreement::agrees_op_by_op(&changed, &Node::default(), on_ipvs));
         let expected = [
-            "Add RealServer", "Add VirtualServer", "Del RealServer", "Del VirtualServer",
-            "Set RealServer", "Set VirtualServer",
+            "Add RealServer",
+            "Add VirtualServer",
+            "Del RealServer",
+            "Del VirtualServer",
+            "Set RealServer",
+            "Set VirtualServer",
         ];
         let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
         assert_eq!(kinds, expected);

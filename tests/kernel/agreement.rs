@@ -9,7 +9,9 @@ use crate::world::{agreement, apart, settled};
 
 #[test]
 fn linux_holds_what_is_desired_and_then_nothing() {
-    apart(|| agreement::holds_what_is_desired_and_then_nothing());
+    apart(|| {
+        agreement::holds_what_is_desired_and_then_nothing();
+    });
 }
 
 #[test]
@@ -29,11 +31,33 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
         kinds.extend(agreement::agrees_op_by_op(&changed, &both, |_| true));
         kinds.extend(agreement::agrees_op_by_op(&both, &nothing, |_| true));
         let expected = [
-            "Add Address", "Add BaseRule", "Add Dispatch", "Add Guard", "Add Link", "Add Mark",
-            "Add Namespace", "Add Route", "Add Sysctl", "Add Table", "Add Veth", "Del Address",
-            "Del BaseRule", "Del Dispatch", "Del Guard", "Del Link", "Del Mark", "Del Namespace",
-            "Del Route", "Del Sysctl", "Del Table", "Del Veth", "Set Dispatch", "Set Link",
-            "Set Mark", "Set Sysctl", "Set Veth",
+            "Add Address",
+            "Add BaseRule",
+            "Add Dispatch",
+            "Add Guard",
+            "Add Link",
+            "Add Mark",
+            "Add Namespace",
+            "Add Route",
+            "Add Sysctl",
+            "Add Table",
+            "Add Veth",
+            "Del Address",
+            "Del BaseRule",
+            "Del Dispatch",
+            "Del Guard",
+            "Del Link",
+            "Del Mark",
+            "Del Namespace",
+            "Del Route",
+            "Del Sysctl",
+            "Del Table",
+            "Del Veth",
+            "Set Dispatch",
+            "Set Link",
+            "Set Mark",
+            "Set Sysctl",
+            "Set Veth",
         ];
         let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
         assert_eq!(kinds, expected);
@@ -43,8 +67,8 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
 /// Another value for one of each kind that is changed in place.
 fn change_all_that_can_change(node: &mut Node) {
     use swarmlb::intent::Fwmark;
-    use swarmlb::node::Sysctl;
     use swarmlb::node::LinkName;
+    use swarmlb::node::Sysctl;
     let overlay = node.sandboxes.get_mut(&name("second")).expect("the overlay");
     overlay.links.get_mut(&LinkName::from("br0")).expect("the bridge").up = false;
     let port = overlay.links.iter_mut().find(|(link, _)| link.as_str().starts_with("v0"));

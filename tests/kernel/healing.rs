@@ -172,7 +172,9 @@ fn foreign_things_in_our_sandboxes_are_left_alone() {
         let swarmlb = Swarmlb::with_story();
         let exec = "ip netns exec collabweb.1";
         shell(&format!("{exec} nft add table inet mine; {exec} nft add chain inet mine in"));
-        shell("ip -n collabweb.1 link add foreign type bridge && ip -n collabweb.1 addr add 192.0.2.1/24 dev foreign");
+        shell(
+            "ip -n collabweb.1 link add foreign type bridge && ip -n collabweb.1 addr add 192.0.2.1/24 dev foreign",
+        );
         shell("ip -n collabweb.1 route add local 192.0.2.7/32 dev lo table local");
         damaged(&swarmlb, &[("collabweb.1", "nft delete table ip swarmlb", "mark")]);
         swarmlb.mended("collabweb", AUDITS);
@@ -180,7 +182,9 @@ fn foreign_things_in_our_sandboxes_are_left_alone() {
         swarmlb.good("service scale collabweb=2");
         assert!(shell(&format!("{exec} nft list ruleset")).contains("table inet mine"));
         assert!(shell("ip -n collabweb.1 addr show foreign").contains("192.0.2.1/24"));
-        assert!(shell("ip -n collabweb.1 route show table local").contains("local 192.0.2.7 dev lo"));
+        assert!(
+            shell("ip -n collabweb.1 route show table local").contains("local 192.0.2.7 dev lo")
+        );
         // A sandbox with a link of somebody else's is not taken away.
         let (_, said) = swarmlb.ending("service rm collabweb", 4);
         assert!(said.contains("ip netns del collabweb.1"), "{said}");

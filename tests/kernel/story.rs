@@ -43,7 +43,9 @@ fn tasks_take_turns_whoever_asks_and_see_who_did() {
 fn names_resolve_in_every_sandbox_by_udp_and_by_tcp() {
     apart(|| {
         let swarmlb = Swarmlb::with_story();
-        swarmlb.good("service create --replicas 2 --name rr --network collabnet --endpoint-mode dnsrr");
+        swarmlb.good(
+            "service create --replicas 2 --name rr --network collabnet --endpoint-mode dnsrr",
+        );
         let tasks = ["10.0.3.3", "10.0.3.4", "10.0.3.5"];
         let expected: [(&str, &[&str]); 9] = [
             ("collabweb", &["10.0.3.2"]),
@@ -151,9 +153,9 @@ fn a_packet_that_nobody_marks_is_refused_and_never_answered_by_another_task() {
             // The audit may have mended it meanwhile; then it is done once more.
             let refused = (0..2).any(|_| {
                 let answer = request(client, vip);
-                let refused = answer.as_ref().is_err_and(|error| {
-                    error.kind() == std::io::ErrorKind::ConnectionRefused
-                });
+                let refused = answer
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
                 if !refused {
                     let right = if vip == "10.0.3.2" { "collabweb" } else { "collab-box" };
                     let reply = answer.expect("refused or answered");

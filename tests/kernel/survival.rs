@@ -101,14 +101,18 @@ fn a_killed_task_is_started_again_in_its_slot() {
             SOON,
             || swarmlb.json("service ps collabweb"),
             |rows| {
-                rows[2]["state"] == "running" && rows[2]["pid"].as_i64().is_some_and(|p| p != pids[2])
+                rows[2]["state"] == "running"
+                    && rows[2]["pid"].as_i64().is_some_and(|p| p != pids[2])
             },
         );
         assert_eq!(rows[2]["name"], "collabweb.3");
         assert_eq!(rows[2]["addresses"][0], "10.0.3.5");
         assert_eq!(rows[2]["failures"], 1);
         assert_eq!(rows[2]["error"], "ended by SIGKILL");
-        assert_eq!([rows[0]["pid"].as_i64(), rows[1]["pid"].as_i64()], [Some(pids[0]), Some(pids[1])]);
+        assert_eq!(
+            [rows[0]["pid"].as_i64(), rows[1]["pid"].as_i64()],
+            [Some(pids[0]), Some(pids[1])]
+        );
         assert_eq!(replies("collab-box.1", "10.0.3.2", 6).len(), 3);
         swarmlb.reset();
     });
@@ -147,7 +151,8 @@ fn a_command_that_is_missing_or_ends_at_once_is_told_with_its_reason() {
 fn a_command_of_the_machine_serves_behind_its_vip() {
     apart(|| {
         let swarmlb = Swarmlb::with_story();
-        swarmlb.good("service create --name sleeper --replicas 2 --network collabnet host sleep 1000");
+        swarmlb
+            .good("service create --name sleeper --replicas 2 --network collabnet host sleep 1000");
         let refused = request("collab-box.1", "10.0.3.8").expect_err("nobody listens there");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         let pid = swarmlb.pids("sleeper")[0];

@@ -83,8 +83,7 @@ fn refused_again(kernel: &mut dyn Kernel, rehearsal: &mut Rehearsal, op: &Op) {
         op.change,
         Change::Add(Object::Sysctl { .. } | Object::BaseRule(_) | Object::Dispatch { .. })
             | Change::Del(Object::Sysctl { .. })
-    )
-        || matches!(op.object().key(), Key::Link(name) if name.as_str() == "lo");
+    ) || matches!(op.object().key(), Key::Link(name) if name.as_str() == "lo");
     if by_value || matches!(op.change, Change::Set { .. }) {
         return;
     }

@@ -63,7 +63,8 @@ pub fn apart<F: FnOnce()>(test: F) {
     run_again(&test_name::<F>());
 }
 
-/// The test's name, from the type of the closure that is its body.
+/// The test's name, from the type of the closure that is its body: a closure written in the test,
+/// for a function has a name of its own.
 fn test_name<F>() -> String {
     let path = std::any::type_name::<F>();
     let path = path.trim_end_matches("::{{closure}}");
