@@ -10,12 +10,11 @@ use std::collections::btree_map::Entry;
 use nix::errno::Errno;
 
 use super::{Kernel, Outcome, Refusal, Scope};
-use crate::intent::Fwmark;
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
     Link, LinkKind, LinkName, Mac, Node, Object, Owner, PeerName, Sandbox, SandboxName, Table,
-    VirtualServer, VirtualServerKey,
+    VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -293,11 +292,9 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
     match object {
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
-            let ours = |key: &VirtualServerKey| match key {
-                VirtualServerKey::Fwmark(mark) => *mark >= Fwmark::FIRST,
-                _ => false,
-            };
-            let busy = sandbox.virtual_servers.keys().any(ours) || !sandbox.routes.is_empty();
+            // What is foreign goes with the sandbox: it is in nobody's plan.
+            let ours = sandbox.virtual_servers.keys().any(|key| key.is_of_our_kind());
+            let busy = ours || !sandbox.routes.is_empty();
             let lo = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
             if busy {
                 return Err(Errno::EBUSY.into());

@@ -136,7 +136,7 @@ impl Object {
     pub fn is_of_our_kind(&self) -> bool {
         match self {
             Object::VirtualServer { key, .. } | Object::RealServer { server: key, .. } => {
-                matches!(key, VirtualServerKey::Fwmark(mark) if *mark >= Fwmark::FIRST)
+                key.is_of_our_kind()
             }
             // Whatever bears one of our names stands where ours shall be.
             Object::Link { name, link } => link.kind == LinkKind::Loopback || is_our_name(name),

@@ -43,6 +43,13 @@ pub enum VirtualServerKey {
     Fwmark6(Fwmark),
 }
 
+impl VirtualServerKey {
+    /// Whether swarmlb makes such virtual servers.
+    pub fn is_of_our_kind(&self) -> bool {
+        matches!(self, Self::Fwmark(mark) if *mark >= Fwmark::FIRST)
+    }
+}
+
 impl fmt::Display for VirtualServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {

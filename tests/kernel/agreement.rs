@@ -22,12 +22,12 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
     apart(|| {
         let nothing = Node::default();
         let both = desired(&crossing());
-        let mut kinds = agreement::agrees_op_by_op(&nothing, &both);
+        let mut kinds = agreement::agrees_op_by_op(&nothing, &both, |_| true);
         let mut changed = both.clone();
         change_all_that_can_change(&mut changed);
-        kinds.extend(agreement::agrees_op_by_op(&both, &changed));
-        kinds.extend(agreement::agrees_op_by_op(&changed, &both));
-        kinds.extend(agreement::agrees_op_by_op(&both, &nothing));
+        kinds.extend(agreement::agrees_op_by_op(&both, &changed, |_| true));
+        kinds.extend(agreement::agrees_op_by_op(&changed, &both, |_| true));
+        kinds.extend(agreement::agrees_op_by_op(&both, &nothing, |_| true));
         let expected = [
             "Add Address",
             "Add BaseRule",

@@ -81,15 +81,15 @@ pub fn desired(intent: &Intent) -> Node {
     without_processes(lower(intent, &node_name()))
 }
 
-/// A fixed sequence of numbers (xorshift).
+/// A fixed sequence of numbers (splitmix64).
 pub struct Dice(pub u64);
 
 impl Dice {
     pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
     }
 }
 

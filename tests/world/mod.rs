@@ -45,7 +45,12 @@ pub fn required(facility: &str) -> bool {
 pub fn apart<F: FnOnce()>(test: F) {
     if in_vm() || variable(APART).is_some() {
         let before = Remains::seen();
-        test();
+        let begun = Instant::now();
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
+            before.restore();
+            std::panic::resume_unwind(panic);
+        }
+        println!("took {:.1} s", begun.elapsed().as_secs_f64());
         let left = || Remains::seen().beyond(&before);
         within("nothing is left by the test", AFTERMATH, left, Remains::is_empty);
         return;
@@ -58,7 +63,8 @@ pub fn apart<F: FnOnce()>(test: F) {
     run_again(&test_name::<F>());
 }
 
-/// The test's name, from the type of the closure that is its body.
+/// The test's name, from the type of the closure that is its body: a closure written in the test,
+/// for a function has a name of its own.
 fn test_name<F>() -> String {
     let path = std::any::type_name::<F>();
     let path = path.trim_end_matches("::{{closure}}");
@@ -126,9 +132,10 @@ pub fn within<T: Debug>(
     }
 }
 
-/// Runs a shell line and returns what it printed.
+/// Runs a shell line and returns what it printed. Not by `sh`: busybox's takes its own `ip` for
+/// the machine's.
 pub fn shell(line: &str) -> String {
-    let output = program::command("sh").args(["-ec", line]).output().expect("a shell");
+    let output = program::command("bash").args(["-ec", line]).output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`{line}` failed: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -165,6 +172,21 @@ impl Remains {
             processes: processes(),
             mounts: bound.map(str::to_owned).collect(),
             links: links.map(|name| name.trim().to_owned()).collect(),
+        }
+    }
+
+    /// Ends and removes what a failed test left, so that the next one in the same machine is not
+    /// blamed for it.
+    fn restore(&self) {
+        let left = Self::seen().beyond(self);
+        for process in &left.processes {
+            let pid = process.split(' ').next().and_then(|pid| pid.parse().ok());
+            if let Some(pid) = pid.map(nix::unistd::Pid::from_raw) {
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+        for name in &left.namespaces {
+            let _ = swarmlb::kernel::netns::remove(name);
         }
     }
 
