@@ -276,7 +276,11 @@ fn a_state_directory_that_is_a_file_is_refused() {
     std::fs::write(lab.path("state"), "").expect("a file");
     let told = said(&mut lab.fresh(&["network", "create", "a", "--subnet", "10.250.0.0/24"]));
     let told = told.failed(3);
-    assert!(told.starts_with("error: cannot create network `a`: "), "{told}");
+    let expected = format!(
+        "error: cannot use state directory {}: not a directory (ENOTDIR)",
+        lab.path("state").display()
+    );
+    assert!(told.starts_with(&expected), "{told}");
 }
 
 #[test]
