@@ -271,6 +271,7 @@ impl Agent {
         }
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&zones);
+        self.resolvers.ensure_all();
     }
 
     /// Makes the node what it shall be; a refusal was undone.
@@ -293,7 +294,6 @@ impl Agent {
         match carry_out(&mut self.kernel, &observed, &plan) {
             Ok(node) => {
                 self.observed = Some(node);
-                self.resolvers.ensure_all();
                 None
             }
             Err(refused) => Some(refused),

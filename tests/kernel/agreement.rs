@@ -9,7 +9,9 @@ use crate::world::{agreement, apart, settled};
 
 #[test]
 fn linux_holds_what_is_desired_and_then_nothing() {
-    apart(agreement::holds_what_is_desired_and_then_nothing);
+    apart(|| {
+        agreement::holds_what_is_desired_and_then_nothing();
+    });
 }
 
 #[test]

@@ -185,10 +185,8 @@ fn foreign_things_in_our_sandboxes_are_left_alone() {
         assert!(
             shell("ip -n collabweb.1 route show table local").contains("local 192.0.2.7 dev lo")
         );
-        // A sandbox with a link of somebody else's is not taken away.
-        let (_, said) = swarmlb.ending("service rm collabweb", 4);
-        assert!(said.contains("ip netns del collabweb.1"), "{said}");
-        shell("ip -n collabweb.1 link del foreign");
+        // The sandbox is ours: when it goes, what others put into it goes along.
+        swarmlb.good("service rm collabweb");
         swarmlb.reset();
     });
 }

@@ -32,10 +32,11 @@ fn a_command_in_a_sandbox_ends_with_its_own_exit_code() {
     apart(|| {
         let swarmlb = Swarmlb::with_story();
         for code in [0, 1, 7, 42] {
-            let script = swarmlb.state().join("exit.sh");
+            let script = std::env::temp_dir().join(format!("exit-{}.sh", std::process::id()));
             std::fs::write(&script, format!("exit {code}\n")).expect("a script");
             let line = format!("sandbox exec collab-box.1 -- sh {}", script.display());
             assert_eq!(swarmlb.run(&line).status.code(), Some(code));
+            std::fs::remove_file(&script).expect("the script");
         }
         let seen = swarmlb.good("sandbox exec collab-box.1 -- ip -o -4 addr show eth0");
         assert!(seen.contains("10.0.3.7/24"), "{seen}");

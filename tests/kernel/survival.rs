@@ -129,14 +129,14 @@ fn a_command_that_is_missing_or_ends_at_once_is_told_with_its_reason() {
         };
         let said = make("lost", "/no/such/program");
         assert!(said.contains("task lost.1 cannot be started"), "{said}");
-        assert!(said.contains("No such file"), "{said}");
+        assert!(said.contains("`/no/such/program`: no such file or directory (ENOENT)"), "{said}");
         let said = make("brief", "sh -c exit");
         assert!(said.contains("task brief.1 does not stay up: exited with code 0"), "{said}");
         let said = make("failing", "false");
         assert!(said.contains("exited with code 1"), "{said}");
         let rows = swarmlb.json("service ps lost brief failing");
         assert_eq!(rows[0]["state"], "rejected");
-        assert!(rows[0]["error"].as_str().is_some_and(|e| e.contains("No such file")), "{rows}");
+        assert!(rows[0]["error"].as_str().is_some_and(|e| e.contains("(ENOENT)")), "{rows}");
         assert_eq!(rows[1]["error"], "exited with code 0");
         assert_eq!(rows[2]["error"], "exited with code 1");
         swarmlb.good("service rm lost brief failing");
