@@ -24,8 +24,7 @@ fn killed(roles: &[&str]) {
         .iter()
         .map(|role| (*role, swarmlb.role(role).unwrap_or_else(|| panic!("there is no {role}"))))
         .collect();
-    // The store goes with the keeper, should that be killed first.
-    for (_, pid) in victims.iter().rev() {
+    for (_, pid) in &victims {
         kill(*pid);
     }
     // The VIP does not wait for anybody.

@@ -94,7 +94,9 @@ fn run_again(name: &str) {
         said.lines().filter(own).for_each(|line| println!("{line}"));
         return;
     }
-    println!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    // Set off, so that nobody takes its result for one of this run's.
+    let errors = String::from_utf8_lossy(&output.stderr);
+    said.lines().chain(errors.lines()).for_each(|line| println!("  | {line}"));
     panic!("`{name}` failed in its world ({})", output.status);
 }
 
@@ -139,12 +141,6 @@ pub fn shell(line: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`{line}` failed: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// What a program that prints JSON printed.
-pub fn json(line: &str) -> serde_json::Value {
-    let text = shell(line);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{line}`: {error}: {text}"))
 }
 
 /// What a test could leave behind.
