@@ -74,6 +74,7 @@ struct Agent {
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     refusal: Option<RefusalReport>,
+    unreadable: Option<String>,
     refusal_pause: Duration,
     misfortunes: BTreeMap<SandboxName, Misfortune>,
     reported: Option<NodeStatus>,
@@ -128,6 +129,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         revision: loaded.revision,
         observed: None,
         refusal: None,
+        unreadable: None,
         refusal_pause: REFUSAL_PAUSE,
         misfortunes: BTreeMap::new(),
         reported: None,
@@ -240,14 +242,17 @@ impl Agent {
     }
 
     fn turn(&mut self) {
-        let now = Instant::now();
-        if now >= self.audit {
+        if Instant::now() >= self.audit {
             self.observed = None;
             self.refusal = None;
-            self.audit = now + AUDIT;
         }
         if self.refusal.is_none() {
+            let audits = self.observed.is_none();
             self.reconcile();
+            if audits && self.refusal.is_none() {
+                // From the end of it: a node of many sandboxes shall not read without a pause.
+                self.audit = Instant::now() + AUDIT;
+            }
         }
         self.take_rejections();
         self.report();
@@ -280,9 +285,11 @@ impl Agent {
             Ok(observed) => observed,
             Err(refusal) => {
                 eprintln!("cannot observe: {refusal}");
+                self.unreadable = Some(refusal.to_string());
                 return None;
             }
         };
+        self.unreadable = None;
         let plan = Plan::between(&observed, desired);
         let heals = self
             .reported
@@ -469,6 +476,7 @@ impl Agent {
             revision: self.revision.0,
             settled: self.refusal.is_none() && self.observed.is_some(),
             refusal: self.refusal.clone(),
+            unreadable: self.unreadable.clone(),
             tasks,
             agent: std::process::id() as i32,
             since: self.since,

@@ -15,6 +15,9 @@ pub struct NodeStatus {
     pub settled: bool,
     /// The plan that the kernel would not carry out, when not settled.
     pub refusal: Option<RefusalReport>,
+    /// Why the kernel could not be read, when not settled.
+    #[serde(default)]
+    pub unreadable: Option<String>,
     pub tasks: BTreeMap<TaskName, TaskStatus>,
     pub agent: i32,
     /// When the agent started: seconds since 1970.

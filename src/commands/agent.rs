@@ -150,6 +150,11 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
     let intent = match &roles.report {
         None => "no report yet".to_owned(),
         Some(report) => match &report.refusal {
+            None if report.unreadable.is_some() => format!(
+                "revision {}: the kernel cannot be read: {}",
+                report.revision,
+                report.unreadable.as_deref().unwrap_or_default()
+            ),
             None if report.settled => format!("revision {} is done", report.revision),
             None => format!("revision {} is being done", report.revision),
             Some(refusal) => format!(

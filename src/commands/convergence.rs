@@ -123,6 +123,15 @@ impl Wait<'_> {
             let put_back = self.put_back(committed)?;
             return Ok(Some(Err(Failure::refused(self.what, report, put_back))));
         }
+        if let Some(sentence) = there.iter().find_map(|status| status.unreadable.as_ref()) {
+            let problem = format!("the kernel cannot be read: {sentence}");
+            let failure = Failure::new(Exit::Cannot, self.what, problem)
+                .hint("see `swarmlb system info` for what is missing");
+            return Ok(Some(Err(match self.put_back(committed)? {
+                true => failure,
+                false => failure.fact("left:", "the intent, for others changed it meanwhile"),
+            })));
+        }
         let status_of = |name: &TaskName| there.iter().find_map(|status| status.tasks.get(name));
         let mut running = 0;
         for (name, id) in tasks {

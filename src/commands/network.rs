@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Report;
-use super::convergence::{Wait, Waited};
+use super::change::{Change, Reach};
 use super::session::Session;
 use crate::cli::network::{Command, Create, DriverOption};
 use crate::cli::{Format, Global};
@@ -41,15 +41,9 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let machine = session.machine()?;
     let id = crate::random::id(25);
     let edit = |intent: &mut Intent| intent.create_network(spec.clone(), id.clone(), &machine);
-    if create.dry_run.dry_run {
-        return session.dry_run(edit);
-    }
-    let store = session.store()?;
-    let committed = session.edit(&store, edit)?;
-    let wait =
-        Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
-    wait.until(&committed)?;
-    Ok(Report::good(format!("{id}\n")))
+    let reach = Reach::of(create.dry_run.dry_run, false);
+    Change { global, session: &session, what: &what, services: &[], reach }
+        .make(format!("{id}\n"), edit)
 }
 
 fn ls(global: &Global) -> Result<Report, Failure> {
@@ -192,20 +186,9 @@ fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, F
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_network(name))
     };
-    if dry_run {
-        return session.dry_run(edit);
-    }
-    if session.is_fresh() {
-        session.dry_run(edit)?;
-    }
-    let store = session.store()?;
-    let committed = session.edit(&store, edit)?;
-    let wait =
-        Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
-    if wait.until(&committed)? == Waited::LeftGoing {
-        return Ok(Report::good(""));
-    }
-    Ok(Report::good(names.iter().map(|name| format!("{name}\n")).collect::<String>()))
+    let told = names.iter().map(|name| format!("{name}\n")).collect();
+    let reach = Reach::of(dry_run, false);
+    Change { global, session: &session, what: &what, services: &[], reach }.make(told, edit)
 }
 
 /// Names in an error's first line: `a` or `a`, `b`.

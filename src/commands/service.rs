@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::convergence::{Wait, Waited};
+use super::change::{Change, Reach};
 use super::network::joined;
 use super::session::Session;
 use super::{Report, logs};
@@ -78,23 +78,10 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         }
         intent.create_service(spec.clone(), id.clone(), created)
     };
-    if create.dry_run.dry_run {
-        return session.dry_run(edit);
-    }
-    let store = session.store()?;
-    let committed = session.edit(&store, edit)?;
+    let reach = Reach::of(create.dry_run.dry_run, create.detach);
     let services = [name];
-    let wait = Wait {
-        session: &session,
-        store: &store,
-        what: &what,
-        quiet: global.quiet,
-        services: &services,
-    };
-    if !create.detach {
-        wait.until(&committed)?;
-    }
-    Ok(Report::good(format!("{id}\n")))
+    Change { global, session: &session, what: &what, services: &services, reach }
+        .make(format!("{id}\n"), edit)
 }
 
 /// A service on one line.
@@ -267,26 +254,10 @@ fn scale(
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         scales.iter().try_for_each(|scale| intent.scale_service(&scale.name, scale.replicas))
     };
-    if dry_run {
-        return session.dry_run(edit);
-    }
-    if session.is_fresh() {
-        session.dry_run(edit)?;
-    }
-    let store = session.store()?;
-    let committed = session.edit(&store, edit)?;
-    let wait = Wait {
-        session: &session,
-        store: &store,
-        what: &what,
-        quiet: global.quiet,
-        services: &names,
-    };
-    if !detach && wait.until(&committed)? == Waited::LeftGoing {
-        return Ok(Report::good(""));
-    }
     let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
-    Ok(Report::good(scales.iter().map(told).collect::<String>()))
+    let told = scales.iter().map(told).collect();
+    let reach = Reach::of(dry_run, detach);
+    Change { global, session: &session, what: &what, services: &names, reach }.make(told, edit)
 }
 
 fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, Failure> {
@@ -295,18 +266,7 @@ fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, F
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_service(name))
     };
-    if dry_run {
-        return session.dry_run(edit);
-    }
-    if session.is_fresh() {
-        session.dry_run(edit)?;
-    }
-    let store = session.store()?;
-    let committed = session.edit(&store, edit)?;
-    let wait =
-        Wait { session: &session, store: &store, what: &what, quiet: global.quiet, services: &[] };
-    if wait.until(&committed)? == Waited::LeftGoing {
-        return Ok(Report::good(""));
-    }
-    Ok(Report::good(names.iter().map(|name| format!("{name}\n")).collect::<String>()))
+    let told = names.iter().map(|name| format!("{name}\n")).collect();
+    let reach = Reach::of(dry_run, false);
+    Change { global, session: &session, what: &what, services: &[], reach }.make(told, edit)
 }

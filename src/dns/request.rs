@@ -28,7 +28,7 @@ const PLAIN_DATAGRAM: u16 = 512;
 pub struct Request {
     /// Its header.
     pub metadata: Metadata,
-    /// Its one question; `None` only in a [`Unreadable::Refused`] header.
+    /// Its one question; `None` only in the header of a refused one.
     pub query: Option<Query>,
     /// What the client said by EDNS.
     pub edns: Option<Edns>,

@@ -127,7 +127,8 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
 fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
     match to {
         Object::Link { name, link } => format!(
-            "ip -n {sandbox} link set {name} mtu {} {}{}",
+            "ip -n {sandbox} link set {name}{} mtu {} {}{}",
+            link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default(),
             link.mtu,
             master(link.master.as_ref()),
             state(link.up)

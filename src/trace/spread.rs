@@ -39,7 +39,7 @@ pub struct ChiSquare {
     pub degrees_of_freedom: u64,
     /// How often picking at random is at least this uneven.
     pub upper_p: f64,
-    /// How often picking at random is at least this even; never understated. See [`lower_tail`].
+    /// How often picking at random is at least this even; never understated.
     pub lower_p: f64,
 }
 

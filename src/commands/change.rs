@@ -1,0 +1,75 @@
+//! A change of the intent, from the edit to the wait: what every command that changes something
+//! does alike.
+
+use super::Report;
+use super::convergence::{Wait, Waited};
+use super::session::Session;
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::intent::{Intent, IntentError, ServiceName};
+
+/// How far a command goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It prints what it would do.
+    DryRun,
+    /// It commits and ends.
+    Commit,
+    /// It waits until what was asked for is so.
+    Converged,
+}
+
+impl Reach {
+    pub fn of(dry_run: bool, detach: bool) -> Self {
+        match (dry_run, detach) {
+            (true, _) => Self::DryRun,
+            (false, true) => Self::Commit,
+            (false, false) => Self::Converged,
+        }
+    }
+}
+
+/// What is changed, and for whom it is waited.
+pub struct Change<'a> {
+    pub global: &'a Global,
+    pub session: &'a Session,
+    pub what: &'a str,
+    pub services: &'a [ServiceName],
+    pub reach: Reach,
+}
+
+impl Change<'_> {
+    /// Makes a change; `told` is what the command prints when it is done.
+    ///
+    /// # Errors
+    /// What the edit or the kernel refused, or when a task does not start.
+    pub fn make(
+        &self,
+        told: String,
+        edit: impl Fn(&mut Intent) -> Result<(), IntentError>,
+    ) -> Result<Report, Failure> {
+        if self.reach == Reach::DryRun {
+            return self.session.dry_run(edit);
+        }
+        // Where nothing ever was, nothing is started only to refuse.
+        if self.session.is_fresh() {
+            self.session.dry_run(&edit)?;
+        }
+        let store = self.session.store()?;
+        let committed = self.session.edit(&store, edit)?;
+        if self.reach == Reach::Commit {
+            return Ok(Report::good(told));
+        }
+        let wait = Wait {
+            session: self.session,
+            store: &store,
+            what: self.what,
+            quiet: self.global.quiet,
+            services: self.services,
+        };
+        match wait.until(&committed)? {
+            Waited::Done => Ok(Report::good(told)),
+            Waited::LeftGoing => Ok(Report::good("")),
+        }
+    }
+}
