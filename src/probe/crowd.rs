@@ -541,8 +541,11 @@ mod tests {
 
     /// Needs root: a namespace made here, whose loopback is down, so that nothing can be reached.
     #[test]
-    #[ignore = "needs CAP_SYS_ADMIN"]
     fn workers_are_inside_the_namespace_and_the_caller_is_not() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: not root, and a namespace must be made");
+            return;
+        }
         let unshared = thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
             netns::current()
@@ -562,19 +565,5 @@ mod tests {
             "{samples:?}"
         );
         assert_ne!(own(), inside);
-    }
-
-    /// Prints the rate: `cargo test --release -- --ignored --nocapture requests_per_second`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn requests_per_second_on_loopback() {
-        with_task(|port| {
-            let start = Instant::now();
-            let samples = here(&plan(port, 50_000, 8), Ok(vec![LOOPBACK]));
-            let rate = 50_000.0 / start.elapsed().as_secs_f64();
-            assert!(samples.iter().all(|sample| sample.outcome.is_ok()));
-            eprintln!("{rate:.0} requests a second");
-            assert!(rate > 5_000.0);
-        });
     }
 }

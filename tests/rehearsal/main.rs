@@ -306,7 +306,7 @@ fn what_is_foreign_is_never_touched() {
 }
 
 #[test]
-fn a_sandbox_with_something_foreign_in_it_is_not_removed() {
+fn what_is_foreign_in_a_sandbox_of_ours_goes_with_it() {
     let (intent, name) = full();
     let whole = lower(&intent, &name);
     for sandbox in whole.sandboxes.keys() {
@@ -314,10 +314,24 @@ fn a_sandbox_with_something_foreign_in_it_is_not_removed() {
         from.sandboxes.get_mut(sandbox).map(damage::add_foreign_things);
         let plan = Plan::between(&from, &Node::default());
         let mut kernel = Refusing::new(&from, []);
-        let refused = carry_out(&mut kernel, &from, &plan).expect_err("it is in use");
-        assert!(refused.rehearsed);
-        assert_eq!(&refused.op.sandbox, sandbox);
-        assert_eq!(kernel.inner.node(), &from);
+        let reached = carry_out(&mut kernel, &from, &plan).expect("nothing of ours is in the way");
+        assert_eq!(reached, Node::default());
+        assert_eq!(kernel.inner.node(), &reached);
+    }
+}
+
+#[test]
+fn a_sandbox_is_not_removed_from_under_what_is_ours() {
+    let (intent, name) = full();
+    let whole = lower(&intent, &name);
+    for op in Plan::between(&whole, &Node::default()).ops {
+        if !matches!(op.object(), Object::Namespace { .. }) {
+            continue;
+        }
+        let mut kernel = Rehearsal::new(whole.clone());
+        let refusal = kernel.try_op(&op).expect_err("it is in use");
+        assert_eq!(refusal.errno, Errno::EBUSY);
+        assert_eq!(kernel.node(), &whole);
     }
 }
 
