@@ -365,6 +365,13 @@ fn lo_is_up(sandbox: &Sandbox) -> bool {
     sandbox.links.get(&LinkName::from("lo")).is_some_and(|lo| lo.up)
 }
 
+/// Whether all that a node holds could be put back: no kernel takes a real server where `lo` is
+/// down, though it keeps those that it has.
+pub fn can_be_put_back(node: &Node) -> bool {
+    let idle = |s: &Sandbox| s.virtual_servers.values().all(|v| v.real_servers.is_empty());
+    node.sandboxes.values().all(|sandbox| lo_is_up(sandbox) || idle(sandbox))
+}
+
 /// What Linux takes along: ports of a bridge that went, the other end of a veth pair, addresses of
 /// links, routes from addresses, and the routes over a loopback that is down.
 fn settle(node: &mut Node) {

@@ -121,7 +121,7 @@ fn is_empty(plan: &Plan) -> Checked {
 
 #[test]
 fn from_any_node_to_any_node_converges() {
-    check(1, 150, story(), |story| {
+    check(1, 600, story(), |story| {
         for Pair { from, to } in story.pairs() {
             let reached = rehearse(&from, &Plan::between(&from, &to))?;
             is_empty(&Plan::between(&reached, &to))?;
@@ -133,7 +133,7 @@ fn from_any_node_to_any_node_converges() {
 
 #[test]
 fn a_converged_node_has_an_empty_plan() {
-    check(2, 150, story(), |story| {
+    check(2, 600, story(), |story| {
         for Pair { from, to } in story.pairs() {
             is_empty(&Plan::between(&from, &from))?;
             is_empty(&Plan::between(&to, &to))?;
@@ -142,10 +142,14 @@ fn a_converged_node_has_an_empty_plan() {
     });
 }
 
+fn restorable(story: &Story) -> impl Iterator<Item = Pair> {
+    story.pairs().into_iter().filter(|pair| damage::can_be_put_back(&pair.from))
+}
+
 #[test]
 fn a_plan_and_then_its_inverse_restore_the_start() {
-    check(3, 150, story(), |story| {
-        for Pair { from, to } in story.pairs() {
+    check(3, 600, story(), |story| {
+        for Pair { from, to } in restorable(&story) {
             let plan = Plan::between(&from, &to);
             let reached = rehearse(&from, &plan)?;
             prop_assert_eq!(rehearse(&reached, &plan.inverse())?, from);
@@ -204,8 +208,8 @@ fn some_index(seed: u8) -> Index {
 
 #[test]
 fn a_refusal_at_any_point_leaves_no_trace() {
-    check(5, 40, story(), |story| {
-        for Pair { from, to } in story.pairs() {
+    check(5, 150, story(), |story| {
+        for Pair { from, to } in restorable(&story) {
             let plan = Plan::between(&from, &to);
             for number in 1..=plan.ops.len() {
                 let mut kernel = Refusing::new(&from, [number]);
@@ -227,7 +231,7 @@ fn a_refusal_at_any_point_leaves_no_trace() {
 fn what_cannot_be_taken_back_is_told() {
     let strategy = (story(), any::<Index>(), prop::collection::vec(any::<Index>(), 1..4));
     let exactly = std::cell::Cell::new(0);
-    check(6, 500, strategy, |(story, at, stuck)| {
+    check(6, 1000, strategy, |(story, at, stuck)| {
         for Pair { from, to } in story.pairs() {
             let plan = Plan::between(&from, &to);
             if plan.ops.len() < 2 {
@@ -260,7 +264,7 @@ fn what_cannot_be_taken_back_is_told() {
 
 #[test]
 fn a_plan_that_does_not_fit_never_reaches_the_kernel() {
-    check(8, 100, story(), |story| {
+    check(8, 300, story(), |story| {
         for Pair { to, .. } in story.pairs() {
             let setup = Plan::between(&Node::default(), &to);
             if setup.is_empty() {
@@ -285,7 +289,7 @@ fn a_plan_that_does_not_fit_never_reaches_the_kernel() {
 
 #[test]
 fn what_is_foreign_is_never_touched() {
-    check(9, 150, story(), |story| {
+    check(9, 600, story(), |story| {
         for Pair { mut from, to } in story.pairs() {
             let stay: BTreeSet<SandboxName> = from
                 .sandboxes
@@ -355,7 +359,7 @@ fn a_foreign_sandbox_in_the_place_of_ours_is_refused_untouched() {
 
 #[test]
 fn a_node_is_the_same_after_json() {
-    check(10, 100, story(), |story| {
+    check(10, 300, story(), |story| {
         for Pair { mut from, to } in story.pairs() {
             let all = from.sandboxes.keys().cloned().collect();
             damage::add_foreign(&mut from, &all);
@@ -371,7 +375,7 @@ fn a_node_is_the_same_after_json() {
 
 #[test]
 fn an_intent_is_the_same_after_json() {
-    check(11, 100, story(), |story| {
+    check(11, 300, story(), |story| {
         let (first, second) = story.intents();
         for intent in [first, second] {
             let text = serde_json::to_string(&intent).expect("an intent is JSON");
@@ -384,7 +388,7 @@ fn an_intent_is_the_same_after_json() {
 
 #[test]
 fn every_operation_is_one_line_and_has_an_inverse() {
-    check(12, 100, story(), |story| {
+    check(12, 300, story(), |story| {
         for Pair { from, to } in story.pairs() {
             for op in Plan::between(&from, &to).ops {
                 let line = op.to_string();
@@ -443,7 +447,7 @@ fn first_picks(intent: &Intent) -> BTreeMap<(u32, DataPlane), Vec<String>> {
 #[test]
 fn the_first_connections_of_all_sandboxes_are_spread_evenly() {
     let spread = std::cell::Cell::new(0);
-    check(13, 200, only_made(), |(mut cluster, edits)| {
+    check(13, 500, only_made(), |(mut cluster, edits)| {
         // One plane in the cluster: a mixed one rotates two orders of the same targets.
         let ipvs = cluster.ipvs[0];
         cluster.ipvs.fill(ipvs);
