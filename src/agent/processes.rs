@@ -159,14 +159,6 @@ impl Processes for KeptProcesses {
     }
 
     fn start(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
-        // One that still runs does so in a namespace that lost its name, where nobody reaches it.
-        let cut_off: Vec<(&SandboxName, &Process)> = {
-            let known = self.known.lock();
-            processes.iter().filter(|(name, _)| !ended(known.get(*name))).copied().collect()
-        };
-        if !cut_off.is_empty() {
-            self.stop(&cut_off);
-        }
         let outcomes = processes.iter().map(|(name, process)| self.start_one(name, process));
         let outcomes: Vec<Outcome> = outcomes.collect();
         let ready = |known: &BTreeMap<SandboxName, Running>| {

@@ -112,9 +112,15 @@ fn follow(
     let node = session.observe(&Scope::Only(names.clone()))?;
     let mut counted = Traffic::new();
     if !session.is_recorded() {
-        for name in node.sandboxes.keys() {
-            // A sandbox that goes while it is read is judged by what was seen of it.
-            let _ = traffic::count(name, &mut counted);
+        for (name, sandbox) in &node.sandboxes {
+            // A sandbox that goes while it is read is judged by what was seen of it. An overlay's
+            // counts nothing, and asking would cost a process each.
+            if !sandbox.virtual_servers.is_empty() {
+                let _ = traffic::count_ipvs(name, &mut counted);
+            }
+            if sandbox.table.as_ref().is_some_and(|table| !table.dispatches.is_empty()) {
+                let _ = traffic::count_nftables(name, &mut counted);
+            }
         }
     }
     let mut found = Vec::new();

@@ -34,6 +34,11 @@ impl Report {
         Self { text: text.into(), exit: Exit::Bad as u8 }
     }
 
+    /// One item a line.
+    pub fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::good(items.into_iter().map(|item| format!("{item}\n")).collect::<String>())
+    }
+
     /// A value as JSON, for programs.
     pub fn json(value: &impl serde::Serialize) -> Result<Self, Failure> {
         let text = serde_json::to_string_pretty(value)

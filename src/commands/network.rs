@@ -54,9 +54,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
         return Report::json(&networks);
     }
     if global.quiet {
-        return Ok(Report::good(
-            intent.networks.values().map(|n| format!("{}\n", n.id)).collect::<String>(),
-        ));
+        return Ok(Report::lines(intent.networks.values().map(|n| &n.id)));
     }
     let rows = intent.networks.values().map(|network| {
         [
@@ -140,7 +138,7 @@ impl<'a> Detail<'a> {
             self.driver,
             self.subnet,
             self.gateway,
-            count(self.addresses_left as usize, "address").replace("addresss", "addresses"),
+            count(self.addresses_left as usize, "address"),
             self.vni,
             self.mtu
         );

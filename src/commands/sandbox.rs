@@ -50,9 +50,7 @@ fn ls(global: &Global, all: bool) -> Result<Report, Failure> {
         return Report::json(&rows);
     }
     if global.quiet {
-        return Ok(Report::good(
-            rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>(),
-        ));
+        return Ok(Report::lines(rows.iter().map(|row| &row.name)));
     }
     let cells = rows.into_iter().map(|row| {
         [

@@ -132,9 +132,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
         return Report::json(&rows);
     }
     if global.quiet {
-        return Ok(Report::good(
-            rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>(),
-        ));
+        return Ok(Report::lines(rows.iter().map(|row| &row.id)));
     }
     let cells = rows.iter().map(|row| {
         let vips: Vec<String> = row.vips.values().cloned().collect();
@@ -199,9 +197,7 @@ fn ps(global: &Global, names: &[ServiceName]) -> Result<Report, Failure> {
         return Report::json(&rows);
     }
     if global.quiet {
-        return Ok(Report::good(
-            rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>(),
-        ));
+        return Ok(Report::lines(rows.iter().map(|row| &row.name)));
     }
     let cells = rows.into_iter().map(|row| {
         [

@@ -25,6 +25,15 @@ pub fn entries(sandbox: &SandboxName) -> Result<Option<Vec<Entry>>, Refusal> {
 /// # Errors
 /// The kernel's refusal.
 pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
+    count_ipvs(sandbox, traffic)?;
+    count_nftables(sandbox, traffic)
+}
+
+/// Adds what IPVS counted in a sandbox to `traffic`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn count_ipvs(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
     for entry in entries(sandbox)?.unwrap_or_default() {
         let VirtualServerKey::Fwmark(mark) = VirtualServerKey::from(&entry.server.key) else {
             continue;
@@ -40,6 +49,14 @@ pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal
             traffic.insert((sandbox.clone(), mark, address), tally);
         }
     }
+    Ok(())
+}
+
+/// Adds what the nftables data plane counted in a sandbox to `traffic`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn count_nftables(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
     let namespace = netns::open(sandbox.as_str())?;
     for ((mark, address), connections) in nft::connections(namespace.as_fd())? {
         let tally = Tally { connections, ..Tally::default() };

@@ -1,8 +1,12 @@
 //! Counts and durations in words.
 
-/// `1 task`, `3 tasks`.
+/// `1 task`, `3 tasks`, `2 sandboxes`.
 pub fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    match (number, noun.ends_with(['s', 'x'])) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{number} {noun}es"),
+        (_, false) => format!("{number} {noun}s"),
+    }
 }
 
 /// How long ago, as Docker says it: `5 seconds`, `3 minutes`, `2 days`.

@@ -111,7 +111,7 @@ pub fn walk(walk: &Walk) -> String {
             text.push_str(&format!("  {verdict}  {:<14}  {}\n", rung.step.words(), rung.evidence));
         }
     }
-    let total = count(walk.ladders.len(), "sandbox").replace("sandboxs", "sandboxes");
+    let total = count(walk.ladders.len(), "sandbox");
     text.push_str(&match broken.len() {
         0 => format!("\nWhole in {total} on this node.\n"),
         n => {

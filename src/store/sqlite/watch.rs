@@ -1,5 +1,6 @@
 //! Reading on from a place in the history.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -34,22 +35,10 @@ impl Cursor {
         deadline: Instant,
     ) -> Result<Vec<Batch>, StoreError> {
         match self.engine.feed.after(self.place, deadline) {
-            News::Batches(batches) => {
-                let last = batches.last().map(|batch| batch.revision);
-                self.place = last.unwrap_or(self.place);
-                Ok(batches
-                    .iter()
-                    .filter_map(|batch| self.seen(&batch.events, batch.revision))
-                    .collect())
-            }
+            News::Batches(batches) => Ok(self.hand_out(&batches)),
             News::Behind => {
                 let batches = self.engine.replay(self.place)?;
-                let last = batches.last().map(|batch| batch.revision);
-                self.place = last.unwrap_or(self.place);
-                Ok(batches
-                    .iter()
-                    .filter_map(|batch| self.seen(&batch.events, batch.revision))
-                    .collect())
+                Ok(self.hand_out(&batches))
             }
             News::Quiet => Ok(Vec::new()),
             News::Closed => Err(StoreError::Unreachable {
@@ -57,6 +46,13 @@ impl Cursor {
                 source: io::ErrorKind::NotConnected.into(),
             }),
         }
+    }
+
+    /// Moves on behind `batches`; answers with what of them is under the prefix.
+    fn hand_out<B: Borrow<Batch>>(&mut self, batches: &[B]) -> Vec<Batch> {
+        self.place = batches.last().map_or(self.place, |batch| batch.borrow().revision);
+        let batches = batches.iter().map(Borrow::borrow);
+        batches.filter_map(|batch| self.seen(&batch.events, batch.revision)).collect()
     }
 
     fn seen(&self, events: &[Event], revision: Revision) -> Option<Batch> {
