@@ -12,6 +12,7 @@ pub mod render;
 pub mod trace;
 
 // ── effects ──
+pub mod clock;
 pub mod dns;
 pub mod environment;
 pub mod kernel;

@@ -174,19 +174,26 @@ impl Session {
             Some(node) => node.clone(),
             None => lower(&before, &self.node),
         };
-        let plan = Plan::between(&observed, &lower(&after, &self.node));
-        let mut rehearsal = Rehearsal::new(observed);
+        let mut text = format!("# on node {}\n", self.node);
+        let mut held = observed;
+        for (condition, intent) in stages(after) {
+            let plan = Plan::between(&held, &lower(&intent, &self.node));
+            held = self.rehearse(held, &plan)?;
+            text.extend(condition.map(|condition| format!("# {condition}\n")));
+            text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+        }
+        Ok(super::Report::good(text))
+    }
+
+    fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {
+        let mut rehearsal = Rehearsal::new(held);
         for (op, outcome) in plan.ops.iter().zip(rehearsal.apply(&plan.ops)) {
             if let Err(refusal) = outcome {
                 return Err(Failure::new(Exit::Undone, self.what.as_str(), refusal)
                     .fact("refused:", op.to_string()));
             }
         }
-        let mut text = format!("# on node {}\n", self.node);
-        for op in plan.kernel_ops() {
-            text.push_str(&format!("{op}\n"));
-        }
-        Ok(super::Report::good(text))
+        Ok(rehearsal.into_node())
     }
 
     /// What the nodes report.
@@ -251,6 +258,30 @@ impl Session {
         let running = listed.unwrap_or_default().into_iter().filter(alive);
         running.map(|running| (running.sandbox, running.process)).collect()
     }
+}
+
+/// An intent, and what becomes of it by itself: what leaves goes, and then the marks that it had.
+fn stages(intent: Intent) -> Vec<(Option<String>, Intent)> {
+    let leaving: Vec<_> =
+        intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone())).collect();
+    let mut left = intent.clone();
+    let tasks_leave = left.finish_leaving(&leaving);
+    let marks = left.retired_marks();
+    let mut forgotten = left.clone();
+    let marks_go = forgotten.forget_retired(&marks);
+    let names: Vec<String> = leaving.iter().map(|(name, _)| name.to_string()).collect();
+    let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    let mut stages = vec![(None, intent)];
+    if tasks_leave {
+        let names = names.join(", ");
+        let condition = format!("once nobody is connected to {names}, or at the drain timeout:");
+        stages.push((Some(condition), left));
+    }
+    if marks_go {
+        let condition = format!("once no connection holds mark {}:", marks.join(", "));
+        stages.push((Some(condition), forgotten));
+    }
+    stages
 }
 
 /// # Errors

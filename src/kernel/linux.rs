@@ -1,6 +1,6 @@
 //! Linux: operations become messages to the kernel, in batches where it takes batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::ipvs::Ipvs;
 use super::route::{RouteChange, RouteSocket, Seen};
 use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
-use crate::intent::ClusterId;
+use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::ENDPOINT;
 use crate::node::{
     LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
@@ -71,6 +71,25 @@ impl<P: Processes> Linux<P> {
 
     pub fn processes(&mut self) -> &mut P {
         &mut self.processes
+    }
+
+    /// Which of these marks connections of a sandbox still hold.
+    ///
+    /// # Errors
+    /// When the sandbox is missing or IPVS cannot be asked.
+    pub fn busy_marks(
+        &mut self,
+        sandbox: &SandboxName,
+        marks: &BTreeSet<Fwmark>,
+    ) -> Result<BTreeSet<Fwmark>, Refusal> {
+        let mut busy = BTreeSet::new();
+        let Some(ipvs) = self.open(sandbox)?.ipvs()? else { return Ok(busy) };
+        for mark in marks {
+            if ipvs.has_connections(*mark)? {
+                busy.insert(*mark);
+            }
+        }
+        Ok(busy)
     }
 
     /// The open namespace of that name. One that was replaced under us is opened anew.

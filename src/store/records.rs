@@ -99,6 +99,30 @@ pub fn commit_intent(
     })
 }
 
+/// How often an edit is tried to be taken back while others edit.
+const ATTEMPTS: u32 = 20;
+
+/// Takes an edit back: what it changed from `before` to `after` is changed back. None when somebody
+/// changed one of these objects since: then nothing is done.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub fn take_back(
+    store: &dyn Store,
+    before: &Intent,
+    after: &Intent,
+) -> Result<Option<Revision>, RecordError> {
+    for _ in 0..ATTEMPTS {
+        let Some(loaded) = load_intent(store)? else { return Ok(None) };
+        let Some(intent) = loaded.intent.without(before, after) else { return Ok(None) };
+        let edit = commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?;
+        if let Edit::Done(revision) = edit {
+            return Ok(Some(revision));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads what one node reports; none when its agent is not there.
 ///
 /// # Errors

@@ -98,6 +98,8 @@ pub struct Target {
     pub address: Ipv4Addr,
     /// Where the sandboxes hold it at all.
     pub weight: Option<u32>,
+    /// Whether it gets no new connections any more.
+    pub leaving: bool,
     #[serde(flatten)]
     pub tally: Tally,
 }
@@ -346,13 +348,21 @@ impl Look<'_> {
     }
 
     fn wanted(&self) -> BTreeSet<Ipv4Addr> {
-        let tasks = self.intent.tasks_of(&self.service.name);
+        let tasks = self.intent.rotation_of(&self.service.name);
+        tasks.filter_map(|task| Some(task.endpoint(self.network)?.address)).collect()
+    }
+
+    /// What is leaving may stand in the table, with weight 0.
+    fn leaving(&self) -> BTreeSet<Ipv4Addr> {
+        let tasks = self.intent.tasks_of(&self.service.name).filter(|task| !task.in_rotation());
         tasks.filter_map(|task| Some(task.endpoint(self.network)?.address)).collect()
     }
 
     fn real_servers(&self, sandbox: &Sandbox) -> Rung {
-        let held = self.held(sandbox);
+        let mut held = self.held(sandbox);
         let wanted = self.wanted();
+        let leaving = self.leaving();
+        held.retain(|address, weight| *weight > 0 || !leaving.contains(address));
         let have: BTreeSet<Ipv4Addr> = held.keys().copied().collect();
         let missing: BTreeSet<Ipv4Addr> = wanted.difference(&have).copied().collect();
         let stale: BTreeSet<Ipv4Addr> = have.difference(&wanted).copied().collect();
@@ -380,7 +390,7 @@ impl Look<'_> {
     fn tasks(&self) -> Rung {
         let mut faults = Vec::new();
         let mut there = 0;
-        for task in self.intent.tasks_of(&self.service.name) {
+        for task in self.intent.rotation_of(&self.service.name) {
             let Some(endpoint) = task.endpoint(self.network) else { continue };
             match self.fault(&SandboxName::from(&task.name), endpoint.address) {
                 None => there += 1,
@@ -436,14 +446,17 @@ impl Look<'_> {
                 let mut tally = Tally::default();
                 let mut weight = None;
                 for (name, sandbox) in &clients {
-                    let at = ((*name).clone(), self.vip.fwmark, address);
-                    if let Some(counted) = traffic.get(&at) {
-                        tally.add(counted);
+                    for fwmark in self.vip.fwmarks() {
+                        if let Some(counted) = traffic.get(&((*name).clone(), fwmark, address)) {
+                            tally.add(counted);
+                        }
                     }
                     weight = weight.or_else(|| self.held(sandbox).get(&address).copied());
                 }
+                let leaving = !task.in_rotation();
+                let weight = if leaving { Some(0) } else { weight };
                 let (task, node) = (task.name.clone(), task.node.clone());
-                Some(Target { task, node, address, weight, tally })
+                Some(Target { task, node, address, weight, leaving, tally })
             })
             .collect()
     }

@@ -409,7 +409,9 @@ fn every_operation_is_one_line_and_has_an_inverse() {
 fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
     let made = |edit: &Edit| match edit {
         Edit::CreateNetwork { .. } | Edit::CreateService(_) => true,
-        Edit::RemoveNetwork(_) | Edit::RemoveService(_) | Edit::Scale { .. } => false,
+        Edit::RemoveNetwork(_) | Edit::RemoveService(_) | Edit::Scale { .. } | Edit::Settle => {
+            false
+        }
     };
     (edits::cluster(), edits::edits(4..20))
         .prop_map(move |(cluster, edits)| (cluster, edits.into_iter().filter(made).collect()))

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::netlink::Netlink;
 use super::{Outcome, Refusal, program};
+use crate::intent::Fwmark;
 use crate::node::{
     Entry, Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
     VirtualServerKey,
@@ -82,6 +83,23 @@ impl Ipvs {
             entries.push(Entry { server, real_servers });
         }
         Ok(entries)
+    }
+
+    /// Whether any connection began under a mark and is not forgotten yet; one that waits to be, as
+    /// TCP's in TIME_WAIT, counts.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn has_connections(&mut self, mark: Fwmark) -> Result<bool, Refusal> {
+        let key = wire_key(VirtualServerKey::Fwmark(mark));
+        match self.ask(&Query::Dests(&key)) {
+            Ok(replies) => Ok(replies.iter().any(|reply| match reply {
+                Reply::Dest(real) => real.active + real.inactive + real.persistent > 0,
+                _ => false,
+            })),
+            Err(refusal) if refusal.errno == Errno::ESRCH => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The tables in the node's words.
