@@ -183,6 +183,15 @@ impl Create {
     }
 }
 
+pub fn network_spec(name: &str, subnet: &str) -> NetworkSpec {
+    NetworkSpec {
+        name: name.parse().expect("a network's name"),
+        subnets: vec![subnet.parse().expect("a subnet")],
+        vni: None,
+        mtu: None,
+    }
+}
+
 fn network(at: usize) -> NetworkName {
     NETWORKS[at].parse().expect("a network's name")
 }
