@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dns;
 pub mod environment;
 pub mod kernel;
+pub mod killpoint;
 pub mod probe;
 pub mod random;
 pub mod runtime;

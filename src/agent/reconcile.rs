@@ -23,6 +23,7 @@ use crate::lower::{dns, lower};
 use crate::node::process::Program;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::plan::runbook::owner_prefix;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
@@ -431,6 +432,11 @@ impl Agent {
         let mut node = match self.observed.take() {
             Some(node) => node,
             None => {
+                for name in netns::remove_unbound(&owner_prefix(&self.intent.cluster.id))? {
+                    eprintln!(
+                        "removed the name {name}, which a killed run left without a namespace"
+                    );
+                }
                 let wanted = desired.sandboxes.keys().cloned().collect();
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;

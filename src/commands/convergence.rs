@@ -11,6 +11,7 @@ use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
 use crate::intent::{NodeName, ServiceName, Task, TaskName};
+use crate::killpoint;
 use crate::render::english::count;
 use crate::render::table::printable;
 use crate::store::client::Client;
@@ -68,6 +69,7 @@ impl Wait<'_> {
             leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
         };
         interrupt::listen();
+        killpoint::pass(|| "before it is waited for".into());
         let progress = Progress::new(self.quiet, &wanted);
         let result = self.follow(committed, &wanted, &progress);
         progress.end();
@@ -133,6 +135,7 @@ impl Wait<'_> {
         let there: Vec<&NodeStatus> =
             statuses.values().filter(|status| status.revision >= committed.revision.0).collect();
         if let Some(report) = there.iter().find_map(|status| status.refusal.as_ref()) {
+            killpoint::pass(|| "before a refused edit is taken back".into());
             let put_back = self.put_back(committed)?;
             return Ok(Some(Err(Failure::refused(self.what, report, put_back))));
         }

@@ -16,6 +16,7 @@ mod system;
 
 use crate::cli::{Builtin, Cli, Command};
 use crate::failure::{Exit, Failure};
+use crate::killpoint;
 
 /// What a command has to say on stdout, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl Report {
 /// Why it was not done.
 pub fn run(cli: Cli) -> Result<Report, Failure> {
     let global = cli.global;
+    killpoint::play(role(&cli.command));
     match cli.command {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
@@ -66,5 +68,15 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper => agent::keeper(&global),
         Command::StoreServer => agent::store_server(&global),
         Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
+    }
+}
+
+/// Which of swarmlb's processes a command makes of this one.
+fn role(command: &Command) -> &'static str {
+    match command {
+        Command::Keeper => "keeper",
+        Command::StoreServer => "store",
+        Command::Agent(crate::cli::agent::Command::Run) => "agent",
+        _ => "command",
     }
 }

@@ -19,6 +19,7 @@ use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::route::RouteSocket;
 use crate::kernel::{Kernel, Scope, netns};
+use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
@@ -82,6 +83,7 @@ impl Session {
         })?;
         daemon::ensure(&self.state, &self.arguments)
             .map_err(|error| Failure::io(self.what.as_str(), &error))?;
+        killpoint::pass(|| "the keeper answers".into());
         Client::connect_within(&self.state.store_socket(), PATIENCE)
             .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
     }

@@ -12,7 +12,9 @@ use nix::sched::CloneFlags;
 
 use super::server::Keeper;
 use super::supervised::open_log;
+use crate::environment::variable;
 use crate::kernel::program;
+use crate::killpoint;
 use crate::state_dir::StateDir;
 
 /// How long a keeper may take to be there, on a machine that is busy.
@@ -70,6 +72,10 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
     command.stdout(log.try_clone()?).stderr(log);
     command.env_clear().env("PATH", PATH).env("HOME", "/").env("LANG", "C.UTF-8");
+    if let Some(directory) = variable(killpoint::VARIABLE) {
+        command.env(killpoint::VARIABLE, directory);
+    }
+    killpoint::pass(|| "before the keeper is started".into());
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(|| {

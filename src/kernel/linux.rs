@@ -10,6 +10,7 @@ use super::ipvs::Ipvs;
 use super::route::{RouteChange, RouteSocket, Seen};
 use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
 use crate::intent::{ClusterId, Fwmark};
+use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
@@ -196,6 +197,7 @@ impl<P: Processes> Linux<P> {
                 && (transport != Transport::Process || is_removal(op) == is_removal(first))
         };
         match transport {
+            _ if killpoint::is_armed() => 1,
             Transport::Link | Transport::Namespace => 1,
             _ => ops.iter().take_while(same).count(),
         }
@@ -231,7 +233,7 @@ impl<P: Processes> Linux<P> {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let alias = owner_alias(owner, &op.sandbox);
-                netns::create(op.sandbox.as_str(), || {
+                netns::create(op.sandbox.as_str(), &alias, || {
                     let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
                     marked.map_err(|refusal| refusal.errno.into())
                 })?;
@@ -275,6 +277,7 @@ impl<P: Processes> Linux<P> {
                 let end = self.open(&op.sandbox)?.namespace.try_clone()?;
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
+                killpoint::pass(|| format!("within: {op}"));
                 let route = &mut self.open(&op.sandbox)?.route;
                 if !*up {
                     return Ok(());
@@ -403,6 +406,7 @@ impl<P: Processes> Kernel for Linux<P> {
         let mut rest = ops;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(Self::batch_length(rest).max(1));
+            killpoint::pass(|| format!("before: {}", batch[0]));
             let done = self.apply_batch(batch).unwrap_or_else(|refusal| vec![Err(refusal)]);
             let refused = done.iter().any(Result::is_err);
             outcomes.extend(done);
@@ -411,6 +415,7 @@ impl<P: Processes> Kernel for Linux<P> {
             }
             rest = after;
         }
+        killpoint::pass(|| "the plan is done".into());
         outcomes
     }
 }

@@ -173,7 +173,12 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
 /// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is. The name is part
 /// of it: a second name that somebody gives the namespace makes no second sandbox of ours.
 pub fn owner_alias(owner: &ClusterId, sandbox: &SandboxName) -> String {
-    format!("swarmlb:{owner}/{sandbox}")
+    owner_prefix(owner) + sandbox.as_str()
+}
+
+/// What the aliases of all of a cluster's sandboxes begin with.
+pub fn owner_prefix(owner: &ClusterId) -> String {
+    format!("swarmlb:{owner}/")
 }
 
 /// The owner that an alias tells of the sandbox of that name.

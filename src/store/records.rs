@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Commit, LeaseId, Object, Revision, Store, StoreError, Transaction};
 use crate::intent::{Cluster, Intent, NodeName};
+use crate::killpoint;
 
 /// Everything that was asked for stands below this.
 pub const INTENT: &str = "intent/";
@@ -93,7 +94,10 @@ pub fn commit_intent(
     for key in held.keys().filter(|key| !wanted.contains_key(*key)) {
         transaction = transaction.delete(key.clone());
     }
-    Ok(match store.commit(&transaction)? {
+    killpoint::pass(|| "before the intent is committed".into());
+    let committed = store.commit(&transaction)?;
+    killpoint::pass(|| "after the intent was committed".into());
+    Ok(match committed {
         Commit::Done(revision) => Edit::Done(revision),
         Commit::Conflict { .. } => Edit::Overtaken,
     })

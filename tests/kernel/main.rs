@@ -6,6 +6,7 @@
 mod agreement;
 mod dry_run;
 mod healing;
+mod kills;
 mod leaving;
 mod sandboxes;
 mod story;
