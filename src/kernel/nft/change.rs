@@ -147,7 +147,9 @@ fn add_element(set: &str, element: Element, existing: Existing, to: &mut Transac
     to.push(&Change::NewElements(&elements(set, None, vec![element]), existing));
 }
 
+/// The key is enough, and all that `nft` sends.
 fn del_element(set: &str, element: Element, to: &mut Transaction) {
+    let element = Element { data: None, ..element };
     to.push(&Change::DelElements(&elements(set, None, vec![element])));
 }
 

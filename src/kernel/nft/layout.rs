@@ -22,6 +22,9 @@ pub const ANONYMOUS: &str = "__map%d";
 const NETWORK_KEYS: [u8; 6] = [0, 4, 2, 0, 0, 0];
 const NETWORK_KEYS_OWN_DATA: [u8; 18] = [0, 4, 2, 0, 0, 0, 1, 4, 1, 0, 0, 0, 6, 4, 0, 0, 0, 0];
 const OWN_KEYS_NO_DATA: [u8; 18] = [0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0];
+/// As above, and that the keys are numbers of 32 bits.
+const OWN_NUMBERS_NO_DATA: [u8; 28] =
+    [0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 4, 8, 0, 4, 1, 0, 0, 0, 1, 0, 6, 4, 0, 0, 0, 0];
 
 /// The named sets, numbered from 1.
 pub fn sets() -> [Set; 3] {
@@ -54,7 +57,7 @@ pub fn turns(id: u32, count: usize) -> Set {
         data: Some((DataType::VERDICT, 0)),
         id: Some(id),
         size: u32::try_from(count).ok(),
-        user_data: OWN_KEYS_NO_DATA.to_vec(),
+        user_data: OWN_NUMBERS_NO_DATA.to_vec(),
     }
 }
 

@@ -74,16 +74,8 @@ impl Nft {
 
     /// Tries a transaction; tells which operation was refused first, and why.
     fn transact(&mut self, ops: &[Op]) -> Result<Option<(usize, Refusal)>, Refusal> {
-        let mut transaction = Transaction::new(Family::IPV4, self.netlink.next_sequence());
-        // Which operation each change is of.
-        let mut of = Vec::new();
-        for (place, op) in ops.iter().enumerate() {
-            if !change::push(op, &mut transaction) {
-                return Err(Errno::EINVAL.into());
-            }
-            let changes = usize::try_from(transaction.len()).unwrap_or(usize::MAX);
-            of.resize(changes, place);
-        }
+        let first = self.netlink.next_sequence();
+        let (transaction, of) = transaction(ops, first).ok_or(Errno::EINVAL)?;
         if transaction.is_empty() {
             return Ok(None);
         }
@@ -95,7 +87,7 @@ impl Nft {
             }
             Some(Unchanged { message: None, refusal }) => match refusal.errno {
                 Errno::EOPNOTSUPP => Err(no_tables()),
-                // It is none of them: all stand for it.
+                // It is none of them: the first stands for all.
                 _ => Ok(Some((0, refusal))),
             },
         }
@@ -154,6 +146,20 @@ impl Nft {
         }
         Ok(objects)
     }
+}
+
+/// Operations as one transaction whose first message has that sequence number, and of which operation
+/// each of its changes is. None when one of them is not about the table.
+pub fn transaction(ops: &[Op], first_sequence: u32) -> Option<(Transaction, Vec<usize>)> {
+    let mut transaction = Transaction::new(Family::IPV4, first_sequence);
+    let mut of = Vec::new();
+    for (place, op) in ops.iter().enumerate() {
+        if !change::push(op, &mut transaction) {
+            return None;
+        }
+        of.resize(usize::try_from(transaction.len()).unwrap_or(usize::MAX), place);
+    }
+    Some((transaction, of))
 }
 
 /// The one generation that all answers must be of.

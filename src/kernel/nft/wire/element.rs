@@ -41,11 +41,11 @@ impl Elements {
     pub const ROOM: usize = 200;
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.text(TABLE, &self.table);
         writer.text(SET, &self.set);
         if let Some(id) = self.set_id {
             writer.u32(SET_ID, id);
         }
-        writer.text(TABLE, &self.table);
         writer.nested(ELEMENTS, |list| {
             for (number, element) in (FIRST..).zip(&self.elements) {
                 list.nested(number, |inside| element.write(inside));

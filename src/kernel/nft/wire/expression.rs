@@ -246,8 +246,12 @@ impl Expression {
                 writer.u32(number::OFFSET, *offset);
             }
             Self::Counter { packets, bytes } => {
-                writer.u64(counter::BYTES, *bytes);
-                writer.u64(counter::PACKETS, *packets);
+                if *bytes != 0 {
+                    writer.u64(counter::BYTES, *bytes);
+                }
+                if *packets != 0 {
+                    writer.u64(counter::PACKETS, *packets);
+                }
             }
             Self::Reject { kind, code } => {
                 writer.u32(reject::KIND, *kind);

@@ -95,7 +95,8 @@ impl Change<'_> {
 
     fn kind(&self) -> (u16, u16) {
         match self {
-            Self::NewTable(_, existing) => (NEW_TABLE, existing.flags()),
+            // A table is made in any case.
+            Self::NewTable(_, existing) => (NEW_TABLE, existing.flags() & !CREATE),
             Self::DelTable(_) => (DEL_TABLE, 0),
             Self::NewChain(_, existing) => (NEW_CHAIN, existing.flags()),
             Self::DelChain(..) => (DEL_CHAIN, 0),
