@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -9,15 +10,19 @@ use nix::errno::Errno;
 use super::ipvs::Ipvs;
 use super::nft::Nft;
 use super::route::{RouteChange, RouteSocket, Seen};
-use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl};
-use crate::intent::ClusterId;
+use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
+use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Table,
+    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
 use crate::plan::runbook::{owner_alias, owner_of};
+use crate::trace::vip::{Tally, Traffic};
+
+/// Fewer sandboxes than this are not worth a thread of their own.
+const SHARE: usize = 4;
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -108,27 +113,66 @@ impl<P: Processes> Linux<P> {
         Ok(names)
     }
 
-    fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
-        let open = self.open(name)?;
-        let seen = open.route.links()?;
-        let owner = seen
-            .iter()
-            .filter(|link| link.link.kind == LinkKind::Loopback)
-            .find_map(|link| owner_of(link.alias.as_deref()?, name));
-        let sandbox = Sandbox {
-            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
-            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
-            addresses: open.route.addresses(&seen)?.into_iter().collect(),
-            routes: open.route.local_routes()?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd())?,
-            table: open.table()?,
-            virtual_servers: match open.ipvs()? {
-                Some(ipvs) => ipvs.observe()?,
-                None => BTreeMap::new(),
-            },
-            process: None,
+    /// Looks into sandboxes, on as many threads as can work at once; each goes from one namespace to
+    /// the next. Those that are missing, or go while they are looked into, are not there.
+    fn look(&mut self, names: &[SandboxName]) -> Result<Vec<Look>, Refusal> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = names.len().div_ceil(workers).max(SHARE);
+        let shares: Vec<Vec<(SandboxName, Option<Open>)>> = names
+            .chunks(share)
+            .map(|part| part.iter().map(|name| (name.clone(), self.open.remove(name))).collect())
+            .collect();
+        let looked: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                shares.into_iter().map(|share| scope.spawn(|| look_into(share))).collect();
+            workers.into_iter().map(|worker| worker.join()).collect()
+        });
+        let mut looks = Vec::with_capacity(names.len());
+        for share in looked {
+            for (name, result) in share.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                match result {
+                    Ok((open, look)) => {
+                        self.open.insert(name, open);
+                        looks.push(look);
+                    }
+                    Err(_) if netns::open(name.as_str()).is_err() => {}
+                    Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
+                    Err(refusal) => {
+                        let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
+                        return Err(Refusal::saying(refusal.errno, sentence));
+                    }
+                }
+            }
+        }
+        Ok(looks)
+    }
+
+    /// What the machine holds, and what was counted in it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn observe_counted(&mut self, scope: &Scope) -> Result<(Node, Traffic), Refusal> {
+        let names: Vec<SandboxName> = match scope {
+            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
+            Scope::Only(names) => names.clone(),
+            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
-        Ok((sandbox, seen))
+        let (mut node, mut traffic) = (Node::default(), Traffic::new());
+        let mut seen = BTreeMap::new();
+        for look in self.look(&names)? {
+            for (mark, target, tally) in look.tallies {
+                traffic.insert((look.name.clone(), mark, target), tally);
+            }
+            seen.insert(look.name.clone(), look.links);
+            node.sandboxes.insert(look.name, look.sandbox);
+        }
+        self.pair(&mut node, &seen)?;
+        for (name, process) in self.processes.running()? {
+            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
+                sandbox.process = Some(process);
+            }
+        }
+        Ok((node, traffic))
     }
 
     /// Ties the ends of veth pairs together: their indexes name each other, and the namespace's
@@ -319,22 +363,78 @@ impl<P: Processes> Linux<P> {
     }
 }
 
+/// What was seen in one sandbox.
+struct Look {
+    name: SandboxName,
+    sandbox: Sandbox,
+    links: Vec<Seen>,
+    tallies: Vec<(Fwmark, Ipv4Addr, Tally)>,
+}
+
+type Looked = (SandboxName, Result<(Open, Look), Refusal>);
+
+/// One sandbox after the other; the calling thread stays in the last one's namespace.
+fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
+    let look = |(name, open): (SandboxName, Option<Open>)| {
+        let looked = Open::entered(&name, open).and_then(|mut open| {
+            let look = open.look(&name)?;
+            Ok((open, look))
+        });
+        (name, looked)
+    };
+    share.into_iter().map(look).collect()
+}
+
 impl Open {
+    /// Enters the namespace of that name for good, and opens what is not open in it.
+    fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
+        let namespace = netns::open(name.as_str())?;
+        let inode = netns::inode(&namespace)?;
+        netns::enter(namespace.as_fd())?;
+        match held {
+            Some(held) if held.inode == inode => Ok(held),
+            _ => {
+                let route = RouteSocket::open_here()?;
+                Ok(Open { namespace, inode, route, nft: None, ipvs: None })
+            }
+        }
+    }
+
+    /// Everything in this namespace, which the calling thread is in.
+    fn look(&mut self, name: &SandboxName) -> Result<Look, Refusal> {
+        let links = self.route.links()?;
+        let owner = links
+            .iter()
+            .filter(|link| link.link.kind == LinkKind::Loopback)
+            .find_map(|link| owner_of(link.alias.as_deref()?, name));
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        if self.ipvs.is_none() {
+            self.ipvs = Ipvs::open_here()?;
+        }
+        let (table, mut tallies) = traffic::table(self.nft.as_mut())?;
+        let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
+        tallies.extend(balanced);
+        let sandbox = Sandbox {
+            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: self.route.addresses(&links)?.into_iter().collect(),
+            routes: self.route.local_routes()?.into_iter().collect(),
+            sysctls: sysctl::read_here(),
+            table,
+            virtual_servers,
+            process: None,
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
     /// nf_tables in this namespace.
     fn nft(&mut self) -> Result<&mut Nft, Refusal> {
         if self.nft.is_none() {
             self.nft = Some(Nft::open(self.namespace.as_fd())?);
         }
         self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
-    }
-
-    fn table(&mut self) -> Result<Option<Table>, Refusal> {
-        match self.nft() {
-            Ok(nft) => Ok(nft.read()?.map(|(table, _)| table)),
-            // A kernel without netfilter holds no table.
-            Err(refusal) if refusal.errno == Errno::EPROTONOSUPPORT => Ok(None),
-            Err(refusal) => Err(refusal),
-        }
     }
 
     /// IPVS in this namespace; none where the kernel lacks it.
@@ -348,35 +448,7 @@ impl Open {
 
 impl<P: Processes> Kernel for Linux<P> {
     fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
-        let names: Vec<SandboxName> = match scope {
-            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
-            Scope::Only(names) => names.clone(),
-            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
-        };
-        let mut node = Node::default();
-        let mut seen = BTreeMap::new();
-        for name in names {
-            // One that is missing, or goes while it is read, is not there.
-            match self.observe_one(&name) {
-                Ok((sandbox, links)) => {
-                    node.sandboxes.insert(name.clone(), sandbox);
-                    seen.insert(name, links);
-                }
-                Err(_) if netns::open(name.as_str()).is_err() => {}
-                Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
-                Err(refusal) => {
-                    let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
-                    return Err(Refusal::saying(refusal.errno, sentence));
-                }
-            }
-        }
-        self.pair(&mut node, &seen)?;
-        for (name, process) in self.processes.running()? {
-            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
-                sandbox.process = Some(process);
-            }
-        }
-        Ok(node)
+        self.observe_counted(scope).map(|(node, _)| node)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
