@@ -9,10 +9,12 @@ mod inspect;
 mod interrupt;
 mod logs;
 mod network;
+mod recorded;
 mod sandbox;
 mod service;
 mod session;
 mod system;
+mod watch;
 
 use crate::cli::{Builtin, Cli, Command};
 use crate::failure::{Exit, Failure};

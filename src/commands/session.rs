@@ -27,6 +27,7 @@ use crate::state_dir::StateDir;
 use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -218,18 +219,27 @@ impl Session {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn observe(&self, scope: &Scope) -> Result<Node, Failure> {
+        self.observe_counted(scope).map(|(node, _)| node)
+    }
+
+    /// The same, and what was counted there. A recorded node counts nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn observe_counted(&self, scope: &Scope) -> Result<(Node, Traffic), Failure> {
         let failed = |refusal| Failure::kernel(self.what.as_str(), &refusal);
         if let Some(node) = &self.recorded_node {
-            return Rehearsal::new(node.clone()).observe(scope).map_err(failed);
+            let node = Rehearsal::new(node.clone()).observe(scope).map_err(failed)?;
+            return Ok((node, Traffic::new()));
         }
         must_be_root(&self.what)?;
-        let mut node = Linux::new(NoProcesses).observe(scope).map_err(failed)?;
+        let (mut node, traffic) = Linux::new(NoProcesses).observe_counted(scope).map_err(failed)?;
         for (name, process) in self.processes() {
             if let Some(sandbox) = node.sandboxes.get_mut(&name) {
                 sandbox.process = Some(process);
             }
         }
-        Ok(node)
+        Ok((node, traffic))
     }
 
     /// The ranges that this machine has routes to; a recorded one has none.
@@ -307,7 +317,7 @@ fn routes() -> Result<Vec<ipnet::Ipv4Net>, crate::kernel::Refusal> {
     socket.ranges()
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let what = format!("read {}", path.display());
     let text = std::fs::read(path).map_err(|error| Failure::io(what.as_str(), &error))?;
     serde_json::from_slice(&text).map_err(|error| Failure::new(Exit::Usage, what, error))

@@ -48,8 +48,7 @@ pub fn within<T: Send>(
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
-            #[expect(clippy::disallowed_methods, reason = "the home of entering namespaces")]
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            enter(namespace)?;
             Ok(work())
         });
         match worker.join() {
@@ -57,6 +56,17 @@ pub fn within<T: Send>(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Moves the calling thread into `namespace` for good. For a thread that was started for this and
+/// ends soon: it may go on to other namespaces, and never comes back.
+///
+/// # Errors
+/// As [`within`].
+pub fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the home of entering namespaces")]
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    Ok(())
 }
 
 /// Makes a namespace, lets `prepare` work inside it, and binds it to `name` only when that

@@ -8,6 +8,7 @@ mod dry_run;
 mod healing;
 mod kills;
 mod leaving;
+mod nftables;
 mod sandboxes;
 mod story;
 mod survival;
