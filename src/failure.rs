@@ -216,6 +216,10 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::NoSuchService { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
+        IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
+        IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
+        IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
+        IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),

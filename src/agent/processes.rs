@@ -14,7 +14,6 @@ use crate::keeper::client::Client;
 use crate::keeper::protocol::{Reply, Request, Running, Start, State};
 use crate::kernel::linux::Processes;
 use crate::kernel::{Outcome, Refusal};
-use crate::node::process::Program;
 use crate::node::{Process, SandboxName};
 
 /// How long a process may take to be ready before it is left to itself.
@@ -122,7 +121,7 @@ impl KeptProcesses {
             sandbox: sandbox.clone(),
             process: process.clone(),
             resolv_conf: self.resolv_conf.clone(),
-            tells_readiness: process.program == Program::Whoami,
+            tells_readiness: process.program.tells_readiness(),
         });
         match self.keeper.ask(&request) {
             Ok((Reply::Started(running), _)) => self.known.note_started(running),

@@ -19,7 +19,6 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
 use crate::lower::{dns, lower};
-use crate::node::process::Program;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::state_dir::StateDir;
@@ -535,9 +534,9 @@ fn is_at_home(running: &Running) -> bool {
 
 /// Whether a process counts as running: it said so, or it has lived a moment.
 fn is_settled(running: &Running) -> bool {
-    match running.process.program {
-        Program::Whoami => running.state == State::Ready,
-        Program::Host(_) => age(running.pid).is_some_and(|age| age >= SETTLING),
+    match running.process.program.tells_readiness() {
+        true => running.state == State::Ready,
+        false => age(running.pid).is_some_and(|age| age >= SETTLING),
     }
 }
 

@@ -131,4 +131,13 @@ pub enum Builtin {
         #[arg(long, default_value_t = 80)]
         port: u16,
     },
+    /// A server that gives back what it gets
+    Echo {
+        /// The port to listen on
+        #[arg(short, long, default_value_t = 7)]
+        port: u16,
+        /// Begin with a line of the task's name
+        #[arg(long)]
+        greet: bool,
+    },
 }

@@ -95,11 +95,14 @@ pub struct Create {
         value_name = "auto|ipvs|nftables"
     )]
     pub data_plane: DataPlaneChoice,
-    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is), or
+    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is),
+    /// `builtin:echo` (gives back what it gets, by TCP, UDP, and SCTP where the kernel has it), or
     /// `host` (a command of this machine's own files)
     #[arg(default_value = "builtin:whoami")]
     pub image: Image,
-    /// The command of `host`, with its arguments
+    /// The command of `host`, with its arguments; or options of `builtin:echo`: `--port N` (7
+    /// unless given), `--greet` (a line with the task's name comes first: once on each connection,
+    /// and in each datagram)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
     #[command(flatten)]

@@ -66,5 +66,6 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper => agent::keeper(&global),
         Command::StoreServer => agent::store_server(&global),
         Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
+        Command::Builtin(Builtin::Echo { port, greet }) => agent::echo(port, greet),
     }
 }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName, Task,
-    TaskName,
+    DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName,
+    Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -23,6 +23,8 @@ pub const MOST_REPLICAS: u32 = 1000;
 pub enum Image {
     /// The built-in HTTP server that says which task answered.
     Whoami,
+    /// The built-in echo server: TCP, UDP, and SCTP where the kernel has it.
+    Echo,
     /// A command of this machine's own files.
     Host,
 }
@@ -33,9 +35,10 @@ impl FromStr for Image {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "builtin:whoami" => Ok(Self::Whoami),
+            "builtin:echo" => Ok(Self::Echo),
             "host" => Ok(Self::Host),
             _ => Err(format!(
-                "image `{}` is not known: there are `builtin:whoami` and `host` (with a command)",
+                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
                 text.escape_debug()
             )),
         }
@@ -60,6 +63,7 @@ impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Image::Whoami => "builtin:whoami",
+            Image::Echo => "builtin:echo",
             Image::Host => "host",
         })
     }
@@ -170,6 +174,9 @@ impl ServiceSpec {
             Image::Host if self.command.is_empty() => return Err(IntentError::NoCommand),
             Image::Whoami if !self.command.is_empty() => {
                 return Err(IntentError::NeedlessCommand);
+            }
+            Image::Echo => {
+                Echo::from_words(&self.command)?;
             }
             Image::Host | Image::Whoami => {}
         }
@@ -310,7 +317,7 @@ impl Intent {
                 })
                 .collect();
             self.cluster.tasks_made += 1;
-            let id = format!("{}-{}", service.id, self.cluster.tasks_made);
+            let id = super::task::id(&service.id, self.cluster.tasks_made);
             self.tasks.insert(name.clone(), Task { id, name, node, endpoints });
         }
         Ok(())

@@ -124,6 +124,7 @@ pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
 fn named(program: &Program, error: &io::Error) -> io::Error {
     let name = match program {
         Program::Whoami => "builtin:whoami",
+        Program::Echo { .. } => "builtin:echo",
         Program::Host(words) => words.first().map_or("", String::as_str),
     };
     let refusal = match error.raw_os_error() {
@@ -138,6 +139,12 @@ fn words(program: &Program) -> io::Result<Command> {
         Program::Whoami => {
             let mut command = program::command("/proc/self/exe");
             command.arg0("swarmlb").args(["builtin", "whoami"]);
+            Ok(command)
+        }
+        Program::Echo { port, greets } => {
+            let mut command = program::command("/proc/self/exe");
+            command.arg0("swarmlb").args(["builtin", "echo", "--port", &port.to_string()]);
+            command.args(greets.then_some("--greet"));
             Ok(command)
         }
         Program::Host(words) => {
