@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::intent::TaskName;
+use crate::keeper::protocol::Exit;
 
 /// The report of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct TaskStatus {
     pub failures: u32,
     /// Why it last ended or was not started.
     pub error: Option<String>,
+    /// How its process last ended; none when it could not be started.
+    #[serde(default)]
+    pub exit: Option<Exit>,
 }
 
 /// Where a task is in its life, in Docker's words.

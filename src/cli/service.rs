@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::DryRun;
+use super::task::List;
+use super::{DryRun, logs};
 use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName};
 
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,8 @@ pub enum Command {
     Ps {
         #[arg(required = true, value_name = "SERVICE")]
         names: Vec<ServiceName>,
+        #[command(flatten)]
+        list: List,
     },
     /// Show all of one or more services
     Inspect {
@@ -28,17 +31,13 @@ pub enum Command {
         #[arg(long)]
         pretty: bool,
     },
-    /// Show what the tasks of a service wrote, on this node
+    /// Show what the tasks of a service wrote on this node, in the order of time
     Logs {
-        /// A service or one of its tasks
+        /// A service, or one of its tasks: its name (web.1), or the beginning of its id
         #[arg(value_name = "SERVICE|TASK")]
         name: String,
-        /// Go on showing what is written
-        #[arg(short, long)]
-        follow: bool,
-        /// Begin with the last lines of each task
-        #[arg(long, value_name = "LINES")]
-        tail: Option<usize>,
+        #[command(flatten)]
+        options: logs::Options,
     },
     /// Change how many tasks services have, and wait until it is so
     Scale {

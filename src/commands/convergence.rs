@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::interrupt;
+use super::output::last_words;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
@@ -54,7 +55,6 @@ impl Wait<'_> {
             let of = committed.after.tasks_of(service);
             tasks.extend(of.map(|task| (task.name.clone(), task.id.clone())));
         }
-        interrupt::listen();
         let progress = Progress::new(self.quiet, &tasks);
         let result = self.follow(committed, &tasks, &progress);
         progress.end();
@@ -181,11 +181,7 @@ impl Wait<'_> {
 
     /// The last line that a task of this node wrote.
     fn last_words(&self, name: &TaskName) -> Option<String> {
-        let log = self.session.state.task(&name.into()).join("log");
-        let text = std::fs::read(log).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
-        Some(printable(line))
+        last_words(&self.session.state.task(&name.into())).map(|line| printable(&line))
     }
 
     /// Puts the intent back as it was, unless others changed it meanwhile.

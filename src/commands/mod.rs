@@ -5,14 +5,17 @@ mod change;
 mod convergence;
 mod diag;
 mod documents;
+mod exec;
 mod inspect;
 mod interrupt;
 mod logs;
 mod network;
+mod output;
 mod sandbox;
 mod service;
 mod session;
 mod system;
+mod task;
 
 use crate::cli::{Builtin, Cli, Command};
 use crate::failure::{Exit, Failure};
@@ -56,6 +59,7 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
     match cli.command {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
+        Command::Task(command) => task::run(&global, command),
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),

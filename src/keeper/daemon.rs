@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::CloneFlags;
 
+use super::journal::{say, words};
 use super::server::Keeper;
 use super::supervised::open_log;
 use crate::kernel::program;
@@ -40,8 +41,12 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// What keeper, agent, store and tasks look programs up in, whoever started them.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The environment of keeper, agent, store and tasks, whoever started them.
+pub const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/"),
+    ("LANG", "C.UTF-8"),
+];
 
 /// Leaves behind what a process inherits without a word: open files, ignored signals, a umask. A
 /// lock or a pipe of the caller's shell would otherwise be held as long as the last task lives.
@@ -69,7 +74,7 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     let mut command = program::command("/proc/self/exe");
     command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
     command.stdout(log.try_clone()?).stderr(log);
-    command.env_clear().env("PATH", PATH).env("HOME", "/").env("LANG", "C.UTF-8");
+    command.env_clear().envs(ENVIRONMENT);
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(|| {
@@ -86,9 +91,10 @@ fn why_not(state: &StateDir) -> String {
     for name in ["keeper", "store"] {
         let log = state.log(name);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let said = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("hint:"));
+        let hint = |line: &&str| words(line).starts_with("hint:");
+        let said = text.lines().rfind(|line| !line.is_empty() && !hint(line));
         if let Some(line) = said {
-            let line = line.trim_start_matches("error: ");
+            let line = words(line).trim_start_matches("error: ");
             return format!("the {name} did not start: {line} (see {})", log.display());
         }
     }
@@ -136,7 +142,7 @@ fn leave_caller() {
             nix::sched::setns(namespace, flag).map_err(io::Error::from)
         });
         if let Err(error) = entered {
-            eprintln!("stays in the caller's {name} namespace: {error}");
+            say(format!("stays in the caller's {name} namespace: {error}"));
         }
     }
     let _ = std::env::set_current_dir("/");

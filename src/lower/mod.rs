@@ -23,7 +23,7 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
 }
 
 /// What a task runs. Its own variables come last: they tell who it is, whatever the service's say.
-fn process(service: &Service, task: &Task) -> Process {
+pub fn process(service: &Service, task: &Task) -> Process {
     let own = [
         ("SWARMLB_TASK", task.name.to_string()),
         ("SWARMLB_SERVICE", service.name.to_string()),
