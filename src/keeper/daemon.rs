@@ -5,11 +5,13 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::sched::CloneFlags;
 
+use super::client::Client;
 use super::journal::{say, words};
 use super::server::Keeper;
 use super::supervised::open_log;
@@ -116,15 +118,33 @@ pub fn run(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     state.create()?;
     let lock =
         File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(()),
-        Err(TryLockError::Error(error)) => return Err(error),
+    if !is_held_by_us(&lock, &state.keeper_socket())? {
+        return Ok(());
     }
     leave_caller();
     super::descriptors::raise();
 
     Keeper::new(state.clone(), lock, arguments)?.run()
+}
+
+/// Takes the lock; false when another keeper has it. One that was killed may have it yet for a
+/// moment: its connections are closed first, and the rest of its files takes the kernel a while.
+fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {
+                // The socket of a dying one may still take connections, but nobody answers there.
+                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.status().is_ok());
+                if lives || Instant::now() > deadline {
+                    return Ok(false);
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Out of the caller's control group, so that a session's end does not take the tasks along, and
