@@ -28,6 +28,10 @@ pub enum Exit {
     Undone = 4,
     /// Refused, and something was left behind.
     Left = 5,
+    /// Of `task exec`, as of a shell: the command cannot be run.
+    NotRunnable = 126,
+    /// Of `task exec`, as of a shell: there is no such command.
+    NoCommand = 127,
 }
 
 /// A failed command.
@@ -159,6 +163,8 @@ impl Failure {
                 Exit::Cannot => "cannot",
                 Exit::Undone => "undone",
                 Exit::Left => "left",
+                Exit::NotRunnable => "not runnable",
+                Exit::NoCommand => "no command",
             },
             error: &self.first_line(),
             causes: self.facts.iter().map(|(label, value)| format!("{label} {value}")).collect(),
@@ -216,6 +222,10 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::NoSuchService { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
+        IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
+        IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
+        IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
+        IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use swarmlb::cli::{Cli, Format};
+use swarmlb::cli::{Cli, Command, Format, agent};
 use swarmlb::commands;
 use swarmlb::environment::variable;
 use swarmlb::failure::{self, Exit};
+use swarmlb::keeper::journal;
 
 /// A bug in swarmlb (sysexits.h: EX_SOFTWARE).
 const BUG: u8 = 70;
@@ -24,6 +25,11 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(error),
     };
     let format = cli.global.format;
+    // What runs in the background says when, in its log.
+    let in_background = matches!(
+        cli.command,
+        Command::Keeper | Command::StoreServer | Command::Agent(agent::Command::Run)
+    );
     let ended = std::panic::catch_unwind(move || commands::run(cli));
     match ended {
         Err(_) => {
@@ -39,6 +45,10 @@ fn main() -> ExitCode {
                 ExitCode::from(3)
             }
         },
+        Ok(Err(failure)) if in_background => {
+            journal::say(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
         Ok(Err(failure)) => {
             let text = match format {
                 Format::Json => failure.json() + "\n",

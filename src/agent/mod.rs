@@ -3,8 +3,10 @@
 
 mod events;
 mod leaving;
+mod mounts;
 mod processes;
 mod reconcile;
+
 mod resolvers;
 pub mod status;
 

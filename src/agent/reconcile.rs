@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use super::events::{self, Event};
 use super::leaving::Departures;
+use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::intent::{ClusterId, Fwmark, Id, Intent, NodeName, NodeRecord, Task, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
+use crate::keeper::journal::say;
 use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
 use crate::lower::{dns, lower};
-use crate::node::process::Program;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
+use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
@@ -56,6 +58,8 @@ struct Misfortune {
     task: String,
     state: TaskState,
     error: String,
+    /// How its process ended; none when it could not be started.
+    exit: Option<Exit>,
     failures: u32,
     pause: Duration,
     retry: Instant,
@@ -108,6 +112,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
     let known = Arc::new(Known::default());
     let watched = Keeper::connect(&state.keeper_socket())?;
     processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
+    mounts::keep(state.clone(), Arc::clone(&known))?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
     events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
     let lease = store.grant(LEASE).map_err(io::Error::other)?;
@@ -147,7 +152,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
     match agent.run(&receiver) {
         Ended::KeeperGone => {
             // Whoever started the tasks is gone, but they go on: a new keeper adopts them.
-            eprintln!("the keeper is gone; starting another");
+            say("the keeper is gone; starting another");
             daemon::spawn(state, arguments).map(drop)
         }
         Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
@@ -249,7 +254,7 @@ impl Agent {
             }
             Ok(None) => {}
             Err(error) => {
-                eprintln!("cannot load the intent: {error}");
+                say(format!("cannot load the intent: {error}"));
                 self.stale = true;
             }
         }
@@ -374,7 +379,7 @@ impl Agent {
                 self.refused(&refused);
                 return;
             }
-            eprintln!("reading the kernel anew after: {}", refused.refusal);
+            say(format!("reading the kernel anew after: {}", refused.refusal));
         }
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&zones);
@@ -386,7 +391,7 @@ impl Agent {
         let observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
-                eprintln!("cannot observe: {refusal}");
+                say(format!("cannot observe: {refusal}"));
                 self.unreadable = Some(refusal.to_string());
                 return None;
             }
@@ -398,7 +403,7 @@ impl Agent {
             .as_ref()
             .is_some_and(|status| status.settled && status.revision == self.revision.0);
         for op in plan.kernel_ops().filter(|_| heals) {
-            eprintln!("mending what somebody changed: {op}");
+            say(format!("mending what somebody changed: {op}"));
         }
         match carry_out(&mut self.kernel, &observed, &plan) {
             Ok(node) => {
@@ -419,8 +424,11 @@ impl Agent {
             left: refused.left.iter().map(ToString::to_string).collect(),
             rehearsed: refused.rehearsed,
         };
-        eprintln!("operation {} of {} was refused: {}", report.number, report.of, report.sentence);
-        eprintln!("  {}", report.op);
+        say(format!(
+            "operation {} of {} was refused: {}",
+            report.number, report.of, report.sentence
+        ));
+        say(format!("  {}", report.op));
         self.refusal = Some(report);
         self.observed = None;
         self.audit = Instant::now() + self.refusal_pause;
@@ -465,7 +473,10 @@ impl Agent {
             alive.filter(stray).cloned().collect()
         };
         for running in &strays {
-            eprintln!("stopping pid {}, whose sandbox `{}` is gone", running.pid, running.sandbox);
+            say(format!(
+                "stopping pid {}, whose sandbox `{}` is gone",
+                running.pid, running.sandbox
+            ));
         }
         let strays: Vec<_> = strays.iter().map(|r| (&r.sandbox, &r.process)).collect();
         if !strays.is_empty() {
@@ -517,7 +528,7 @@ impl Agent {
             if let Err(refusal) = self.keeper.ask(&Request::Forget(name.clone()))
                 && refusal.errno != nix::errno::Errno::EBUSY
             {
-                eprintln!("what is left of task {name} cannot be removed: {refusal}");
+                say(format!("what is left of task {name} cannot be removed: {refusal}"));
             }
             let mut known = self.known.lock();
             if known.get(name).is_some_and(|held| matches!(held.state, State::Exited(_))) {
@@ -537,12 +548,12 @@ impl Agent {
                 Exit::Code(0) => (TaskState::Complete, "exited with code 0".to_owned()),
                 Exit::Code(code) => (TaskState::Failed, format!("exited with code {code}")),
                 Exit::Signal(number) => {
-                    (TaskState::Failed, format!("ended by {}", signal(*number)))
+                    (TaskState::Failed, format!("killed by {}", render::task::signal(*number)))
                 }
                 Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
             };
             let steady = now().saturating_sub(running.started) >= STEADY;
-            self.misfortune(&running.sandbox, state, error, steady);
+            self.misfortune(&running.sandbox, state, error, Some(exit.clone()), steady);
         }
     }
 
@@ -552,11 +563,19 @@ impl Agent {
             std::mem::take(&mut *rejections)
         };
         for rejection in taken {
-            self.misfortune(&rejection.sandbox, TaskState::Rejected, rejection.sentence, false);
+            let (sandbox, error) = (&rejection.sandbox, rejection.sentence);
+            self.misfortune(sandbox, TaskState::Rejected, error, None, false);
         }
     }
 
-    fn misfortune(&mut self, name: &SandboxName, state: TaskState, error: String, steady: bool) {
+    fn misfortune(
+        &mut self,
+        name: &SandboxName,
+        state: TaskState,
+        error: String,
+        exit: Option<Exit>,
+        steady: bool,
+    ) {
         let Some(task) = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *name)
         else {
             return;
@@ -568,6 +587,7 @@ impl Agent {
             task: task.id.clone(),
             state,
             error,
+            exit,
             failures,
             pause,
             retry: Instant::now() + pause,
@@ -610,7 +630,7 @@ impl Agent {
                 self.unreported = false;
             }
             Err(error) => {
-                eprintln!("cannot report: {error}");
+                say(format!("cannot report: {error}"));
                 self.unreported = true;
             }
         }
@@ -642,6 +662,7 @@ impl Agent {
             failures: misfortune.map_or(0, |m| m.failures),
             error: misfortune.map(|m| m.error.clone()),
             connections: self.departures.connections(&task.name),
+            exit: misfortune.and_then(|m| m.exit.clone()),
         }
     }
 }
@@ -658,9 +679,9 @@ fn is_at_home(running: &Running) -> bool {
 
 /// Whether a process counts as running: it said so, or it has lived a moment.
 fn is_settled(running: &Running) -> bool {
-    match running.process.program {
-        Program::Whoami => running.state == State::Ready,
-        Program::Host(_) => age(running.pid).is_some_and(|age| age >= SETTLING),
+    match running.process.program.tells_readiness() {
+        true => running.state == State::Ready,
+        false => age(running.pid).is_some_and(|age| age >= SETTLING),
     }
 }
 
@@ -671,9 +692,4 @@ fn age(pid: i32) -> Option<Duration> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     Duration::try_from_secs_f64(uptime - ticks as f64 / per_second as f64).ok()
-}
-
-fn signal(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number)
-        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::dns::forwarder::Forwarder;
 use crate::dns::server::Resolver;
 use crate::keeper::client::Client;
+use crate::keeper::journal::say;
 use crate::keeper::protocol::Request;
 use crate::kernel::{Refusal, netns};
 use crate::node::{SandboxName, Zone};
@@ -111,7 +112,7 @@ impl Resolvers {
         };
         for name in names {
             if let Err(refusal) = self.ensure(&name) {
-                eprintln!("no DNS in sandbox `{name}`: {refusal}");
+                say(format!("no DNS in sandbox `{name}`: {refusal}"));
             }
         }
     }
@@ -134,7 +135,7 @@ async fn answer(mut commands: mpsc::UnboundedReceiver<Command>) {
                     Ok(resolver) => {
                         resolvers.insert(name, resolver);
                     }
-                    Err(error) => eprintln!("no DNS in sandbox `{name}`: {error}"),
+                    Err(error) => say(format!("no DNS in sandbox `{name}`: {error}")),
                 }
             }
             Command::Stop(name) => {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::intent::{Fwmark, TaskName};
+use crate::keeper::protocol::Exit;
 
 /// The report of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct TaskStatus {
     /// How many are connected to it, while it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
+    /// How its process last ended; none when it could not be started.
+    #[serde(default)]
+    pub exit: Option<Exit>,
 }
 
 /// Where a task is in its life, in Docker's words.

@@ -3,10 +3,12 @@
 pub mod agent;
 pub mod diag;
 pub mod inspect;
+pub mod logs;
 pub mod network;
 pub mod sandbox;
 pub mod service;
 pub mod system;
+pub mod task;
 
 use std::path::PathBuf;
 
@@ -84,6 +86,9 @@ pub enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(service::Command),
+    /// Manage tasks
+    #[command(subcommand)]
+    Task(task::Command),
     /// Show how something works right now
     #[command(subcommand)]
     Inspect(inspect::Command),
@@ -130,5 +135,14 @@ pub enum Builtin {
         /// The port to listen on
         #[arg(long, default_value_t = 80)]
         port: u16,
+    },
+    /// A server that gives back what it gets
+    Echo {
+        /// The port to listen on
+        #[arg(short, long, default_value_t = 7)]
+        port: u16,
+        /// Begin with a line of the task's name
+        #[arg(long)]
+        greet: bool,
     },
 }

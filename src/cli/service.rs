@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::DryRun;
+use super::task::List;
+use super::{DryRun, logs};
 use crate::intent::service::DRAIN_TIMEOUT;
 use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName, Span};
 
@@ -20,6 +21,8 @@ pub enum Command {
     Ps {
         #[arg(required = true, value_name = "SERVICE")]
         names: Vec<ServiceName>,
+        #[command(flatten)]
+        list: List,
     },
     /// Show all of one or more services
     Inspect {
@@ -29,17 +32,13 @@ pub enum Command {
         #[arg(long)]
         pretty: bool,
     },
-    /// Show what the tasks of a service wrote, on this node
+    /// Show what the tasks of a service wrote on this node, in the order of time
     Logs {
-        /// A service or one of its tasks
+        /// A service, or one of its tasks: its name (web.1), or the beginning of its id
         #[arg(value_name = "SERVICE|TASK")]
         name: String,
-        /// Go on showing what is written
-        #[arg(short, long)]
-        follow: bool,
-        /// Begin with the last lines of each task
-        #[arg(long, value_name = "LINES")]
-        tail: Option<usize>,
+        #[command(flatten)]
+        options: logs::Options,
     },
     /// Change how many tasks services have, and wait until it is so
     ///
@@ -103,11 +102,14 @@ pub struct Create {
         value_name = "auto|ipvs|nftables"
     )]
     pub data_plane: DataPlaneChoice,
-    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is), or
+    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is),
+    /// `builtin:echo` (gives back what it gets, by TCP, UDP, and SCTP where the kernel has it), or
     /// `host` (a command of this machine's own files)
     #[arg(default_value = "builtin:whoami")]
     pub image: Image,
-    /// The command of `host`, with its arguments
+    /// The command of `host`, with its arguments; or options of `builtin:echo`: `--port N` (7
+    /// unless given), `--greet` (a line with the task's name comes first: once on each connection,
+    /// and in each datagram)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `swarmlb agent …`, and the processes that are swarmlb itself.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::keeper::client::Client as Keeper;
 use crate::keeper::protocol::{Request, State};
 use crate::keeper::{child, daemon};
 use crate::render::english::{count, duration};
+use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
 
@@ -68,6 +69,19 @@ pub fn whoami(port: u16) -> Result<Report, Failure> {
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
     whoami::serve(&identity, listen, stop.as_fd(), |_| tell_ready(ready)).map_err(failed)?;
+    Ok(Report::good(""))
+}
+
+pub fn echo(port: u16, greet: bool) -> Result<Report, Failure> {
+    let what = "run builtin:echo";
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    let task = variable("SWARMLB_TASK").unwrap_or_else(|| "none".into());
+    let greeting = if greet { format!("{task}\n") } else { String::new() };
+    let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
+    echo::serve(listen, greeting.as_bytes(), stop.as_fd(), |_| tell_ready(ready))
+        .map_err(failed)?;
     Ok(Report::good(""))
 }
 

@@ -3,6 +3,7 @@
 
 use super::Report;
 use super::convergence::{Wait, Waited};
+use super::interrupt;
 use super::session::Session;
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -56,6 +57,10 @@ impl Change<'_> {
             self.session.dry_run(&edit)?;
         }
         let store = self.session.store()?;
+        if self.reach == Reach::Converged {
+            // What is committed goes on, so from here on Ctrl-C only ends the waiting.
+            interrupt::listen();
+        }
         let committed = self.session.edit(&store, edit)?;
         if self.reach == Reach::Commit {
             return Ok(Report::good(told));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::interrupt;
+use super::output::last_words;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
@@ -68,7 +69,6 @@ impl Wait<'_> {
             running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
             leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
         };
-        interrupt::listen();
         killpoint::pass(|| "before it is waited for".into());
         let progress = Progress::new(self.quiet, &wanted);
         let result = self.follow(committed, &wanted, &progress);
@@ -204,11 +204,7 @@ impl Wait<'_> {
 
     /// The last line that a task of this node wrote.
     fn last_words(&self, name: &TaskName) -> Option<String> {
-        let log = self.session.state.task(&name.into()).join("log");
-        let text = std::fs::read(log).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
-        Some(printable(line))
+        last_words(&self.session.state.task(&name.into())).map(|line| printable(&line))
     }
 
     /// Takes the edit back, unless others changed the same things meanwhile.

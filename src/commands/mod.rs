@@ -5,15 +5,18 @@ mod change;
 mod convergence;
 mod diag;
 mod documents;
+mod exec;
 mod inspect;
 mod interrupt;
 mod logs;
 mod network;
+mod output;
 mod recorded;
 mod sandbox;
 mod service;
 mod session;
 mod system;
+mod task;
 mod watch;
 
 use crate::cli::{Builtin, Cli, Command};
@@ -60,6 +63,7 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
     match cli.command {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
+        Command::Task(command) => task::run(&global, command),
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
@@ -70,6 +74,7 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper => agent::keeper(&global),
         Command::StoreServer => agent::store_server(&global),
         Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
+        Command::Builtin(Builtin::Echo { port, greet }) => agent::echo(port, greet),
     }
 }
 

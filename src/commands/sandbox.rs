@@ -89,6 +89,7 @@ fn row(intent: &Intent, node: &Node, name: &SandboxName) -> Row {
         virtual_servers: sandbox.virtual_servers.len() + dispatches,
         process: sandbox.process.as_ref().map(|process| match &process.program {
             crate::node::process::Program::Whoami => "builtin:whoami".into(),
+            crate::node::process::Program::Echo { .. } => "builtin:echo".into(),
             crate::node::process::Program::Host(words) => words.join(" "),
         }),
     }

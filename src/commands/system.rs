@@ -161,10 +161,12 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
             ));
         }
         let store = session.store()?;
+        super::interrupt::listen();
         let committed = session.edit(&store, edit)?;
         let wait =
             Wait { session: &session, store: &store, what, quiet: global.quiet, services: &[] };
         if wait.until(&committed)? == Waited::LeftGoing {
+            eprintln!("Once it is done, `swarmlb system reset` removes the rest.");
             return Ok(Report::good(""));
         }
         end_keeper(&session)?;

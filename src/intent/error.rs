@@ -3,7 +3,7 @@
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{NetworkName, ServiceName, Subnet, Vni};
+use super::{EchoError, NetworkName, ServiceName, Subnet, TaskName, Vni};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -12,6 +12,10 @@ pub enum IntentError {
     NoSuchNetwork { name: String, meant: Option<String> },
     #[error("there is no service `{name}`")]
     NoSuchService { name: String, meant: Option<String> },
+    #[error("there is no task `{}`", name.escape_debug())]
+    NoSuchTask { name: String, meant: Option<String> },
+    #[error("`{}` begins the ids of tasks {}", prefix.escape_debug(), tasks(names))]
+    ManyTasks { prefix: String, names: Vec<TaskName> },
     #[error("network `{name}` exists already")]
     NetworkExists { name: NetworkName },
     #[error("network `{name}` would be a number, and `web.{name}` the name of a task")]
@@ -44,6 +48,8 @@ pub enum IntentError {
     NoCommand,
     #[error("image `builtin:whoami` takes no command")]
     NeedlessCommand,
+    #[error(transparent)]
+    Echo(#[from] EchoError),
     #[error("network `{name}` was given twice")]
     NetworkTwice { name: NetworkName },
     #[error("no node is there to run tasks")]
@@ -52,6 +58,10 @@ pub enum IntentError {
     NoIpvs { node: String },
     #[error("all fwmarks are in use")]
     NoFreeFwmark,
+}
+
+fn tasks(names: &[TaskName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn services(names: &[ServiceName]) -> String {

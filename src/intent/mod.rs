@@ -5,6 +5,7 @@
 //! once, by pure allocators, and remembered. Nothing here knows a kernel, a file or a clock.
 
 pub mod allocate;
+pub mod echo;
 pub mod error;
 mod leaving;
 pub mod name;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use echo::{Echo, EchoError};
 pub use error::IntentError;
 pub use name::{NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec};
@@ -84,6 +86,37 @@ impl Intent {
             meant: name::nearest(name.as_str(), self.services.keys().map(ServiceName::as_str))
                 .map(str::to_owned),
         })
+    }
+
+    /// The task of that name, or the one whose id begins so.
+    ///
+    /// # Errors
+    /// [`IntentError::NoSuchTask`], with the name that may have been meant, or
+    /// [`IntentError::ManyTasks`].
+    pub fn task(&self, asked: &str) -> Result<&Task, IntentError> {
+        let named = asked.parse::<TaskName>().ok().and_then(|name| self.tasks.get(&name));
+        if let Some(task) = named {
+            return Ok(task);
+        }
+        let begins = |task: &&Task| !asked.is_empty() && task.id.starts_with(asked);
+        let found: Vec<&Task> = self.tasks.values().filter(begins).collect();
+        match found.as_slice() {
+            [task] => Ok(task),
+            [] => {
+                let names: Vec<String> = self.tasks.keys().map(ToString::to_string).collect();
+                let first = format!("{asked}.1");
+                let of_service = names.iter().find(|name| **name == first).map(String::as_str);
+                let near = name::nearest(asked, names.iter().map(String::as_str));
+                Err(IntentError::NoSuchTask {
+                    name: asked.to_owned(),
+                    meant: of_service.or(near).map(str::to_owned),
+                })
+            }
+            many => Err(IntentError::ManyTasks {
+                prefix: asked.to_owned(),
+                names: many.iter().map(|task| task.name.clone()).collect(),
+            }),
+        }
     }
 
     /// The tasks of one service, by slot.
@@ -187,6 +220,41 @@ pub mod tests {
         intent.scale_service(&"collabweb".parse().unwrap(), 1).unwrap();
         intent.scale_service(&"collabweb".parse().unwrap(), 4).unwrap();
         assert_eq!(ranks(&intent), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_name_or_by_the_beginning_of_its_id() {
+        let intent = story();
+        let named = |asked: &str| intent.task(asked).map(|task| task.name.to_string());
+        let id = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
+        assert_eq!(id.len(), 25);
+        assert_eq!(named("collabweb.2").unwrap(), "collabweb.2");
+        assert_eq!(named(&id).unwrap(), "collabweb.2");
+        assert_eq!(named(&id[..12]).unwrap(), "collabweb.2");
+        let missing = |asked: &str| match named(asked).unwrap_err() {
+            IntentError::NoSuchTask { meant, .. } => meant,
+            other => panic!("{other}"),
+        };
+        assert_eq!(missing("colabweb.2"), Some("collabweb.2".into()));
+        assert_eq!(missing("collab-box"), Some("collab-box.1".into()));
+        assert_eq!(missing(""), None);
+        assert_eq!(missing("nothing-like-it"), None);
+    }
+
+    #[test]
+    fn ids_of_a_thousand_tasks_differ_in_their_first_eight_letters() {
+        let mut intent = one_node();
+        network(&mut intent, "wide", "10.4.0.0/16");
+        service(&mut intent, "web", "wide", 1000);
+        let short: std::collections::BTreeSet<&str> =
+            intent.tasks.values().map(|task| &task.id[..8]).collect();
+        assert_eq!(short.len(), 1000);
+        let mut twins = story();
+        for task in twins.tasks.values_mut() {
+            task.id = format!("same{}", task.name.slot);
+        }
+        let found = twins.task("same1").unwrap_err();
+        assert_eq!(found.to_string(), "`same1` begins the ids of tasks collab-box.1, collabweb.1");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::leaving::Departure;
 use super::{
-    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, ServiceName,
-    Span, Task, TaskName,
+    DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
+    ServiceName, Span, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -24,6 +24,8 @@ pub const MOST_REPLICAS: u32 = 1000;
 pub enum Image {
     /// The built-in HTTP server that says which task answered.
     Whoami,
+    /// The built-in echo server: TCP, UDP, and SCTP where the kernel has it.
+    Echo,
     /// A command of this machine's own files.
     Host,
 }
@@ -34,9 +36,10 @@ impl FromStr for Image {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "builtin:whoami" => Ok(Self::Whoami),
+            "builtin:echo" => Ok(Self::Echo),
             "host" => Ok(Self::Host),
             _ => Err(format!(
-                "image `{}` is not known: there are `builtin:whoami` and `host` (with a command)",
+                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
                 text.escape_debug()
             )),
         }
@@ -61,6 +64,7 @@ impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Image::Whoami => "builtin:whoami",
+            Image::Echo => "builtin:echo",
             Image::Host => "host",
         })
     }
@@ -194,6 +198,9 @@ impl ServiceSpec {
             Image::Host if self.command.is_empty() => return Err(IntentError::NoCommand),
             Image::Whoami if !self.command.is_empty() => {
                 return Err(IntentError::NeedlessCommand);
+            }
+            Image::Echo => {
+                Echo::from_words(&self.command)?;
             }
             Image::Host | Image::Whoami => {}
         }
@@ -362,7 +369,7 @@ impl Intent {
                 })
                 .collect();
             self.cluster.tasks_made += 1;
-            let id = format!("{}-{}", service.id, self.cluster.tasks_made);
+            let id = super::task::id(&service.id, self.cluster.tasks_made);
             self.tasks.insert(name.clone(), Task { id, name, node, endpoints, leaving: None });
         }
         Ok(())

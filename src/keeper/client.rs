@@ -28,8 +28,12 @@ impl Client {
     /// # Errors
     /// What the keeper refused, or `EPIPE` when it is gone.
     pub fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), Refusal> {
-        frame::send(&self.stream, request, &[])?;
-        match frame::receive(&self.stream)? {
+        // Whatever the connection meets, the answer is not the keeper's.
+        let gone = |error: io::Error| {
+            Refusal::saying(Errno::EPIPE, format!("the keeper does not answer: {error}"))
+        };
+        frame::send(&self.stream, request, &[]).map_err(gone)?;
+        match frame::receive(&self.stream).map_err(gone)? {
             Some((Reply::Refused { errno, sentence }, _)) => {
                 Err(Refusal::saying(Errno::from_raw(errno), sentence))
             }

@@ -5,11 +5,14 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::sched::CloneFlags;
 
+use super::client::Client;
+use super::journal::{say, words};
 use super::server::Keeper;
 use super::supervised::open_log;
 use crate::environment::variable;
@@ -42,8 +45,12 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// What keeper, agent, store and tasks look programs up in, whoever started them.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The environment of keeper, agent, store and tasks, whoever started them.
+pub const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/"),
+    ("LANG", "C.UTF-8"),
+];
 
 /// Leaves behind what a process inherits without a word: open files, ignored signals, a umask. A
 /// lock or a pipe of the caller's shell would otherwise be held as long as the last task lives.
@@ -71,7 +78,7 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     let mut command = program::command("/proc/self/exe");
     command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
     command.stdout(log.try_clone()?).stderr(log);
-    command.env_clear().env("PATH", PATH).env("HOME", "/").env("LANG", "C.UTF-8");
+    command.env_clear().envs(ENVIRONMENT);
     if let Some(directory) = variable(killpoint::VARIABLE) {
         command.env(killpoint::VARIABLE, directory);
     }
@@ -92,9 +99,10 @@ fn why_not(state: &StateDir) -> String {
     for name in ["keeper", "store"] {
         let log = state.log(name);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let said = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("hint:"));
+        let hint = |line: &&str| words(line).starts_with("hint:");
+        let said = text.lines().rfind(|line| !line.is_empty() && !hint(line));
         if let Some(line) = said {
-            let line = line.trim_start_matches("error: ");
+            let line = words(line).trim_start_matches("error: ");
             return format!("the {name} did not start: {line} (see {})", log.display());
         }
     }
@@ -116,15 +124,33 @@ pub fn run(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     state.create()?;
     let lock =
         File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(()),
-        Err(TryLockError::Error(error)) => return Err(error),
+    if !is_held_by_us(&lock, &state.keeper_socket())? {
+        return Ok(());
     }
     leave_caller();
     super::descriptors::raise();
 
     Keeper::new(state.clone(), lock, arguments)?.run()
+}
+
+/// Takes the lock; false when another keeper has it. One that was killed may have it yet for a
+/// moment: its connections are closed first, and the rest of its files takes the kernel a while.
+fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {
+                // The socket of a dying one may still take connections, but nobody answers there.
+                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.status().is_ok());
+                if lives || Instant::now() > deadline {
+                    return Ok(false);
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Out of the caller's control group, so that a session's end does not take the tasks along, and
@@ -142,7 +168,7 @@ fn leave_caller() {
             nix::sched::setns(namespace, flag).map_err(io::Error::from)
         });
         if let Err(error) = entered {
-            eprintln!("stays in the caller's {name} namespace: {error}");
+            say(format!("stays in the caller's {name} namespace: {error}"));
         }
     }
     let _ = std::env::set_current_dir("/");

@@ -1,7 +1,7 @@
 //! The keeper's loop: one thread that waits for signals, connections, tasks that become ready and
 //! adopted tasks that end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -16,8 +16,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::journal::say;
+use super::marks::Marks;
 use super::protocol::{Exit, Reply, Request, Running, Start, State, Status};
-use super::record::Record;
+use super::record::{Record, mounts_of};
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
@@ -36,7 +38,12 @@ struct Task {
     ready: Option<OwnedFd>,
     /// Of a task that an earlier keeper started: readable when it ended.
     adopted: Option<OwnedFd>,
+    /// Its mount namespace, by which what it left behind is known; 0 when that is not known.
+    mounts: u64,
 }
+
+/// How long to leave clients waiting when a descriptor for them cannot be had.
+const SHORTAGE: Duration = Duration::from_millis(100);
 
 struct Connection {
     stream: UnixStream,
@@ -50,6 +57,9 @@ pub struct Keeper {
     signals: SignalFd,
     tasks: BTreeMap<SandboxName, Task>,
     sockets: Sockets,
+    marks: Marks,
+    /// Set while a shortage keeps it from accepting.
+    accept_from: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     /// How many connections there ever were: a descriptor's number is used again at once.
     accepted: u64,
@@ -64,6 +74,7 @@ pub struct Keeper {
 /// What woke the loop.
 enum Woken {
     Signal,
+    Written,
     Listener,
     Connection(u64),
     Ready(SandboxName),
@@ -94,6 +105,8 @@ impl Keeper {
             signals,
             tasks: BTreeMap::new(),
             sockets: Sockets::default(),
+            marks: Marks::new(),
+            accept_from: None,
             connections: BTreeMap::new(),
             accepted: 0,
             agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
@@ -120,7 +133,9 @@ impl Keeper {
                 started: record.started,
                 state,
             };
-            self.tasks.insert(record.sandbox, Task { running, ready: None, adopted });
+            self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
+            let task = Task { running, ready: None, adopted, mounts: record.mounts };
+            self.tasks.insert(record.sandbox, task);
         }
         Ok(())
     }
@@ -133,12 +148,13 @@ impl Keeper {
         while !self.stopping {
             for supervised in [&mut self.store, &mut self.agent] {
                 if let Err(error) = supervised.tend(&self.state) {
-                    eprintln!("cannot start a process: {error}");
+                    say(format!("cannot start a process: {error}"));
                 }
             }
             for woken in self.wait()? {
                 self.attend(woken);
             }
+            self.marks.tend();
         }
         self.agent.end();
         self.store.end();
@@ -147,8 +163,11 @@ impl Keeper {
     }
 
     fn wait(&self) -> io::Result<Vec<Woken>> {
-        let mut sources =
-            vec![(self.signals.as_fd(), Woken::Signal), (self.listener.as_fd(), Woken::Listener)];
+        let mut sources = vec![(self.signals.as_fd(), Woken::Signal)];
+        if self.accept_from.is_none_or(|from| Instant::now() >= from) {
+            sources.push((self.listener.as_fd(), Woken::Listener));
+        }
+        sources.extend(self.marks.descriptor().map(|fd| (fd, Woken::Written)));
         for (number, connection) in &self.connections {
             sources.push((connection.stream.as_fd(), Woken::Connection(*number)));
         }
@@ -169,7 +188,9 @@ impl Keeper {
     }
 
     fn patience(&self) -> PollTimeout {
-        let due = [self.agent.due(), self.store.due()].into_iter().flatten().min();
+        let shortage = self.accept_from.filter(|from| *from > Instant::now());
+        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage];
+        let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
             Some(due) => {
@@ -183,18 +204,8 @@ impl Keeper {
     fn attend(&mut self, woken: Woken) {
         match woken {
             Woken::Signal => self.attend_signals(),
-            Woken::Listener => {
-                if let Ok((stream, _)) = self.listener.accept()
-                    && is_root(&stream)
-                {
-                    // A client that does not read must not hold up the keeper.
-                    let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
-                    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-                    self.accepted += 1;
-                    let connection = Connection { stream, watches: false };
-                    self.connections.insert(self.accepted, connection);
-                }
-            }
+            Woken::Written => self.marks.attend(),
+            Woken::Listener => self.accept(),
             Woken::Connection(number) => self.attend_connection(number),
             Woken::Ready(name) => {
                 if let Some(task) = self.tasks.get_mut(&name) {
@@ -210,10 +221,47 @@ impl Keeper {
                     task.adopted = None;
                     task.running.state = State::Exited(Exit::Unseen);
                     let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
+                    // What it left is not this keeper's child.
+                    let mounts = BTreeSet::from([task.mounts]);
+                    end_leftovers(&all_processes(), &mounts);
                 }
                 self.tell(&name);
             }
         }
+    }
+
+    fn accept(&mut self) {
+        self.accept_from = None;
+        match self.listener.accept() {
+            Ok((stream, _)) if is_root(&stream) => {
+                // A client that does not read must not hold up the keeper.
+                let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+                self.accepted += 1;
+                let connection = Connection { stream, watches: false };
+                self.connections.insert(self.accepted, connection);
+            }
+            Ok(_) => {}
+            // The client still waits, and would be told of again at once.
+            Err(_) => self.accept_from = Some(Instant::now() + SHORTAGE),
+        }
+    }
+
+    /// Ends what ended tasks left behind in sessions of its own. As the keeper is their subreaper,
+    /// such processes are its children; what is left by one of these comes with its own end.
+    fn end_leftovers(&self) {
+        let alive = |task: &&Task| !matches!(task.running.state, State::Exited(_));
+        let gone = self.tasks.values().filter(|task| !alive(task)).map(|task| task.mounts);
+        let gone: BTreeSet<u64> = gone.filter(|mounts| *mounts != 0).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
+        let known = known.chain(self.agent.pid()).chain(self.store.pid());
+        let known: BTreeSet<i32> = known.collect();
+        let others: Vec<i32> =
+            children().into_iter().filter(|child| !known.contains(child)).collect();
+        end_leftovers(&others, &gone);
     }
 
     fn attend_signals(&mut self) {
@@ -232,6 +280,7 @@ impl Keeper {
                 Ok(_) => {}
             }
         }
+        self.end_leftovers();
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
@@ -342,7 +391,10 @@ impl Keeper {
                     started,
                     state,
                 };
-                let task = Task { running: running.clone(), ready, adopted: None };
+                let directory = self.state.task(&start.sandbox);
+                let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
+                self.marks.follow(&start.sandbox, &directory);
+                let task = Task { running: running.clone(), ready, adopted: None, mounts };
                 self.tasks.insert(start.sandbox.clone(), task);
                 Reply::Started(running)
             }
@@ -366,6 +418,7 @@ impl Keeper {
             Some(State::Starting | State::Ready) => refused(&Errno::EBUSY.into()),
             _ => {
                 self.tasks.remove(sandbox);
+                self.marks.forget(sandbox);
                 match std::fs::remove_dir_all(self.state.task(sandbox)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => refused(&error),
                     _ => Reply::Done,
@@ -384,6 +437,26 @@ impl Keeper {
             since: self.since,
             version: env!("CARGO_PKG_VERSION").into(),
             executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("?")),
+        }
+    }
+}
+
+/// The children of this process; none where the kernel does not list them.
+fn children() -> Vec<i32> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn all_processes() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Kills those of `processes` that are in one of these mount namespaces.
+fn end_leftovers(processes: &[i32], mounts: &BTreeSet<u64>) {
+    for pid in processes.iter().filter(|pid| **pid > 1) {
+        if mounts_of(*pid).is_some_and(|home| home != 0 && mounts.contains(&home)) {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
     }
 }

@@ -64,7 +64,10 @@ impl Supervised {
         }
         self.started = Instant::now();
         self.due = self.started + self.pause;
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
         let child = self.spawn(state)?;
+        self.pause = pause;
         self.child = Some(child);
         Ok(())
     }

@@ -281,6 +281,10 @@ fn persistent(seconds: u32) -> String {
 fn program(program: &Program) -> String {
     match program {
         Program::Whoami => "swarmlb builtin whoami".into(),
+        Program::Echo { port, greets } => {
+            let greet = if *greets { " --greet" } else { "" };
+            format!("swarmlb builtin echo --port {port}{greet}")
+        }
         Program::Host(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
     }
 }

@@ -6,5 +6,7 @@ pub mod english;
 pub mod figure;
 pub mod service;
 pub mod table;
+pub mod task;
+pub mod time;
 pub mod verdict;
 pub mod vip;

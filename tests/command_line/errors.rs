@@ -47,6 +47,30 @@ fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
          hint: did you mean `collabweb.1`?\n",
     );
     refused(
+        &["task", "inspect", "collabweb.7"],
+        2,
+        "error: cannot inspect task `collabweb.7`: there is no task `collabweb.7`\n\
+         hint: did you mean `collabweb.1`?\n",
+    );
+    refused(
+        &["task", "logs", "rr"],
+        2,
+        "error: cannot show the output of task `rr`: there is no task `rr`\n\
+         hint: did you mean `rr.1`?\n",
+    );
+    refused(
+        &["task", "kill", "9999"],
+        2,
+        "error: cannot kill task `9999`: there is no task `9999`\n\
+         hint: see `swarmlb task ls`\n",
+    );
+    refused(
+        &["service", "logs", "colabweb"],
+        2,
+        "error: cannot show the output of `colabweb`: there is no service `colabweb`\n\
+         hint: did you mean `collabweb`?\n",
+    );
+    refused(
         &["service", "rm", "nginx", "--dry-run"],
         2,
         "error: cannot remove service `nginx`: there is no service `nginx`\n\
@@ -151,7 +175,7 @@ fn a_command_belongs_to_image_host_only() {
 /// Refused by what was typed alone; the rest of clap's words may change with its versions.
 #[test]
 fn what_cannot_be_parsed_is_refused_with_its_reason() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
         (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
         (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
@@ -164,12 +188,21 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
         (&["network", "create", "-a-"], "unexpected argument"),
         (&["network", "create", "a b"], "only letters, digits"),
-        (&["service", "create", "nginx"], "there are `builtin:whoami` and `host`"),
+        (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),
         (&["service", "create", "--replicas", "-1"], "-1"),
         (&["service", "create", "--replicas", "many"], "many"),
         (&["service", "create", "--data-plane", "ebpf"], "auto, ipvs or nftables"),
         (&["service", "scale", "web"], "`web` is not SERVICE=REPLICAS"),
         (&["service", "scale", "web=lots"], "`lots` is not a number of tasks"),
+        (&["task", "kill", "-s", "SIGNONE", "a.1"], "there is no signal `SIGNONE`"),
+        (&["task", "kill", "--signal", "0", "a.1"], "there is no signal `0`"),
+        (&["task", "ls", "--filter", "colour=red"], "there is no `colour` to filter by"),
+        (&["task", "ls", "-f", "web"], "say KEY=VALUE, as in name=web"),
+        (&["task", "exec", "web.1"], "<COMMAND>..."),
+        (&["task", "logs", "web.1", "--tail", "few"], "say a number of lines, or all"),
+        (&["service", "logs", "web", "--since", "lunch"], "seconds since 1970"),
+        (&["service", "logs", "web", "-f", "--until", "1m"], "cannot be used with"),
+        (&["service", "logs", "web", "--raw", "--no-trunc"], "cannot be used with"),
     ];
     let lab = Lab::new();
     for (words, reason) in cases {

@@ -36,7 +36,7 @@ fn every_command_has_help_that_begins_with_a_sentence() {
         }
         seen += 1;
     }
-    assert!(seen >= 28, "only {seen} commands were found");
+    assert!(seen >= 34, "only {seen} commands were found");
 }
 
 #[test]
@@ -66,6 +66,36 @@ fn services_and_tasks_are_listed() {
 }
 
 #[test]
+fn tasks_are_listed_and_filtered() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(lab.run(&["task", "ls"]).good());
+    let names = |words: &[&str]| -> Vec<String> {
+        let said = lab.run(&[&["task", "ls", "--no-trunc"], words].concat()).good();
+        let rows = said.lines().skip(1);
+        rows.map(|row| row.split_whitespace().nth(1).expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&["rr", "collab-box"]), ["rr.1", "rr.2", "collab-box.1"]);
+    assert_eq!(names(&["-f", "name=rr.2", "-f", "name=collab-"]), ["collab-box.1", "rr.2"]);
+    assert_eq!(names(&["-f", "service=rr", "-f", "name=collab"]), [""; 0]);
+    assert_eq!(names(&["rr", "-f", "state=unknown", "-f", "node=node-1"]), ["rr.1", "rr.2"]);
+    assert_eq!(names(&["rr", "-f", "desired-state=shutdown"]), [""; 0]);
+    let id = &lab.intent.tasks[&"rr.2".parse().expect("a name")].id;
+    assert_eq!(names(&["-f", &format!("id={}", &id[..6])]), ["rr.2"]);
+    let said = lab.run(&["task", "ls", "nowhere"]).failed(2);
+    assert!(said.contains("there is no service `nowhere`"), "{said}");
+}
+
+#[test]
+fn a_task_is_inspected_by_name_or_id() {
+    let lab = Lab::new();
+    let id = &lab.intent.tasks[&"collabweb.2".parse().expect("a name")].id;
+    let said = lab.run(&["task", "inspect", "collabweb.2"]).good();
+    insta::assert_snapshot!(said);
+    assert_eq!(lab.run(&["task", "inspect", &id[..9]]).good(), said);
+    insta::assert_snapshot!(lab.run(&["task", "inspect", "--pretty", "rr.1", &id[..12]]).good());
+}
+
+#[test]
 fn quiet_lists_are_ids_or_names_only() {
     let lab = Lab::new();
     let id = |name: &str| format!("{name:x<25}\n");
@@ -73,7 +103,11 @@ fn quiet_lists_are_ids_or_names_only() {
     assert_eq!(lab.run(&["network", "ls", "-q"]).good(), networks);
     let services = ["collab-box", "collabweb", "rr"].map(id).concat();
     assert_eq!(lab.run(&["-q", "service", "ls"]).good(), services);
-    assert_eq!(lab.run(&["service", "ps", "rr", "--quiet"]).good(), "rr.1\nrr.2\n");
+    let ids: String = ["rr.1", "rr.2"]
+        .map(|name| format!("{}\n", lab.intent.tasks[&name.parse().expect("a name")].id))
+        .concat();
+    assert_eq!(lab.run(&["service", "ps", "rr", "--quiet"]).good(), ids);
+    assert_eq!(lab.run(&["task", "ls", "--quiet", "-f", "service=rr"]).good(), ids);
 }
 
 #[test]
@@ -90,11 +124,13 @@ fn an_empty_cluster_lists_headings_and_exits_0() {
 #[test]
 fn every_list_is_json_when_asked() {
     let lab = Lab::new();
-    let lists: [(&[&str], usize); 8] = [
+    let lists: [(&[&str], usize); 10] = [
         (&["network", "ls"], 3),
         (&["network", "inspect", "small"], 1),
         (&["service", "ls"], 3),
         (&["service", "ps", "collabweb"], 3),
+        (&["task", "ls"], 6),
+        (&["task", "inspect", "rr.1", "rr.2"], 2),
         (&["inspect", "vip"], 2),
         (&["inspect", "vip", "collabweb"], 1),
         (&["sandbox", "ls"], 9),

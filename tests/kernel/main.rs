@@ -12,6 +12,8 @@ mod nftables;
 mod sandboxes;
 mod story;
 mod survival;
+mod tasks;
+mod terminal;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
