@@ -49,12 +49,25 @@ impl Wait<'_> {
     /// # Errors
     /// When the kernel refused (the intent is put back), or a task does not start.
     pub fn until(&self, committed: &Committed) -> Result<Waited, Failure> {
+        interrupt::listen();
+        let waited = self.until_noted(committed)?;
+        if waited == Waited::LeftGoing {
+            self.tell_how_to_look();
+        }
+        Ok(waited)
+    }
+
+    /// The same for a caller that listens itself, and has something else to say when it is not
+    /// waited for any longer.
+    ///
+    /// # Errors
+    /// As [`Wait::until`].
+    pub fn until_noted(&self, committed: &Committed) -> Result<Waited, Failure> {
         let mut tasks: BTreeMap<TaskName, String> = BTreeMap::new();
         for service in self.services {
             let of = committed.after.tasks_of(service);
             tasks.extend(of.map(|task| (task.name.clone(), task.id.clone())));
         }
-        interrupt::listen();
         let progress = Progress::new(self.quiet, &tasks);
         let result = self.follow(committed, &tasks, &progress);
         progress.end();
@@ -81,8 +94,6 @@ impl Wait<'_> {
                 last_word = Instant::now();
             }
             if interrupt::was_pressed() {
-                progress.end();
-                self.tell_how_to_look();
                 return Ok(Waited::LeftGoing);
             }
             if last_word.elapsed() > SILENCE {
