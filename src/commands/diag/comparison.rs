@@ -17,6 +17,7 @@ use crate::intent::{
 use crate::keeper::server::now;
 use crate::probe::crowd::MOST_WORKERS;
 use crate::render;
+use crate::render::figure::{count, thousands};
 use crate::trace::balance::{Comparison, Run, compare};
 use crate::trace::conditions::{ClientCache, Conditions};
 
@@ -39,7 +40,7 @@ pub fn run(global: &Global, options: &Compare) -> Result<Report, Failure> {
         command.seating(&intent, service)?;
     }
     must_be_root(&what)?;
-    let drafts = Draft::open_all(&options.report)?;
+    let drafts = Draft::all(&options.report)?;
     let left = throwaway::remove_left(&session, &intent, &what)?;
     if !left.is_empty() {
         eprintln!("Removed what a killed comparison had left: {}.", left.join(", "));
@@ -74,7 +75,8 @@ impl Command<'_> {
 
     /// How many clients shall be made.
     fn new_clients(&self) -> Option<u32> {
-        self.options.clients.or(self.options.service.is_none().then_some(CLIENTS))
+        let default = self.options.service.is_none().then_some(CLIENTS.min(self.options.requests));
+        self.options.clients.or(default)
     }
 
     /// Numbers that do not go together, as far as that can be told from what was typed.
@@ -85,20 +87,26 @@ impl Command<'_> {
     fn check_clients(&self, clients: u32) -> Result<(), Failure> {
         let Compare { requests, concurrency, .. } = *self.options;
         if requests < clients {
-            let problem = format!("{requests} requests cannot be shared among {clients} clients");
+            let requests = count(requests.into(), "request", "requests");
+            let problem = format!("{requests} cannot be shared among {clients} clients");
             return Err(self.usage(problem).hint(format!("say `--requests {clients}` or more")));
         }
         if requests.div_ceil(clients.max(1)) > MOST_REQUESTS {
-            let problem = format!(
-                "{requests} requests of {clients} clients are more than the {MOST_REQUESTS} that one client has ports for"
-            );
             let enough = requests.div_ceil(MOST_REQUESTS);
+            let problem = format!(
+                "{} of {} are more than one client has ports for, which is {}",
+                count(requests.into(), "request", "requests"),
+                count(clients.into(), "client", "clients"),
+                thousands(MOST_REQUESTS.into())
+            );
             let hint = format!("say `--clients {enough}` or more, or fewer requests");
             return Err(self.usage(problem).hint(hint));
         }
         if concurrency * clients > MOST_WORKERS {
             let problem = format!(
-                "{clients} clients with {concurrency} requests at a time are more than {MOST_WORKERS} at a time"
+                "{} with {} at a time are more than {MOST_WORKERS} at a time",
+                count(clients.into(), "client", "clients"),
+                count(concurrency.into(), "request", "requests")
             );
             let hint = format!("say `--concurrency {}` or less", MOST_WORKERS / clients.max(1));
             return Err(self.usage(problem).hint(hint));

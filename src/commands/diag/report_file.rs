@@ -10,65 +10,74 @@ use crate::failure::{Exit, Failure};
 use crate::render::report;
 use crate::trace::balance::{Comparison, Run};
 
-/// Room for a report, beside the file that it will become. Dropped unfinished, it goes.
+/// A report that can be written, as far as that can be known before.
 pub struct Draft {
     kind: ReportKind,
     target: PathBuf,
-    path: PathBuf,
-    file: File,
 }
 
 impl Draft {
-    /// Opens one for each file asked for.
+    /// Sees for each file asked for whether it can be written.
     ///
     /// # Errors
     /// When one cannot be written there, with its name.
-    pub fn open_all(files: &[ReportFile]) -> Result<Vec<Self>, Failure> {
-        files.iter().map(Self::open).collect()
+    pub fn all(files: &[ReportFile]) -> Result<Vec<Self>, Failure> {
+        files.iter().map(Self::new).collect()
     }
 
-    fn open(report: &ReportFile) -> Result<Self, Failure> {
+    fn new(report: &ReportFile) -> Result<Self, Failure> {
         let what = what(&report.path);
         let target = target(&report.path).map_err(|error| refused(&what, &error))?;
         if target.is_dir() {
             return Err(Failure::new(Exit::Usage, what, "it is a directory"));
         }
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}", crate::random::id(8)));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|error| refused(&what, &error))?;
-        Ok(Self { kind: report.kind, target, path, file })
+        // What a killed command leaves shall not be a file: it is made anew in the end.
+        Unfinished::beside(&target).map_err(|error| refused(&what, &error))?;
+        Ok(Self { kind: report.kind, target })
     }
 
-    /// Writes the report and gives it its name; returns that.
+    /// Writes the report, whole or not at all; returns its name.
     ///
     /// # Errors
     /// What the file system answered.
-    pub fn finish(mut self, comparison: &Comparison, runs: &[Run]) -> Result<PathBuf, Failure> {
-        let what = what(&self.target);
+    pub fn finish(self, comparison: &Comparison, runs: &[Run]) -> Result<PathBuf, Failure> {
         let text = match self.kind {
             ReportKind::Html => report::html(comparison),
             ReportKind::Svg => report::svg(comparison),
             ReportKind::Csv => report::csv(runs),
             ReportKind::Json => crate::commands::Report::json(comparison)?.text,
         };
-        self.write(&text).map_err(|error| Failure::io(what, &error))?;
-        Ok(self.target.clone())
-    }
-
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        self.file.write_all(text.as_bytes())?;
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, &self.target)
+        Unfinished::beside(&self.target)
+            .and_then(|file| file.become_whole(&text, &self.target))
+            .map_err(|error| refused(&what(&self.target), &error))?;
+        Ok(self.target)
     }
 }
 
-impl Drop for Draft {
+/// A file beside the one that it will become. Dropped, it goes.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+}
+
+impl Unfinished {
+    fn beside(target: &Path) -> io::Result<Self> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let path = target.with_file_name(format!(".{name}.{}", crate::random::id(8)));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    fn become_whole(mut self, text: &str, target: &Path) -> io::Result<()> {
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, target)
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Once finished, nothing has this name any more.
+        // Once whole, nothing has this name any more.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -112,7 +121,7 @@ mod tests {
         let link = directory.path().join("link.json");
         std::fs::write(&path, "old").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let drafts = Draft::open_all(&[file(&link)]).unwrap();
+        let drafts = Draft::all(&[file(&link)]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         let comparison = compare(Conditions::default(), &[], &[]);
         for draft in drafts {
@@ -126,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_that_is_not_finished_leaves_what_was_there() {
+    fn a_report_that_is_never_finished_leaves_what_was_there() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.html");
         std::fs::write(&path, "old").unwrap();
-        drop(Draft::open_all(&[file(&path)]).unwrap());
+        drop(Draft::all(&[file(&path)]).unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
@@ -140,7 +149,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let is_directory = directory.path().join("d.csv");
         std::fs::create_dir(&is_directory).unwrap();
-        let refused = |path: &Path| Draft::open_all(&[file(path)]).err().unwrap().to_string();
+        let refused = |path: &Path| Draft::all(&[file(path)]).err().unwrap().to_string();
         assert!(refused(&is_directory).contains("it is a directory"));
         let missing = refused(&directory.path().join("no/such/a.csv"));
         assert!(missing.contains("(ENOENT)\nhint: its directory must be there"), "{missing}");
