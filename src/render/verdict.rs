@@ -258,11 +258,11 @@ fn heterogeneity(name: &str, strata: &Strata) -> Option<String> {
     let found = strata.heterogeneity?;
     let words = match found.judgement {
         Sameness::TooFew => return None,
-        Sameness::Alike => "no more differently than chance makes",
-        Sameness::Differ => "in different shares",
+        Sameness::Alike => "differ no more than chance makes",
+        Sameness::Differ => "differ beyond chance",
     };
     Some(format!(
-        "Through {name} the clients met the tasks {words} (chi-square {:.1}, df {}, {}, V {:.3}).",
+        "Through {name} the clients' shares of the tasks {words} (chi-square {:.1}, df {}, {}, V {:.3}).",
         found.statistic,
         found.degrees_of_freedom,
         p(found.p),

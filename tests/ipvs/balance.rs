@@ -51,6 +51,32 @@ fn tasks_take_turns_whoever_asks_by_tcp_and_udp_and_see_who_did() {
 }
 
 #[test]
+fn several_clients_are_each_counted_by_their_own_sandbox() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        swarmlb.good("service scale collab-box=3");
+        let line =
+            "diag compare-dns-ipvs collabweb --from collab-box --requests 90 --concurrency 2";
+        let report = swarmlb.json(&format!("{line} --client-cache forever"));
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["conditions"]["data_plane"], "ipvs");
+        let [dns, vip] = &report["ways"].as_array().expect("ways")[..] else { panic!("two") };
+        assert_eq!((&vip["mechanism"], &dns["strata"]["met_one"]), (&"IPVS rr".into(), &3.into()));
+        for client in vip["clients"].as_array().expect("clients") {
+            let tasks = client["tasks"].as_array().expect("tasks").iter();
+            assert!(tasks.clone().all(|task| task["replies"] == 10), "{client:#}");
+            assert_eq!(client["counters"]["agrees"], true, "{client:#}");
+        }
+        // And with everything made for it and removed.
+        let report = swarmlb.json("diag compare-dns-ipvs --requests 36");
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["ways"][1]["strata"]["firsts"]["in_step"], false, "{report:#}");
+        assert_eq!(swarmlb.json("service ls").as_array().map(Vec::len), Some(2));
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn twenty_four_clients_with_one_request_each_meet_every_task_alike() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::new();

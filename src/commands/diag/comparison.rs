@@ -207,6 +207,9 @@ impl Command<'_> {
             Some(seating) => Target::There(seating.service, seating.network),
             None => Target::New(self.options.data_plane),
         };
+        if session.is_recorded() {
+            return Err(self.usage("nothing can be made on a recorded node"));
+        }
         let wanted = Wanted::new(session, target, clients)?;
         let quiet = self.global.quiet || self.global.format == Format::Json;
         throwaway::during(session, self.what, quiet, &wanted, |intent, made| {

@@ -21,26 +21,16 @@ pub fn draw(comparison: &Comparison) -> Option<Drawing> {
     let largest =
         comparison.ways.iter().flat_map(|way| &way.tasks).map(|t| t.share).fold(0.0, f64::max);
     let scale = (WIDTH - label - RIGHT) / largest;
-    let thick = if chosen.len() > 12 { 9.0 } else { 15.0 };
+    let thick = if chosen.len() > 12 { 12.0 } else { 15.0 };
     let mut pen = Pen::default();
     let mut y = legend(&mut pen, comparison);
     let top = y;
-    let mut gap_told = false;
+    let left_out = first.tasks.len() - chosen.len();
     for (place, index) in chosen.iter().enumerate() {
-        if chosen.get(place + 1).is_some()
-            && place > 0
-            && chosen.len() < first.tasks.len()
-            && place == MOST / 2
-        {
-            let left_out = first.tasks.len() - chosen.len();
-            pen.text(
-                label,
-                y + 12.0,
-                "soft",
-                &format!("… {left_out} tasks between these are left out"),
-            );
+        if left_out > 0 && place == MOST / 2 {
+            let told = format!("… {left_out} tasks between these are left out");
+            pen.text(label, y + 12.0, "soft", &told);
             y += 22.0;
-            gap_told = true;
         }
         let height = ways.len() as f64 * (thick + 1.0);
         if let Some(task) = first.tasks.get(*index) {
@@ -53,12 +43,11 @@ pub fn draw(comparison: &Comparison) -> Option<Drawing> {
             let length = if task.replies > 0 { (task.share * scale).max(1.0) } else { 0.0 };
             let tip = format!("{} through {}: {told}", task.task, way.mechanism);
             pen.rect([label, y, length, thick], &way_class("fill", *number), 1.0, &tip);
-            pen.text(WIDTH - RIGHT + 8.0, y + thick - (thick - 9.0) / 2.0, "soft", &told);
+            pen.text(WIDTH - RIGHT + 8.0, y + thick / 2.0 + 4.0, "soft", &told);
             y += thick + 1.0;
         }
-        y += if chosen.len() > 12 { 5.0 } else { 8.0 };
+        y += 8.0;
     }
-    debug_assert!(gap_told || chosen.len() == first.tasks.len());
     let mean = label + scale / first.tasks.len() as f64;
     pen.line([mean, top - 4.0, mean, y], "mark");
     pen.text(mean, y + 12.0, "soft middle", "equal share");

@@ -6,7 +6,7 @@ use crate::render::figure::{thousands, time};
 use crate::trace::balance::Comparison;
 
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 225.0;
+const RIGHT: f64 = 240.0;
 const TOP: f64 = 10.0;
 const HEIGHT: f64 = 300.0;
 /// Less than this is not drawn apart: a kept answer takes no time.

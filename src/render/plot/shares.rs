@@ -43,7 +43,11 @@ pub fn draw(comparison: &Comparison) -> Option<Drawing> {
                 }
                 let told = thousands(task.replies);
                 if told.len() as f64 * 7.0 + 4.0 <= cell {
-                    let on = if task.share > 0.5 { "middle on" } else { "middle" };
+                    let on = match task.share {
+                        0.0 => "middle soft",
+                        share if share > 0.5 => "middle on",
+                        _ => "middle",
+                    };
                     pen.text(x + cell / 2.0, y + 13.0, on, &told);
                 }
             }
