@@ -320,7 +320,7 @@ mod tests {
                 worker: 0,
                 started: Duration::from_micros(u64::from(sequence) * 500),
                 resolve: Duration::from_micros(micros / 3),
-                source: if sequence % 2 == 0 { Source::Asked } else { Source::Kept },
+                source: if sequence.is_multiple_of(2) { Source::Asked } else { Source::Kept },
                 connect: Duration::from_micros(micros / 4),
                 total: Duration::from_micros(micros),
                 address: Some(IpAddr::from([10, 0, 3, place as u8])),

@@ -202,13 +202,13 @@ fn what_a_killed_comparison_left_is_removed_by_the_next_one_and_only_that() {
         let mut others = left.clone();
         others.extend(["collabnet".to_owned(), left[0].clone()]);
         assert_eq!(made(&swarmlb), others);
-        // One that is at work meanwhile is nobody's leftover, also to two that come at once.
         let told = swarmlb.run("diag compare-dns-ipvs --requests 30");
         let said = String::from_utf8_lossy(&told.stderr).into_owned();
         assert_eq!(told.status.code(), Some(0), "{said}");
         let names = left.join(", ");
         assert!(said.contains(&format!("a killed comparison had left: {names}")), "{said}");
         assert_eq!(made(&swarmlb), ["collabnet"]);
+        // One that is at work meanwhile is nobody's leftover.
         let alive = long(&swarmlb, "/run/report.html");
         let held = throwaways(&swarmlb);
         swarmlb.good("diag compare-dns-ipvs --requests 30");

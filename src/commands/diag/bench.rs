@@ -1,6 +1,6 @@
 //! The measuring itself: the clients of a comparison ask both ways in turns, side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::keeper::sockets::RESOLVER;
 use crate::kernel::{netns, traffic};
 use crate::node::SandboxName;
 use crate::probe::crowd::{self, Found, Plan, Resolve, ResolveFailure};
-use crate::probe::ports::Ports;
+use crate::probe::ports::{Ports, remembered_by};
 use crate::probe::resolve::{Client, RecordType};
 use crate::probe::stub::Stub;
 use crate::trace::balance::{ClientRun, Run};
@@ -109,13 +109,14 @@ impl<'a> Bench<'a> {
         progress: ProgressBar,
     ) -> Result<Self, Failure> {
         let ways = ways(&subject);
+        let taken = taken_ports(&subject).map_err(|error| Failure::io(what, &error))?;
         let mut seats = Vec::with_capacity(clients.len());
         for (client, requests) in clients.iter().zip(shares(manner.requests, clients.len())) {
             let failed = |error: std::io::Error| {
                 Failure::io(what, &error).fact("sandbox:", client.to_string())
             };
             let namespace = netns::open(&client.to_string()).map_err(failed)?;
-            let ports = Arc::new(ports(&subject, &namespace).map_err(failed)?);
+            let ports = Arc::new(Ports::of(namespace.as_fd(), &taken).map_err(failed)?);
             let doing = |_: &WayName| Doing { stub: Stub::new(manner.cache), samples: Vec::new() };
             seats.push(Seat {
                 task: client.clone(),
@@ -345,17 +346,17 @@ fn ways(subject: &Subject<'_>) -> Vec<WayName> {
     vec![dns(format!("tasks.{name}")), way(Way::Vip, mechanism, name.to_string())]
 }
 
-/// Client ports that neither the client's sandbox nor any task of the service remembers.
-fn ports(subject: &Subject<'_>, client: &File) -> std::io::Result<Ports> {
-    let mut targets = Vec::new();
+/// Client ports that tasks of the service remember.
+fn taken_ports(subject: &Subject<'_>) -> std::io::Result<BTreeSet<u16>> {
+    let mut taken = BTreeSet::new();
     for task in subject.intent.tasks_of(&subject.service.name) {
         // A task of another node has its own memory, which cannot be looked into from here.
         match netns::open(&task.name.to_string()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            opened => targets.push(opened?.into()),
+            opened => taken.extend(remembered_by(opened?.as_fd())?),
         }
     }
-    Ports::of(client.as_fd(), &targets)
+    Ok(taken)
 }
 
 /// A number shared out, the first ones getting one more.
