@@ -63,6 +63,19 @@ impl Wait<'_> {
     /// # Errors
     /// When the kernel refused (the intent is put back), or a task does not start.
     pub fn until(&self, committed: &Committed) -> Result<Waited, Failure> {
+        let waited = self.until_noted(committed)?;
+        if waited == Waited::LeftGoing {
+            self.tell_how_to_look();
+        }
+        Ok(waited)
+    }
+
+    /// The same for a caller that listens itself, and has something else to say when it is not
+    /// waited for any longer.
+    ///
+    /// # Errors
+    /// As [`Wait::until`].
+    pub fn until_noted(&self, committed: &Committed) -> Result<Waited, Failure> {
         let tasks = || self.services.iter().flat_map(|service| committed.after.tasks_of(service));
         let by_name = |task: &Task| (task.name.clone(), task.id.clone());
         let wanted = Wanted {
@@ -96,8 +109,6 @@ impl Wait<'_> {
                 last_word = Instant::now();
             }
             if interrupt::was_pressed() {
-                progress.end();
-                self.tell_how_to_look();
                 return Ok(Waited::LeftGoing);
             }
             if last_word.elapsed() > SILENCE {

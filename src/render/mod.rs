@@ -4,6 +4,8 @@ pub mod comparison;
 pub mod dump;
 pub mod english;
 pub mod figure;
+pub mod plot;
+pub mod report;
 pub mod service;
 pub mod table;
 pub mod task;

@@ -215,6 +215,75 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
 }
 
 #[test]
+fn numbers_of_a_comparison_that_do_not_go_together_are_refused_before_anything_is_made() {
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["collabweb", "--clients", "5", "--requests", "3"],
+            "3 requests cannot be shared among 5 clients\nhint: say `--requests 5` or more\n",
+        ),
+        (
+            &["collabweb", "--requests", "900000"],
+            "900,000 requests of 1 client are more than one client has ports for, which is 25,000\n\
+             hint: say `--clients 36` or more, or fewer requests\n",
+        ),
+        (
+            &["collabweb", "--clients", "100", "--concurrency", "200"],
+            "100 clients with 200 requests at a time are more than 256 at a time\n\
+             hint: say `--concurrency 2` or less\n",
+        ),
+        (
+            &["collabweb", "--from", "collabweb", "--requests", "2"],
+            "2 requests cannot be shared among 3 clients\nhint: say `--requests 3` or more\n",
+        ),
+        (
+            &["collabweb", "--from", "collab-box", "--from", "collab-box.1"],
+            "`--from` names task collab-box.1 twice\n",
+        ),
+    ];
+    for (words, problem) in cases {
+        let expected =
+            format!("error: cannot compare DNS and IPVS for service `collabweb`: {problem}");
+        refused(&[&["diag", "compare-dns-ipvs"], words].concat(), 2, &expected);
+    }
+}
+
+#[test]
+fn a_comparison_without_a_service_has_nobody_to_ask_from() {
+    let lab = Lab::new();
+    let compare = |words: &[&str]| {
+        let told = lab.run(&[&["diag", "compare-dns-ipvs"], words].concat()).failed(2);
+        assert!(told.starts_with("error: "), "{told}");
+        told
+    };
+    assert!(compare(&["--from", "collab-box.1"]).contains("<SERVICE>"));
+    assert!(compare(&["collabweb", "--from", "x", "--clients", "2"]).contains("cannot be used"));
+    assert!(compare(&["--requests", "0"]).contains("0 is not in 1..=1000000"));
+    assert!(compare(&["--clients", "101"]).contains("101 is not in 1..=100"));
+    assert!(
+        compare(&["--client-cache", "often"]).contains("[possible values: none, ttl, forever]")
+    );
+    let pdf = compare(&["--report", "a.pdf"]);
+    assert!(pdf.contains("it must end in .html, .svg, .csv or .json"), "{pdf}");
+    let meant = compare(&["collabweb", "--from", "colab-box.1"]);
+    assert!(meant.ends_with("hint: did you mean `collab-box.1`?\n"), "{meant}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_anything_is_measured() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: without root it is root that is asked for first");
+    }
+    let lab = Lab::new();
+    let path = lab.path("no/such/directory/a.html").display().to_string();
+    let told = lab.run(&["diag", "compare-dns-ipvs", "collabweb", "--report", &path]).failed(3);
+    let expected = format!(
+        "error: cannot write report {path}: no such file or directory (ENOENT)\n\
+         hint: its directory must be there\n"
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn an_mtu_out_of_range_is_refused_by_both_ends() {
     for mtu in ["575", "8951"] {
         let option = format!("mtu={mtu}");

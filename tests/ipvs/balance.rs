@@ -62,6 +62,32 @@ fn one_shots() -> Vec<(String, u32)> {
 }
 
 #[test]
+fn several_clients_are_each_counted_by_their_own_sandbox() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        swarmlb.good("service scale collab-box=2");
+        let line =
+            "diag compare-dns-ipvs collabweb --from collab-box --requests 60 --concurrency 2";
+        let report = swarmlb.json(&format!("{line} --client-cache forever"));
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["conditions"]["data_plane"], "ipvs");
+        let [dns, vip] = &report["ways"].as_array().expect("ways")[..] else { panic!("two") };
+        assert_eq!((&vip["mechanism"], &dns["strata"]["met_one"]), (&"IPVS rr".into(), &2.into()));
+        for client in vip["clients"].as_array().expect("clients") {
+            let tasks = client["tasks"].as_array().expect("tasks").iter();
+            assert!(tasks.clone().all(|task| task["replies"] == 10), "{client:#}");
+            assert_eq!(client["counters"]["agrees"], true, "{client:#}");
+        }
+        // And with everything made for it and removed.
+        let report = swarmlb.json("diag compare-dns-ipvs --clients 3 --requests 18");
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["ways"][1]["strata"]["firsts"]["in_step"], false, "{report:#}");
+        assert_eq!(swarmlb.json("service ls").as_array().map(Vec::len), Some(2));
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn twenty_four_clients_meet_every_task_alike_before_and_after_scaling() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::new();
