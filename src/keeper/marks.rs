@@ -11,8 +11,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use super::times::{self, Mark, Times};
 use crate::node::SandboxName;
 
-/// While a log grows it is marked this often. The first write after a rest is marked at once.
-const PAUSE: Duration = Duration::from_millis(100);
+/// While logs grow they are marked this often, all at the same beat. The first write after a rest is
+/// marked at once.
+const BEAT: Duration = Duration::from_millis(100);
 /// How often a log is looked at that cannot be watched, for want of watches.
 const UNWATCHED: Duration = Duration::from_secs(1);
 
@@ -30,15 +31,20 @@ struct Log {
 pub struct Marks {
     /// None where there are too many of others: then logs are looked at.
     inotify: Option<Inotify>,
+    /// When the first beat was.
+    begun: Instant,
     logs: BTreeMap<SandboxName, Log>,
 }
 
-impl Marks {
-    pub fn new() -> Self {
+impl Default for Marks {
+    fn default() -> Self {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        Self { inotify: Inotify::init(flags).ok(), logs: BTreeMap::new() }
+        let inotify = Inotify::init(flags).ok();
+        Self { inotify, begun: Instant::now(), logs: BTreeMap::new() }
     }
+}
 
+impl Marks {
     /// Readable when a log is written to.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
@@ -69,9 +75,15 @@ impl Marks {
         }
     }
 
+    fn next_beat(&self) -> Instant {
+        let beats = self.begun.elapsed().as_millis() / BEAT.as_millis() + 1;
+        self.begun + BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
+    }
+
     /// Marks the logs that were written to.
     pub fn attend(&mut self) {
         let events = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok());
+        let next = self.next_beat();
         for event in events.unwrap_or_default() {
             if !event.mask.contains(AddWatchFlags::IN_MODIFY) {
                 continue;
@@ -81,17 +93,17 @@ impl Marks {
                 // A watch tells once.
                 log.watch = None;
                 log.mark();
-                log.due = Some(Instant::now() + PAUSE);
+                log.due = Some(next);
             }
         }
     }
 
     /// Looks at the logs that are due.
     pub fn tend(&mut self) {
-        let now = Instant::now();
+        let (now, next) = (Instant::now(), self.next_beat());
         for log in self.logs.values_mut().filter(|log| log.due.is_some_and(|due| due <= now)) {
             if log.mark() {
-                log.due = Some(now + PAUSE);
+                log.due = Some(next);
                 continue;
             }
             log.watch = watch(self.inotify.as_ref(), &log.directory);
@@ -110,11 +122,8 @@ fn watch(inotify: Option<&Inotify>, directory: &Path) -> Option<WatchDescriptor>
 impl Log {
     /// Writes a mark when the log has grown; whether it has.
     fn mark(&mut self) -> bool {
-        match self.mark_or_fail() {
-            Ok(grown) => grown,
-            // It is marked with the next write, or its lines have its file's time.
-            Err(_) => false,
-        }
+        // What cannot be marked now is with the next write, or its lines have their file's time.
+        self.mark_or_fail().unwrap_or_default()
     }
 
     fn mark_or_fail(&mut self) -> io::Result<bool> {
@@ -167,7 +176,7 @@ mod tests {
             .open(path.join("log"))
             .expect("a log");
         let name = SandboxName("web.1".into());
-        let mut marks = Marks::new();
+        let mut marks = Marks::default();
         marks.follow(&name, path);
         let mut ends = 0;
         for _ in 0..3 {
@@ -190,7 +199,7 @@ mod tests {
         // A new keeper goes on where the old one was.
         drop(marks);
         log.write_all(b"er").expect("written");
-        let mut marks = Marks::new();
+        let mut marks = Marks::default();
         marks.follow(&name, path);
         until_marked(&mut marks, path, 5);
         assert_eq!(std::fs::read(path.join("log.times")).unwrap().len(), 32);

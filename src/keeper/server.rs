@@ -105,7 +105,7 @@ impl Keeper {
             signals,
             tasks: BTreeMap::new(),
             sockets: Sockets::default(),
-            marks: Marks::new(),
+            marks: Marks::default(),
             accept_from: None,
             connections: BTreeMap::new(),
             accepted: 0,

@@ -275,14 +275,14 @@ fn ctrl_c_ends_the_waiting_and_the_work_goes_on() {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(agent).expect("a number"));
         let signal = |signal| nix::sys::signal::kill(pid, signal).expect("the agent is there");
         signal(nix::sys::signal::Signal::SIGSTOP);
-        let counts = || {
-            let rows = swarmlb.json("service ls");
-            let of = |row: &serde_json::Value| {
-                (row["name"].as_str().expect("a name").to_owned(), row["replicas"].clone())
-            };
-            rows.as_array().expect("rows").iter().map(of).collect::<Vec<_>>()
+        let seen = |what: &str| {
+            let rows = |line: &str| swarmlb.json(line).as_array().cloned().unwrap_or_default();
+            if what == "networks" {
+                return rows("network ls").len().to_string();
+            }
+            let row = rows("service ls").into_iter().find(|row| row["name"] == what);
+            row.map_or_else(|| "gone".to_owned(), |row| row["replicas"].to_string())
         };
-        let networks = || swarmlb.json("network ls").as_array().map_or(0, Vec::len);
         for (line, look, begun) in [
             (
                 "service create --name late --replicas 2 --network collabnet",
@@ -296,19 +296,7 @@ fn ctrl_c_ends_the_waiting_and_the_work_goes_on() {
         ] {
             let mut at = AtTerminal::start(swarmlb.command(line));
             let (what, number) = begun.split_once('=').expect("what to see");
-            within(
-                "it is committed",
-                SOON,
-                || (counts(), networks()),
-                |(counts, networks)| {
-                    let service = counts.iter().find(|(name, _)| name == what);
-                    match (what, service) {
-                        ("networks", _) => networks.to_string() == number,
-                        (_, None) => number == "gone",
-                        (_, Some((_, replicas))) => replicas.to_string() == number,
-                    }
-                },
-            );
+            within("it is committed", SOON, || seen(what), |seen| seen == number);
             at.press("\u{3}");
             let (status, screen) = at.ended(SOON);
             assert_eq!(status.code(), Some(0), "{line}: {screen}");
