@@ -84,6 +84,12 @@ pub struct Create {
     /// What `hostname` says in its tasks [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    /// How long clients may keep DNS answers about it, up to 3600; 0 for not at all
+    ///
+    /// With `--endpoint-mode dnsrr`, and for `tasks.NAME` in either mode, it is how long a client may
+    /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
+    pub dns_ttl: u32,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,

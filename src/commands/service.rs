@@ -66,6 +66,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
+        dns_ttl: create.dns_ttl,
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);

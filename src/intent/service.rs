@@ -17,6 +17,14 @@ use crate::orchestrate::placement;
 /// task, so the kernel's work grows with the square of this.
 pub const MOST_REPLICAS: u32 = 1000;
 
+/// How long clients may keep DNS answers about a service that does not say, in seconds. Docker says
+/// 600, and its users' clients keep dead tasks that long.
+pub const DNS_TTL: u32 = 2;
+
+/// Longest time that a service may let clients keep DNS answers about it, in seconds: an hour, which
+/// is as long as clients may go to tasks that are gone.
+pub const LONGEST_DNS_TTL: u32 = 3600;
+
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -129,8 +137,15 @@ pub struct Service {
     /// What `hostname` says in its tasks; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How long clients may keep DNS answers about it, in seconds.
+    #[serde(default = "dns_ttl")]
+    pub dns_ttl: u32,
     /// When it was created: seconds since 1970.
     pub created: u64,
+}
+
+fn dns_ttl() -> u32 {
+    DNS_TTL
 }
 
 /// What was asked for.
@@ -146,6 +161,8 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
     pub hostname: Option<String>,
+    /// Seconds.
+    pub dns_ttl: u32,
 }
 
 impl ServiceSpec {
@@ -162,6 +179,7 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             environment: BTreeMap::new(),
             hostname: None,
+            dns_ttl: DNS_TTL,
         }
     }
 
@@ -176,6 +194,9 @@ impl ServiceSpec {
         let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
         if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
             return Err(IntentError::NetworkTwice { name: name.clone() });
+        }
+        if self.dns_ttl > LONGEST_DNS_TTL {
+            return Err(IntentError::DnsTtl { asked: self.dns_ttl, most: LONGEST_DNS_TTL });
         }
         check_replicas(self.replicas)
     }
@@ -239,6 +260,7 @@ impl Intent {
             labels: spec.labels,
             environment: spec.environment,
             hostname: spec.hostname,
+            dns_ttl: spec.dns_ttl,
             created,
         };
         self.services.insert(name.clone(), service);

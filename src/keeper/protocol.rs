@@ -21,6 +21,9 @@ pub enum Request {
     Sockets(SandboxName),
     /// Closes them.
     CloseSockets(SandboxName),
+    /// Memory of at least so many bytes that outlives whoever asks: zeros at first, and the same
+    /// when it is asked for again.
+    Memory(usize),
     /// Who runs here.
     Status,
     /// From now on this connection is told of every [`Running`] that changes.

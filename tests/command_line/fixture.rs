@@ -91,6 +91,7 @@ pub fn story() -> Intent {
             labels: Default::default(),
             environment: Default::default(),
             hostname: None,
+            dns_ttl: swarmlb::intent::service::DNS_TTL,
         };
         intent.create_service(spec, format!("{name:x<25}"), 0).expect("a service");
     }

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, ResponseCode};
 use nix::sched::{CloneFlags, unshare};
 use swarmlb::dns::forwarder::Forwarder;
-use swarmlb::dns::server::Resolver;
+use swarmlb::dns::server::{Resolver, Shared};
 use swarmlb::kernel::netns;
 use swarmlb::node::zone::Zone;
 use swarmlb::probe::resolve::{Client, RecordType, Resolution, ResolveError, Transport, resolve};
 use tokio::sync::{oneshot, watch};
 
-use crate::fixture::{Upstream, answered, crowded, cut, zone};
+use crate::fixture::{Upstream, answered, crowded, cut, seat, zone};
 
 const WAIT: Duration = Duration::from_secs(4);
 
@@ -72,9 +72,9 @@ impl Serving {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let upstream = Upstream::answering([192, 0, 2, 99]).await;
-                let forwarder = Forwarder::to(vec![upstream.address]);
+                let shared = Shared::new(Forwarder::to(vec![upstream.address])).unwrap();
                 let (_zones, watched) = watch::channel(Arc::new(zone));
-                let _resolver = Resolver::serve(udp, tcp, watched, Arc::new(forwarder)).unwrap();
+                let _resolver = Resolver::serve(seat(udp, tcp), watched, Arc::new(shared)).unwrap();
                 ready.send(()).unwrap();
                 let _ = stopped.await;
             });
@@ -120,8 +120,9 @@ fn ask(namespace: &File, name: &str, kind: RecordType) -> Result<Resolution, Res
 fn a_sandbox_resolves_its_services_and_forwards_the_rest_to_the_node() {
     let Some(namespace) = sandbox() else { return };
     let mut zone = zone(&[("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3"])]);
-    zone.pointers
-        .insert(IpAddr::from([10, 0, 1, 3]), vec!["web.1.blue".to_owned(), "web.1".to_owned()]);
+    for name in ["web.1.blue", "web.1"] {
+        zone.point(IpAddr::from([10, 0, 1, 3]), 2, Some(name));
+    }
     let _serving = Serving::start(&namespace, zone);
     let found = ask(&namespace, "Tasks.Web.", RecordType::A).unwrap();
     let expected: [IpAddr; 2] = [[10, 0, 1, 3].into(), [10, 0, 1, 4].into()];

@@ -9,12 +9,14 @@ use hickory_proto::op::{Edns, ResponseCode};
 use hickory_proto::rr::RecordType;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use swarmlb::dns::forwarder::Forwarder;
-use swarmlb::dns::server::{Counts, MOST_CONNECTIONS, MOST_FORWARDS, Resolver};
+use swarmlb::dns::server::{Counts, MOST_CONNECTIONS, MOST_FORWARDS, Resolver, Shared};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
-use crate::fixture::{LOCAL, SOON, Serving, Stream, Upstream, addresses, crowded, query, zone};
+use crate::fixture::{
+    LOCAL, SOON, Serving, Stream, Upstream, addresses, crowded, query, seat, zone,
+};
 
 const WEB: &[(&str, &[&str])] =
     &[("web", &["10.0.1.2"]), ("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3", "fd00::4"])];
@@ -315,7 +317,8 @@ async fn queries_between_two_servers_wait_for_the_second() {
     let (_zones, watched) = watch::channel(Arc::new(zone(WEB)));
     let serve = || {
         let (udp, tcp) = (udp.try_clone().unwrap(), tcp.try_clone().unwrap());
-        Resolver::serve(udp, tcp, watched.clone(), Arc::new(Forwarder::none())).unwrap()
+        let shared = Shared::new(Forwarder::none()).unwrap();
+        Resolver::serve(seat(udp, tcp), watched.clone(), Arc::new(shared)).unwrap()
     };
     let client = crate::fixture::Datagrams::to(udp.local_addr().unwrap()).await;
     let first = serve();
@@ -336,5 +339,6 @@ fn without_a_runtime_nothing_is_served() {
     let udp = std::net::UdpSocket::bind(LOCAL).unwrap();
     let tcp = std::net::TcpListener::bind(LOCAL).unwrap();
     let (_zones, watched) = watch::channel(Arc::default());
-    assert!(Resolver::serve(udp, tcp, watched, Arc::new(Forwarder::none())).is_err());
+    let shared = Arc::new(Shared::new(Forwarder::none()).unwrap());
+    assert!(Resolver::serve(seat(udp, tcp), watched, shared).is_err());
 }

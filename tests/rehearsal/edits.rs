@@ -157,6 +157,7 @@ impl Create {
             labels: Default::default(),
             environment: Default::default(),
             hostname: None,
+            dns_ttl: swarmlb::intent::service::DNS_TTL,
         }
     }
 }

@@ -53,6 +53,7 @@ pub fn service_on(
         labels: Default::default(),
         environment: Default::default(),
         hostname: None,
+        dns_ttl: swarmlb::intent::service::DNS_TTL,
     };
     intent.create_service(spec, format!("id-{name}"), 0).expect("a service");
 }
