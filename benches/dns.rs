@@ -99,7 +99,8 @@ fn go_apart(arguments: &[String]) -> Result<ExitCode, Failure> {
         return Err("it needs root, for a network namespace".into());
     }
     for (name, package) in [("dnsmasq", "dnsmasq-base"), ("nft", "nftables"), ("ip", "iproute2")] {
-        program::find(name).ok_or_else(|| format!("{name} is missing; Debian has it as {package}"))?;
+        program::find(name)
+            .ok_or_else(|| format!("{name} is missing; Debian has it as {package}"))?;
     }
     let status = program::command("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])

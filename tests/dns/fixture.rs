@@ -133,6 +133,12 @@ impl Datagrams {
         received.expect("a reply comes soon").0
     }
 
+    /// Takes in what has come.
+    pub async fn drain(&self) {
+        let mut buffer = vec![0; 65535];
+        while timeout(Duration::from_millis(20), self.0.recv(&mut buffer)).await.is_ok() {}
+    }
+
     pub async fn ask(&self, message: &Message) -> Message {
         self.send(message).await;
         let reply = self.receive().await;
