@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
@@ -385,12 +386,19 @@ fn serve_left(socket: &Arc<UdpSocket>, sandbox: &Arc<Sandbox>, forwards: &mut Jo
             }
             decision => {
                 if let Decision::Reply = decision {
-                    let _ = socket.try_send_to(&reply, left.client);
+                    send(socket, &reply, left.client);
                 }
                 sandbox.shared.datagrams().release(left.place);
             }
         }
     }
+}
+
+/// Sends a reply, or loses it as a network may: a client that hears nothing asks again. Not by way
+/// of tokio, which takes a socket that it has just met for one that can take nothing.
+fn send(socket: &UdpSocket, reply: &[u8], client: SocketAddr) {
+    let _ =
+        sendto(socket.as_raw_fd(), reply, &SockaddrStorage::from(client), MsgFlags::MSG_DONTWAIT);
 }
 
 /// A datagram that is being forwarded.
@@ -406,8 +414,7 @@ struct Forward {
 impl Forward {
     async fn run(self) {
         if let Some(reply) = self.sandbox.forward(&self.query, Transport::Udp).await {
-            // Sent or lost, as in a network: a client that hears nothing asks again.
-            let _ = self.socket.try_send_to(&reply, self.client);
+            send(&self.socket, &reply, self.client);
         }
         if let Some(place) = self.place {
             self.sandbox.shared.datagrams().release(place);
