@@ -87,7 +87,7 @@ pub fn refuse(request: &[u8], code: ResponseCode, transport: Transport, out: &mu
     let request = match Request::read(request) {
         Ok(request) => request,
         Err(Unreadable::Noise) => return false,
-        Err(Unreadable::Malformed(request) | Unreadable::NotImplemented(request)) => request,
+        Err(Unreadable::Malformed(request) | Unreadable::NotImplemented(request)) => *request,
     };
     bare(&request, code, transport, out);
     true

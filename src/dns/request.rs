@@ -73,9 +73,9 @@ pub enum Unreadable<'a> {
     /// Shorter than a header, or itself a reply: answering could start a loop.
     Noise,
     /// Not an opcode that is served (RFC 1035: NOTIMP).
-    NotImplemented(Request<'a>),
+    NotImplemented(Box<Request<'a>>),
     /// Not one question, or not parsable behind the header (RFC 1035: FORMERR).
-    Malformed(Request<'a>),
+    Malformed(Box<Request<'a>>),
 }
 
 impl<'a> Request<'a> {
@@ -89,20 +89,20 @@ impl<'a> Request<'a> {
             return Err(Unreadable::Noise);
         }
         if header.opcode() != u8::from(OpCode::Query) {
-            return Err(Unreadable::NotImplemented(header));
+            return Err(Unreadable::NotImplemented(Box::new(header)));
         }
         let question = match word(bytes, 4) {
             Some(1) => Question::read(bytes),
             _ => None,
         };
         let Some(question) = question else {
-            return Err(Unreadable::Malformed(header));
+            return Err(Unreadable::Malformed(Box::new(header)));
         };
         let edns = read_edns(bytes, question.end);
         let mut request = Self { question: Some(question), ..header };
         match edns {
             Ok(edns) => request.edns = edns,
-            Err(Unparsable) => return Err(Unreadable::Malformed(request)),
+            Err(Unparsable) => return Err(Unreadable::Malformed(Box::new(request))),
         }
         Ok(request)
     }
