@@ -9,6 +9,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, RecordType};
 
 use super::name::Reverse;
+pub use super::reply::Reason;
 use super::reply::{Authority, Owner, Reply, Room, Section, put_name};
 pub use super::request::Transport;
 use super::request::{Question, Request, Unreadable};
@@ -82,14 +83,26 @@ pub fn answer(
     Answer::Reply
 }
 
-/// Writes a reply to `request` that carries nothing but `code`; false when `request` is noise.
-pub fn refuse(request: &[u8], code: ResponseCode, transport: Transport, out: &mut Vec<u8>) -> bool {
+/// Writes a reply to `request` that carries nothing but `code`, with a reason for a client that
+/// speaks EDNS; false when `request` is noise.
+pub fn refuse(
+    request: &[u8],
+    code: ResponseCode,
+    reason: Option<Reason<'_>>,
+    transport: Transport,
+    out: &mut Vec<u8>,
+) -> bool {
     let request = match Request::read(request) {
         Ok(request) => request,
         Err(Unreadable::Noise) => return false,
         Err(Unreadable::Malformed(request) | Unreadable::NotImplemented(request)) => *request,
     };
-    bare(&request, code, transport, out);
+    let limit = request.limit(transport);
+    let mut reply = Reply::new(&request, code, Authority::None, limit, out);
+    if let Some(reason) = reason {
+        reply.because(reason);
+    }
+    reply.finish();
     true
 }
 

@@ -65,12 +65,25 @@ impl Owner {
     }
 }
 
+/// An extended error (RFC 8914): its number, and words for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason<'a> {
+    /// As IANA numbers them.
+    pub number: u16,
+    /// What happened; cut when it is long.
+    pub words: &'a str,
+}
+
+/// The longest words of a reason, in bytes: a reply without records fits 512 bytes with them.
+const WORDS: usize = 200;
+
 /// A reply being written.
 #[derive(Debug)]
 pub(super) struct Reply<'a> {
     request: &'a Request<'a>,
     code: ResponseCode,
     authority: Authority,
+    reason: Option<Reason<'a>>,
     truncation: Room,
     counts: [u16; 3],
     out: &'a mut Vec<u8>,
@@ -96,7 +109,13 @@ impl<'a> Reply<'a> {
         let opt = request.edns.map_or(0, |_| OPT_LENGTH);
         let room = limit.saturating_sub(opt);
         let counts = [0; 3];
-        Self { request, code, authority, truncation: Room::Fits, counts, out, begin, room }
+        let (reason, truncation) = (None, Room::Fits);
+        Self { request, code, authority, reason, truncation, counts, out, begin, room }
+    }
+
+    /// Says why, if the client speaks EDNS. For replies without records: its room is not reserved.
+    pub(super) fn because(&mut self, reason: Reason<'a>) {
+        self.reason = Some(reason);
     }
 
     /// Adds a record. `ttl` is in seconds.
@@ -149,7 +168,7 @@ impl<'a> Reply<'a> {
     /// Ends the reply.
     pub(super) fn finish(self) {
         if let Some(edns) = self.request.edns {
-            put_opt(self.out, edns, self.code);
+            put_opt(self.out, edns, self.code, self.reason);
         }
         let question = u16::from(self.request.question.is_some());
         let [answers, authorities, additionals] = self.counts;
@@ -202,12 +221,21 @@ pub(super) fn put_name(bytes: &mut Vec<u8>, name: &str) -> bool {
 }
 
 /// Writes our OPT record (RFC 6891, 6.1.2): our payload size, version 0, the client's DO bit
-/// (RFC 3225), no options.
-fn put_opt(bytes: &mut Vec<u8>, theirs: Edns, code: ResponseCode) {
+/// (RFC 3225), and no option but the reason.
+fn put_opt(bytes: &mut Vec<u8>, theirs: Edns, code: ResponseCode, reason: Option<Reason<'_>>) {
     let flags: u8 = if theirs.dnssec_ok { 0x80 } else { 0 };
     bytes.push(0);
     bytes.extend(u16::from(RecordType::OPT).to_be_bytes());
     bytes.extend(OUR_PAYLOAD.to_be_bytes());
     bytes.extend([code.high(), 0, flags, 0]);
-    bytes.extend(0_u16.to_be_bytes());
+    let Some(reason) = reason else {
+        bytes.extend(0_u16.to_be_bytes());
+        return;
+    };
+    let words = reason.words.get(..reason.words.floor_char_boundary(WORDS)).unwrap_or_default();
+    let length = u16::try_from(2 + words.len()).unwrap_or_default();
+    for word in [4 + length, 15, length, reason.number] {
+        bytes.extend(word.to_be_bytes());
+    }
+    bytes.extend(words.as_bytes());
 }

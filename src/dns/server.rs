@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet, yield_now};
 use tokio::time::sleep;
 
-use super::answer::{Answer, Family, answer, refuse};
+use super::answer::{Answer, Family, Reason, answer, refuse};
 use super::connection;
 pub use super::datagrams::MEMORY;
 use super::datagrams::{Datagrams, Place};
@@ -256,7 +256,10 @@ impl Sandbox {
             return Decision::Forward(permit);
         }
         count(&self.counters.refused);
-        match refuse(message, ResponseCode::Refused, transport, out) {
+        let words = format!("{MOST_FORWARDS} queries of this sandbox are being forwarded already");
+        // 14: not ready.
+        let reason = Reason { number: 14, words: &words };
+        match refuse(message, ResponseCode::Refused, Some(reason), transport, out) {
             true => Decision::Reply,
             false => Decision::Drop,
         }
@@ -266,9 +269,12 @@ impl Sandbox {
     pub(super) async fn forward(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
         match self.shared.forwarder.forward(message, transport).await {
             Ok(reply) => Some(reply),
-            Err(_) => {
+            Err(error) => {
                 let mut reply = Vec::new();
-                refuse(message, ResponseCode::ServFail, transport, &mut reply).then_some(reply)
+                // 22: no reachable authority.
+                let reason = Reason { number: 22, words: &error.to_string() };
+                let code = ResponseCode::ServFail;
+                refuse(message, code, Some(reason), transport, &mut reply).then_some(reply)
             }
         }
     }

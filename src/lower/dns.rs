@@ -74,26 +74,29 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
         let named = zone.add(&format!("{name}.{network}"), ttl, addresses);
         named.targets.extend(targets.iter().map(|target| format!("{target}.{network}")));
     };
-    let mut names = Vec::new();
-    let mut addresses = Vec::new();
+    let mut pointers = Vec::new();
+    // Of those in rotation.
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
     for task in intent.tasks_of(&service.name) {
         if let Some(endpoint) = task.endpoint(network) {
             let name = task.name.to_string().to_ascii_lowercase();
-            add(&name, &[endpoint.address.into()], &[]);
+            let address = IpAddr::V4(endpoint.address);
+            add(&name, &[address], &[]);
+            pointers.push((address, name.clone()));
             names.push(name);
-            addresses.push(IpAddr::V4(endpoint.address));
+            addresses.push(address);
         }
     }
     let name = service.name.as_str();
     add(&format!("tasks.{name}"), &addresses, &names);
-    let vip = service.vips.get(network).map(|vip| IpAddr::V4(vip.address));
-    match vip {
-        Some(vip) => add(name, &[vip], &[]),
+    match service.vips.get(network).map(|vip| IpAddr::V4(vip.address)) {
+        Some(vip) => {
+            add(name, &[vip], &[]);
+            pointers.push((vip, name.to_owned()));
+        }
         None => add(name, &addresses, &names),
     }
-    let vip = vip.map(|vip| (vip, name));
-    let tasks = addresses.iter().copied().zip(names.iter().map(String::as_str));
-    for (address, name) in tasks.chain(vip) {
+    for (address, name) in pointers {
         zone.point(address, ttl, Some(&format!("{name}.{network}")));
     }
 }

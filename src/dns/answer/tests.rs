@@ -43,7 +43,7 @@ fn answer(zone: &Zone, rotation: u32, bytes: &[u8], transport: Transport) -> Out
 
 fn refusal(bytes: &[u8], code: ResponseCode, transport: Transport) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    refuse(bytes, code, transport, &mut out).then_some(out)
+    refuse(bytes, code, None, transport, &mut out).then_some(out)
 }
 
 fn zone() -> Zone {
@@ -524,6 +524,24 @@ fn a_refusal_repeats_the_question() {
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
     assert_eq!(reply.queries, asked.queries);
     assert!(reply.edns.is_some());
+}
+
+#[test]
+fn a_reason_is_told_to_who_speaks_edns_and_always_fits() {
+    let long = "\u{fc}".repeat(500);
+    let name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+    for (words, told) in [("nobody is there", "nobody is there"), (&long, &long[..200])] {
+        let reason = Some(Reason { number: 22, words });
+        let plain = query(&name, RecordType::A);
+        for asked in [plain.clone(), with_edns(plain, 512)] {
+            let (bytes, mut out) = (asked.to_vec().unwrap(), Vec::new());
+            assert!(refuse(&bytes, ResponseCode::ServFail, reason, UDP, &mut out));
+            let expected = [&[0, 22], told.as_bytes()].concat();
+            let found = out.windows(expected.len()).any(|part| part == expected);
+            assert_eq!(found, asked.edns.is_some());
+            assert!(out.len() <= 512 && Message::from_vec(&out).is_ok());
+        }
+    }
 }
 
 /// Xorshift (Marsaglia 2003): the same numbers on every run.
