@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,8 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet, yield_now};
@@ -70,7 +71,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Seat {
     /// Bound.
-    pub udp: std::net::UdpSocket,
+    pub udp: UdpSocket,
     /// Listening.
     pub tcp: std::net::TcpListener,
     /// What tells the UDP socket from others, also to a later process.
@@ -104,7 +105,10 @@ impl Resolver {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         seat.udp.set_nonblocking(true)?;
         seat.tcp.set_nonblocking(true)?;
-        let udp = Arc::new(UdpSocket::from_std(seat.udp)?);
+        // Not tokio's own socket: that one is woken after each reply too, when it could send more.
+        // SAFETY: a socket's descriptor is the same as long as the socket lives.
+        let udp = unsafe { AsyncFd::register_with_interest(seat.udp, Interest::READABLE) };
+        let udp = Arc::new(udp.map_err(io::Error::from)?);
         let tcp = TcpListener::from_std(seat.tcp)?;
         let sandbox = Arc::new(Sandbox::new(zones, shared, seat.owner, seat.first_turn));
         let counters = Arc::clone(&sandbox.counters);
@@ -307,14 +311,22 @@ fn next_turn(turns: &mut HashMap<String, Turns>, first: u32, name: &str, family:
 }
 
 /// Answers datagrams for ever, those first that a former process left behind.
-async fn serve_datagrams(socket: Arc<UdpSocket>, sandbox: Arc<Sandbox>) {
+async fn serve_datagrams(socket: Arc<AsyncFd<UdpSocket>>, sandbox: Arc<Sandbox>) {
     let mut forwards = JoinSet::new();
     serve_left(&socket, &sandbox, &mut forwards);
     loop {
         tokio::select! {
             biased;
             ready = socket.readable() => {
-                match ready.and_then(|()| serve_batch(&socket, &sandbox, &mut forwards)) {
+                let served = ready.and_then(|mut ready| {
+                    let more = serve_batch(&socket, &sandbox, &mut forwards)?;
+                    if more == More::Nothing {
+                        // The kernel tells of the next one; asking would cost a system call.
+                        ready.clear_ready();
+                    }
+                    Ok(more)
+                });
+                match served {
                     Ok(More::Waits) => yield_now().await,
                     Ok(More::Nothing) => {}
                     Err(_) => sleep(PAUSE).await,
@@ -334,14 +346,12 @@ enum More {
 
 /// Answers what waits in the socket, up to a batch; then other sandboxes have their turn.
 fn serve_batch(
-    socket: &Arc<UdpSocket>,
+    socket: &Arc<AsyncFd<UdpSocket>>,
     sandbox: &Arc<Sandbox>,
     forwards: &mut JoinSet<()>,
 ) -> io::Result<More> {
     let mut datagrams = sandbox.shared.datagrams();
-    let received =
-        socket.try_io(Interest::READABLE, || datagrams.receive(socket.as_fd(), sandbox.owner));
-    let read = match received {
+    let read = match datagrams.receive(socket.as_fd(), sandbox.owner) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(More::Nothing),
         Err(error) => return Err(error),
@@ -364,17 +374,15 @@ fn serve_batch(
     }
     datagrams.send(socket.as_fd());
     datagrams.finish(read);
-    if !Datagrams::drained(read) {
-        return Ok(More::Waits);
-    }
-    // The kernel tells of the next datagram by itself; asking it now would cost a system call.
-    let _: io::Result<()> =
-        socket.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
-    Ok(More::Nothing)
+    Ok(if Datagrams::drained(read) { More::Nothing } else { More::Waits })
 }
 
 /// Answers what a former process had read from this socket and not answered.
-fn serve_left(socket: &Arc<UdpSocket>, sandbox: &Arc<Sandbox>, forwards: &mut JoinSet<()>) {
+fn serve_left(
+    socket: &Arc<AsyncFd<UdpSocket>>,
+    sandbox: &Arc<Sandbox>,
+    forwards: &mut JoinSet<()>,
+) {
     let left = sandbox.shared.datagrams().left_by(sandbox.owner);
     for left in left {
         let mut reply = Vec::new();
@@ -400,16 +408,15 @@ fn serve_left(socket: &Arc<UdpSocket>, sandbox: &Arc<Sandbox>, forwards: &mut Jo
     }
 }
 
-/// Sends a reply, or loses it as a network may: a client that hears nothing asks again. Not by way
-/// of tokio, which takes a socket that it has just met for one that can take nothing.
-fn send(socket: &UdpSocket, reply: &[u8], client: SocketAddr) {
+/// Sends a reply, or loses it as a network may: a client that hears nothing asks again.
+fn send(socket: &AsyncFd<UdpSocket>, reply: &[u8], client: SocketAddr) {
     let _ =
         sendto(socket.as_raw_fd(), reply, &SockaddrStorage::from(client), MsgFlags::MSG_DONTWAIT);
 }
 
 /// A datagram that is being forwarded.
 struct Forward {
-    socket: Arc<UdpSocket>,
+    socket: Arc<AsyncFd<UdpSocket>>,
     sandbox: Arc<Sandbox>,
     query: Vec<u8>,
     client: SocketAddr,
