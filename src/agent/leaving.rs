@@ -9,7 +9,6 @@ use crate::clock;
 use crate::intent::{EndpointMode, Fwmark, Id, Intent, Leaving, NodeName, Task, TaskName};
 use crate::kernel::sockets::{self, Activity};
 use crate::kernel::{Refusal, netns};
-use crate::lower::dns::TTL;
 use crate::node::SandboxName;
 use crate::orchestrate::draining::{Seen, has_left};
 use crate::store::Revision;
@@ -184,8 +183,6 @@ fn candidates(intent: &Intent, node: &NodeName) -> Vec<Candidate> {
 /// to be kept, while who asks for a VIP's tasks by name knows that they come and go.
 fn kept(intent: &Intent, task: &Task) -> Duration {
     let service = intent.services.get(&task.name.service);
-    match service.map(|service| service.endpoint_mode) {
-        Some(EndpointMode::Dnsrr) => Duration::from_secs(u64::from(TTL)),
-        _ => Duration::ZERO,
-    }
+    let dnsrr = service.filter(|service| service.endpoint_mode == EndpointMode::Dnsrr);
+    dnsrr.map_or(Duration::ZERO, |service| Duration::from_secs(u64::from(service.dns_ttl)))
 }

@@ -21,7 +21,8 @@ use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
-use crate::lower::{dns, lower};
+use crate::lower::dns::{self, Knowledge};
+use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
@@ -77,6 +78,9 @@ struct Agent {
     rejections: Arc<Mutex<Vec<Rejection>>>,
     intent: Intent,
     revision: Revision,
+    /// What names mean in each sandbox, and of which revision that is.
+    zones: BTreeMap<SandboxName, Knowledge>,
+    zoned: Option<Revision>,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     refusal: Option<RefusalReport>,
@@ -114,6 +118,9 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
     processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
+    let zones = dns::zones(&loaded.intent, name);
+    resolvers.add_zones(&zones);
+    answer_for_those_who_run(&known, &resolvers);
     events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
     let lease = store.grant(LEASE).map_err(io::Error::other)?;
     events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
@@ -136,6 +143,8 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         rejections,
         intent: loaded.intent,
         revision: loaded.revision,
+        zones,
+        zoned: Some(loaded.revision),
         observed: None,
         refusal: None,
         unreadable: None,
@@ -194,6 +203,21 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
     }
 }
 
+/// Answers names again where a former agent did, before the kernel is read: tasks are waiting.
+fn answer_for_those_who_run(known: &Known, resolvers: &Resolvers) {
+    let running: Vec<Running> = known.lock().values().cloned().collect();
+    for running in running {
+        let alive = !matches!(running.state, State::Exited(_));
+        // What has its name may be a stranger's by now.
+        if alive
+            && is_at_home(&running)
+            && let Err(refusal) = resolvers.ensure(&running.sandbox)
+        {
+            eprintln!("no DNS in sandbox `{}` yet: {refusal}", running.sandbox);
+        }
+    }
+}
+
 /// Whether this machine's kernel has IPVS, its module loaded if need be.
 pub fn has_ipvs() -> bool {
     matches!(Ipvs::open_here(), Ok(Some(_)))
@@ -201,11 +225,22 @@ pub fn has_ipvs() -> bool {
 
 /// The resolv.conf of tasks: the sandbox's own resolver, and the machine's search list.
 pub fn resolv_conf() -> String {
-    let machine = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let search = machine.lines().rfind(|line| line.starts_with("search "));
+    resolv_conf_after(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+}
+
+/// The machine's search list and options stay; names are asked for as they are before the list is
+/// gone through (`ndots:0`, as in Docker), or every `web` would first be asked for elsewhere.
+fn resolv_conf_after(machine: &str) -> String {
+    let lines: Vec<Vec<&str>> =
+        machine.lines().map(|line| line.split_whitespace().collect()).collect();
+    let search = lines.iter().rfind(|words| matches!(words[..], ["search" | "domain", _, ..]));
+    let options = lines.iter().filter(|words| words.first() == Some(&"options"));
+    let options = options.flat_map(|words| words.iter().skip(1));
+    let options = options.filter(|option| !option.starts_with("ndots:"));
+    let options: Vec<&str> = options.copied().chain(["ndots:0"]).collect();
     let mut text = format!("nameserver {}\n", crate::keeper::sockets::RESOLVER.ip());
-    text.extend(search.map(|line| format!("{line}\n")));
-    text.push_str("options ndots:0\n");
+    text.extend(search.map(|words| format!("search {}\n", words[1..].join(" "))));
+    text.push_str(&format!("options {}\n", options.join(" ")));
     text
 }
 
@@ -367,8 +402,11 @@ impl Agent {
 
     fn reconcile(&mut self) {
         let mut desired = lower(&self.intent, &self.name);
-        let zones = dns::zones(&self.intent, &self.name);
-        self.resolvers.add_zones(&zones);
+        if self.zoned != Some(self.revision) {
+            self.zones = dns::zones(&self.intent, &self.name);
+            self.zoned = Some(self.revision);
+        }
+        self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
@@ -382,7 +420,7 @@ impl Agent {
             say(format!("reading the kernel anew after: {}", refused.refusal));
         }
         // A task that leaves asks names until it ends.
-        self.resolvers.drop_others(&zones);
+        self.resolvers.drop_others(&self.zones);
         self.resolvers.ensure_all();
     }
 
@@ -692,4 +730,22 @@ fn age(pid: i32) -> Option<Duration> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     Duration::try_from_secs_f64(uptime - ticks as f64 / per_second as f64).ok()
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_asks_its_own_resolver_and_searches_as_the_machine_does() {
+        let own = "nameserver 127.0.0.11\n";
+        for (machine, rest) in [
+            ("nameserver 10.0.0.1\n", "options ndots:0\n"),
+            ("domain one\nsearch two  three\n", "search two three\noptions ndots:0\n"),
+            ("search two\ndomain\tone", "search one\noptions ndots:0\n"),
+            ("search\n#options rotate\n", "options ndots:0\n"),
+            ("options timeout:1 ndots:5\noptions edns0", "options timeout:1 edns0 ndots:0\n"),
+        ] {
+            assert_eq!(resolv_conf_after(machine), format!("{own}{rest}"), "{machine}");
+        }
+    }
 }

@@ -91,6 +91,12 @@ pub struct Create {
     /// 1m30s; with 0 it goes at once
     #[arg(long, default_value_t = DRAIN_TIMEOUT, value_name = "TIME")]
     pub drain_timeout: Span,
+    /// How long clients may keep DNS answers about it, up to 3600; 0 for not at all
+    ///
+    /// With `--endpoint-mode dnsrr`, and for `tasks.NAME` in either mode, it is how long a client may
+    /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
+    pub dns_ttl: u32,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,

@@ -67,6 +67,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
         drain_timeout: create.drain_timeout,
+        dns_ttl: create.dns_ttl,
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);

@@ -44,6 +44,8 @@ pub enum IntentError {
     NoFreeAddress { network: NetworkName, subnet: Subnet, needed: u32, free: u32, capacity: u32 },
     #[error("{asked} replicas are more than one service may have ({most})")]
     TooManyReplicas { asked: u32, most: u32 },
+    #[error("a DNS TTL of {asked} seconds is too long: at most {most}")]
+    DnsTtl { asked: u32, most: u32 },
     #[error("image `host` needs a command to run")]
     NoCommand,
     #[error("image `builtin:whoami` takes no command")]

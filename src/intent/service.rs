@@ -18,6 +18,14 @@ use crate::orchestrate::placement;
 /// task, so the kernel's work grows with the square of this.
 pub const MOST_REPLICAS: u32 = 1000;
 
+/// How long clients may keep DNS answers about a service that does not say, in seconds. Docker says
+/// 600, and its users' clients keep dead tasks that long.
+pub const DNS_TTL: u32 = 2;
+
+/// Longest time that a service may let clients keep DNS answers about it, in seconds: an hour, which
+/// is as long as clients may go to tasks that are gone.
+pub const LONGEST_DNS_TTL: u32 = 3600;
+
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -151,8 +159,15 @@ pub struct Service {
     /// How long a task that leaves may still serve those who are connected to it.
     #[serde(default = "default_drain_timeout")]
     pub drain_timeout: Span,
+    /// How long clients may keep DNS answers about it, in seconds.
+    #[serde(default = "dns_ttl")]
+    pub dns_ttl: u32,
     /// When it was created: seconds since 1970.
     pub created: u64,
+}
+
+fn dns_ttl() -> u32 {
+    DNS_TTL
 }
 
 /// What was asked for.
@@ -169,6 +184,8 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     pub hostname: Option<String>,
     pub drain_timeout: Span,
+    /// Seconds.
+    pub dns_ttl: u32,
 }
 
 fn default_drain_timeout() -> Span {
@@ -190,6 +207,7 @@ impl ServiceSpec {
             environment: BTreeMap::new(),
             hostname: None,
             drain_timeout: DRAIN_TIMEOUT,
+            dns_ttl: DNS_TTL,
         }
     }
 
@@ -207,6 +225,9 @@ impl ServiceSpec {
         let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
         if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
             return Err(IntentError::NetworkTwice { name: name.clone() });
+        }
+        if self.dns_ttl > LONGEST_DNS_TTL {
+            return Err(IntentError::DnsTtl { asked: self.dns_ttl, most: LONGEST_DNS_TTL });
         }
         check_replicas(self.replicas)
     }
@@ -271,6 +292,7 @@ impl Intent {
             environment: spec.environment,
             hostname: spec.hostname,
             drain_timeout: spec.drain_timeout,
+            dns_ttl: spec.dns_ttl,
             created,
         };
         self.services.insert(name.clone(), service);

@@ -21,6 +21,9 @@ pub enum Request {
     Sockets(SandboxName),
     /// Closes them.
     CloseSockets(SandboxName),
+    /// Memory of at least so many bytes that outlives whoever asks: zeros at first, and the same
+    /// when it is asked for again.
+    Memory(usize),
     /// Who runs here.
     Status,
     /// From now on this connection is told of every [`Running`] that changes.
@@ -39,7 +42,7 @@ impl Request {
             Request::Sockets(sandbox) => format!("open the DNS sockets of {sandbox}"),
             Request::CloseSockets(sandbox) => format!("close the DNS sockets of {sandbox}"),
             Request::Shutdown => "end".to_owned(),
-            Request::List | Request::Status | Request::Watch => return None,
+            Request::List | Request::Status | Request::Watch | Request::Memory(_) => return None,
         })
     }
 }

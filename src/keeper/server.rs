@@ -346,6 +346,10 @@ impl Keeper {
                 Ok(fds) => return (Reply::Done, fds.to_vec()),
                 Err(error) => refused(&error),
             },
+            Request::Memory(bytes) => match self.sockets.memory(bytes) {
+                Ok(fd) => return (Reply::Done, vec![fd]),
+                Err(error) => refused(&error),
+            },
             Request::CloseSockets(sandbox) => {
                 self.sockets.close(&sandbox);
                 Reply::Done

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use crate::kernel::program;
 use crate::state_dir::StateDir;
 
-/// The first pause before a restart; it doubles with each one that follows soon.
+/// The first pause before a restart; it doubles with each one that follows soon, and stays far below
+/// what a DNS client waits (glibc: 5 s), for its queries wait for the agent.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A process that lived this long starts over with the first pause.
 const STEADY: Duration = Duration::from_secs(10);
 /// A log above this size, in bytes, is begun anew at a restart; the one before is kept.

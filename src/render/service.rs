@@ -29,6 +29,7 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     }
     line("Endpoint mode", service.endpoint_mode.to_string());
     line("Drain timeout", service.drain_timeout.to_string());
+    line("DNS TTL", format!("{} s", service.dns_ttl));
     for network in &service.networks {
         let vip = service.vips.get(network).map(|vip| {
             let scheduler = &service.scheduler;
@@ -60,6 +61,8 @@ mod tests {
         Endpoint mode: vip
         Drain timeout: 10s
         Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
+        DNS TTL:       2 s
+        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr
         ");
     }
 }

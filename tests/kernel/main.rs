@@ -10,6 +10,7 @@ mod healing;
 mod kills;
 mod leaving;
 mod nftables;
+mod resolver;
 mod sandboxes;
 mod story;
 mod survival;
