@@ -60,9 +60,8 @@ mod tests {
         Image:         builtin:whoami
         Endpoint mode: vip
         Drain timeout: 10s
-        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         DNS TTL:       2 s
-        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr
+        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         ");
     }
 }
