@@ -6,5 +6,6 @@ pub mod english;
 pub mod figure;
 pub mod service;
 pub mod table;
+pub mod template;
 pub mod verdict;
 pub mod vip;
