@@ -6,8 +6,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
+use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
+use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
+use crate::state_dir::StateDir;
 use crate::store::StoreError;
 use crate::store::records::RecordError;
 use nix::errno::Errno;
@@ -92,6 +95,39 @@ impl Failure {
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => failure.hint("this needs root"),
             _ => failure,
+        }
+    }
+
+    /// A state directory that cannot be used.
+    pub fn state(state: &StateDir, error: &std::io::Error) -> Self {
+        let what = format!("use state directory {}", state.root().display());
+        let failure = Self::io(what, error);
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                failure.hint("make room, or give another `--state-dir`")
+            }
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("give a `--state-dir` that can be written")
+            }
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+                failure.hint("give another `--state-dir`: a directory, or one to be made")
+            }
+            _ => failure,
+        }
+    }
+
+    /// A keeper that does not come up. Where that is the state directory's fault, it is said so.
+    pub fn keeper(what: impl Into<String>, state: &StateDir, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::ReadOnlyFilesystem => Self::state(state, error),
+            _ => {
+                let said = error.get_ref().and_then(|inner| inner.downcast_ref::<NotStarted>());
+                let hint = said.and_then(|said| said.hint.clone());
+                let failure = Self::io(what, error);
+                Self { hint: hint.or(failure.hint.clone()), ..failure }
+            }
         }
     }
 
@@ -181,17 +217,13 @@ struct Object<'a> {
     hints: Vec<&'a str>,
 }
 
-/// What clap says of a command line that cannot be parsed, as one JSON object on a line.
-pub fn unparsed(text: &str) -> String {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines.next().unwrap_or_default().trim_start_matches("error: ");
-    let (hints, causes): (Vec<&str>, Vec<&str>) =
-        lines.partition(|line| line.starts_with("tip: ") || line.starts_with("For more"));
+/// A command line that cannot be parsed, as one JSON object on a line.
+pub fn unparsed(complaint: &Complaint) -> String {
     let object = Object {
         kind: "usage",
-        error,
-        causes: causes.into_iter().map(str::to_owned).collect(),
-        hints: hints.into_iter().map(|hint| hint.trim_start_matches("tip: ")).collect(),
+        error: &complaint.error,
+        causes: Vec::new(),
+        hints: vec![&complaint.hint],
     };
     serde_json::to_string(&object).unwrap_or_default()
 }

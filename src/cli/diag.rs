@@ -9,6 +9,7 @@ pub enum Command {
     /// Exits 1 when they differ.
     Dns {
         /// The name: a service, tasks.SERVICE, a task, any of these with .NETWORK, or any other
+        #[arg(value_name = "SERVICE|TASK|NAME")]
         name: String,
         /// The sandbox to ask in [default: every task's sandbox]
         #[arg(long, value_name = "SANDBOX")]
@@ -26,14 +27,15 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Compare {
     /// The service to ask
+    #[arg(value_name = "SERVICE")]
     pub service: crate::intent::ServiceName,
     /// Requests each way, 1 to 25000: each needs a client port of its own
     #[arg(long, default_value_t = 300, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(value_parser = super::number::number(1..=25_000u32))]
     pub requests: u32,
     /// Requests at a time, 1 to 256
     #[arg(long, default_value_t = 1, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(value_parser = super::number::number(1..=256u32))]
     pub concurrency: u32,
     /// The sandbox to ask from [default: another service's task on the same network, else the
     /// service's own first task]

@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
-
 use super::Report;
-use crate::cli::Cli;
+use crate::cli::{self, Shell};
 use crate::failure::Failure;
 
-pub fn completions(shell: clap_complete::Shell) -> Report {
-    let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "swarmlb", &mut bytes);
-    Report::good(String::from_utf8_lossy(&bytes))
+/// A script that asks `swarmlb complete` at each key.
+pub fn completions(shell: Shell) -> Report {
+    Report::good(match shell {
+        Shell::Bash => include_str!("../../completions/swarmlb.bash"),
+        Shell::Zsh => include_str!("../../completions/_swarmlb"),
+        Shell::Fish => include_str!("../../completions/swarmlb.fish"),
+    })
 }
 
 pub fn manual(directory: Option<&Path>) -> Result<Report, Failure> {
-    let mut command = without_help(Cli::command());
+    let mut command = without_help(cli::command());
     command.build();
     match directory {
         None => Ok(Report::good(page(&command, "swarmlb")?)),

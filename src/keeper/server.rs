@@ -17,12 +17,16 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::protocol::{Exit, Reply, Request, Running, Start, State, Status};
+use super::readiness::Readiness;
 use super::record::Record;
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
+
+/// How often a keeper that is starting looks whether its store is up, in milliseconds.
+const LOOK: u8 = 10;
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -56,6 +60,7 @@ pub struct Keeper {
     store: Supervised,
     since: u64,
     stopping: bool,
+    readiness: Readiness,
     /// Held as long as this process lives.
     _lock: File,
 }
@@ -74,7 +79,12 @@ impl Keeper {
     ///
     /// # Errors
     /// What the system answered.
-    pub fn new(state: StateDir, lock: File, arguments: &[String]) -> io::Result<Self> {
+    pub fn new(
+        state: StateDir,
+        lock: File,
+        arguments: &[String],
+        readiness: Readiness,
+    ) -> io::Result<Self> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
@@ -95,10 +105,11 @@ impl Keeper {
             sockets: Sockets::default(),
             connections: BTreeMap::new(),
             accepted: 0,
-            agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
+            agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
             since: now(),
             stopping: false,
+            readiness,
             state,
             _lock: lock,
         };
@@ -131,13 +142,15 @@ impl Keeper {
         while !self.stopping {
             for supervised in [&mut self.store, &mut self.agent] {
                 if let Err(error) = supervised.tend(&self.state) {
-                    eprintln!("cannot start a process: {error}");
+                    super::log(&format!("cannot start a process: {error}"));
                 }
             }
+            self.tell_readiness();
             for woken in self.wait()? {
                 self.attend(woken);
             }
         }
+        self.readiness.stopping();
         self.agent.end();
         self.store.end();
         let _ = std::fs::remove_file(self.state.keeper_socket());
@@ -166,7 +179,17 @@ impl Keeper {
         Ok(sources.into_iter().zip(hit).filter(|(_, hit)| *hit).map(|((_, w), _)| w).collect())
     }
 
+    /// The node is up as soon as the store accepts connections.
+    fn tell_readiness(&mut self) {
+        if !self.readiness.is_told() && UnixStream::connect(self.state.store_socket()).is_ok() {
+            self.readiness.ready();
+        }
+    }
+
     fn patience(&self) -> PollTimeout {
+        if !self.readiness.is_told() {
+            return PollTimeout::from(LOOK);
+        }
         let due = [self.agent.due(), self.store.due()].into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,

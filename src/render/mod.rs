@@ -4,6 +4,7 @@ pub mod comparison;
 pub mod dump;
 pub mod english;
 pub mod figure;
+pub mod paint;
 pub mod service;
 pub mod table;
 pub mod template;

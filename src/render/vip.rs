@@ -113,6 +113,7 @@ pub fn walk(walk: &Walk) -> String {
     }
     let total = count(walk.ladders.len(), "sandbox");
     text.push_str(&match broken.len() {
+        0 if walk.ladders.is_empty() => "\nNo sandbox of this node is on that network.\n".into(),
         0 => format!("\nWhole in {total} on this node.\n"),
         n => {
             let names: Vec<&str> = broken.iter().map(|ladder| ladder.sandbox.as_str()).collect();

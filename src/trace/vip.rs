@@ -368,10 +368,15 @@ impl Look<'_> {
         if !silent.is_empty() {
             faults.push(format!("weight 0: {}", list(&silent)));
         }
-        if wanted.is_empty() {
+        // Scaled to 0 it is as it should be: who connects is refused.
+        let is_idle = self.service.replicas == 0;
+        if wanted.is_empty() && !is_idle {
             faults.push("the service has no tasks".into());
         }
         let holds = faults.is_empty();
+        if holds && is_idle {
+            return rung(Step::RealServers, true, "none, for the service is scaled to 0");
+        }
         let evidence = if holds { list(&wanted) } else { faults.join("; ") };
         rung(Step::RealServers, holds, evidence)
     }

@@ -148,8 +148,23 @@ impl Scope {
 
 /// Names that are functions here and need not be fields.
 const FUNCTIONS: [&str; 17] = [
-    "json", "upper", "lower", "title", "join", "split", "truncate", "print", "println", "each",
-    "pairs", "ago", "range", "dict", "debug", "namespace", "loop",
+    "json",
+    "upper",
+    "lower",
+    "title",
+    "join",
+    "split",
+    "truncate",
+    "print",
+    "println",
+    "each",
+    "pairs",
+    "ago",
+    "range",
+    "dict",
+    "debug",
+    "namespace",
+    "loop",
 ];
 
 impl Object for Scope {

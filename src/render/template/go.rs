@@ -94,7 +94,8 @@ fn action(inside: &str, open: &mut Vec<Block>) -> Result<String, String> {
         Err(_) if !inner.starts_with('.') => return Ok(format!("{{{{{inside}}}}}")),
         Err(problem) => return Err(problem),
     };
-    let said = statement(&tokens, open).map_err(|problem| format!("`{{{{{inside}}}}}`: {problem}"))?;
+    let said =
+        statement(&tokens, open).map_err(|problem| format!("`{{{{{inside}}}}}`: {problem}"))?;
     Ok(trimmed(said, trims_left, trims_right))
 }
 
@@ -329,7 +330,9 @@ fn operands(tokens: &[Token]) -> Result<Vec<String>, String> {
             Token::Number(number) => number.clone(),
             Token::Word(word) => match constant(word) {
                 Some(word) => word.into(),
-                None => return Err(format!("`{word}` stands where a value should: write `.{word}`")),
+                None => {
+                    return Err(format!("`{word}` stands where a value should: write `.{word}`"));
+                }
             },
             Token::Open => {
                 let (inside, after) = up_to_close(rest)?;
@@ -400,7 +403,9 @@ fn apply(function: &str, values: &[String]) -> Result<String, String> {
             Ok(keys.iter().fold(of.clone(), |said, key| format!("{said}[{key}]")))
         }
         (known, _) if FUNCTIONS.contains(&known) => Ok(format!("{known}({})", values.join(", "))),
-        (known, _) if is_function(known) => Err(format!("`{known}` has too few or too many values")),
+        (known, _) if is_function(known) => {
+            Err(format!("`{known}` has too few or too many values"))
+        }
         _ => Err(format!(
             "there is no function `{function}`: there are {}, len, index, eq, ne, lt, le, gt, ge, and, or, not",
             FUNCTIONS.join(", ")

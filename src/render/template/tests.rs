@@ -69,13 +69,18 @@ fn lists_and_maps_are_gone_through() {
         said("{{range $k, $v := .Labels}}{{$k}}={{$v}} {{else}}none{{end}}"),
         "tier=front zone=b \nnone\n"
     );
-    assert_eq!(said("{{range $i, $a := .Addresses}}{{$i}}:{{$a}} {{end}}"), "0:10.0.3.3 \n0:10.0.3.4 1:10.0.4.4 \n");
+    assert_eq!(
+        said("{{range $i, $a := .Addresses}}{{$i}}:{{$a}} {{end}}"),
+        "0:10.0.3.3 \n0:10.0.3.4 1:10.0.4.4 \n"
+    );
     assert_eq!(said("{{ addresses | join('+') }}"), "10.0.3.3\n10.0.3.4+10.0.4.4\n");
     assert_eq!(said("{{join .Addresses \"+\"}}"), "10.0.3.3\n10.0.3.4+10.0.4.4\n");
     assert_eq!(said("{{len .Addresses}} {{index .Addresses 0}}"), "1 10.0.3.3\n2 10.0.3.4\n");
     assert_eq!(said("{{.Addresses}}"), "10.0.3.3\n10.0.3.4, 10.0.4.4\n");
     let nested = json!({"tasks": [{"name": "web.1"}, {"name": "web.2"}]});
-    let template = Template::parse("{{range .Tasks}}{{.Name}}@{{$.Tasks | len}} {{end}}{{(index .Tasks 1).Name}}");
+    let template = Template::parse(
+        "{{range .Tasks}}{{.Name}}@{{$.Tasks | len}} {{end}}{{(index .Tasks 1).Name}}",
+    );
     assert_eq!(template.unwrap().render(&nested, &[]).unwrap(), "web.1@2 web.2@2 web.2\n");
 }
 
@@ -83,7 +88,10 @@ fn lists_and_maps_are_gone_through() {
 fn conditions_choose() {
     assert_eq!(said("{{if .Error}}{{.Error}}{{else}}fine{{end}}"), "fine\nexit code 3\n");
     assert_eq!(said("{{if eq .State \"failed\" \"rejected\"}}bad{{end}}"), "\nbad\n");
-    assert_eq!(said("{{if and (not .Error) (gt .Seconds 60)}}old{{else if .Error}}ill{{end}}"), "old\nill\n");
+    assert_eq!(
+        said("{{if and (not .Error) (gt .Seconds 60)}}old{{else if .Error}}ill{{end}}"),
+        "old\nill\n"
+    );
     assert_eq!(said("{{with .Error}}[{{.}}]{{end}}"), "\n[exit code 3]\n");
     assert_eq!(said("{{with .Error}}[{{.}}]{{else}}{{.Name}}{{end}}"), "web.1\n[exit code 3]\n");
     assert_eq!(said("{% if error %}{{ name }}{% endif %}"), "\nweb.2\n");
@@ -163,7 +171,10 @@ fn control_characters_of_values_never_reach_the_terminal() {
 #[test]
 fn any_text_is_read_or_refused() {
     let mut state = 0x9e37_79b9_u32;
-    let pieces = ["{{", "}}", ".", "Name", " ", "(", ")", "|", "\"", "range", "end", "if", "$x", ":=", "-", "{%", "%}", "é", "\\", "`", "1", "json", ","];
+    let pieces = [
+        "{{", "}}", ".", "Name", " ", "(", ")", "|", "\"", "range", "end", "if", "$x", ":=", "-",
+        "{%", "%}", "é", "\\", "`", "1", "json", ",",
+    ];
     for _ in 0..20_000 {
         let mut text = String::new();
         for _ in 0..(state % 12) {
