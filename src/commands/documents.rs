@@ -204,7 +204,11 @@ fn environment_section(command: &clap::Command) -> Roff {
     }
     roff.control("TP", []);
     roff.text([bold("NO_COLOR")]);
-    roff.text([roman("when it is set and not empty, nothing is coloured unless "), bold("--color"), roman(" says so")]);
+    roff.text([
+        roman("when it is set and not empty, nothing is coloured unless "),
+        bold("--color"),
+        roman(" says so"),
+    ]);
     roff
 }
 
@@ -221,7 +225,8 @@ fn files_section() -> Roff {
 
 fn see_also_section(command: &clap::Command, name: &str) -> Roff {
     let mut others: Vec<String> = Vec::new();
-    if let Some((parent, _)) = name.rsplit_once('-').filter(|(_, last)| *last == command.get_name()) {
+    if let Some((parent, _)) = name.rsplit_once('-').filter(|(_, last)| *last == command.get_name())
+    {
         others.push(parent.to_owned());
     } else if name != "swarmlb" {
         others.push("swarmlb".into());
