@@ -94,7 +94,7 @@ pub fn become_foreground(
     arguments: &[String],
     notify: Option<OsString>,
 ) -> io::Error {
-    if let Err(error) = state.create() {
+    if let Err(error) = state.create().and_then(|()| state.try_writing()) {
         return error;
     }
     let mut command = command(arguments);

@@ -26,21 +26,20 @@ impl Readiness {
     /// The node is up.
     pub fn ready(&mut self) {
         self.told = true;
-        self.send("READY=1");
-    }
-
-    /// The node is about to end.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
-    }
-
-    fn send(&self, text: &str) {
-        let Some(socket) = &self.socket else { return };
-        let sent = address(socket.as_bytes())
-            .and_then(|address| UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address));
-        if let Err(error) = sent {
-            super::log(&format!("cannot tell the service manager `{text}`: {error}"));
+        if let Err(error) = self.send("READY=1") {
+            super::log(&format!("cannot tell the service manager that the node is up: {error}"));
         }
+    }
+
+    /// The node is about to end. A manager that is gone need not know.
+    pub fn stopping(&self) {
+        let _ = self.send("STOPPING=1");
+    }
+
+    fn send(&self, text: &str) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let address = address(socket.as_bytes())?;
+        UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address).map(drop)
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod agreement;
 mod dry_run;
+mod foreground;
 mod healing;
 mod sandboxes;
+mod state_dir;
 mod story;
 mod survival;
 
