@@ -192,7 +192,7 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["service", "create", "--replicas"], "--replicas needs a value"),
         (&["service", "rm"], "`swarmlb service rm` needs <SERVICE>..."),
         (&["service", "ls", "web"], "`swarmlb service ls` takes no `web`"),
-        (&["service", "ls", "--format", "json", "--format", "json"], "--format is given twice"),
+        (&["service", "ls", "--node", "a", "--node", "b"], "--node is given twice"),
         (&["service", "create", "--data-plane", "ebpf"], "auto, ipvs or nftables"),
         (&["service", "scale", "web"], "`web` is not SERVICE=REPLICAS"),
         (&["service", "scale", "web=lots"], "`lots` is not a number of tasks"),
