@@ -12,9 +12,11 @@ pub mod render;
 pub mod trace;
 
 // ── effects ──
+pub mod clock;
 pub mod dns;
 pub mod environment;
 pub mod kernel;
+pub mod killpoint;
 pub mod probe;
 pub mod random;
 pub mod runtime;

@@ -2,6 +2,7 @@
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
 mod events;
+mod leaving;
 mod processes;
 mod reconcile;
 mod resolvers;

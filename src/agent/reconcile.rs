@@ -1,16 +1,17 @@
 //! The agent's loop: intent in, plan, kernel, status out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::events::{self, Event};
+use super::leaving::Departures;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{ClusterId, Intent, NodeName, NodeRecord, TaskName};
+use crate::intent::{ClusterId, Fwmark, Id, Intent, NodeName, NodeRecord, Task, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::protocol::{Exit, Request, Running, State};
@@ -22,6 +23,7 @@ use crate::lower::{dns, lower};
 use crate::node::process::Program;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::plan::runbook::owner_prefix;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
@@ -83,6 +85,8 @@ struct Agent {
     unreported: bool,
     since: u64,
     audit: Instant,
+    departures: Departures,
+    idle_marks: BTreeSet<Fwmark>,
 }
 
 /// Runs until killed.
@@ -137,6 +141,8 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         unreported: false,
         since: now(),
         audit: Instant::now(),
+        departures: Departures::default(),
+        idle_marks: BTreeSet::new(),
     };
     match agent.run(&receiver) {
         Ended::KeeperGone => {
@@ -202,11 +208,17 @@ impl Agent {
     fn run(mut self, events: &Receiver<Event>) -> Ended {
         loop {
             self.turn();
-            let pause = self.next_due().saturating_duration_since(Instant::now());
-            let first = match events.recv_timeout(pause) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+            self.departures.take_note(&self.intent, self.revision, &self.name);
+            let due = self.next_due();
+            let first = loop {
+                self.see_off();
+                let until = self.departures.due().map_or(due, |look| look.min(due));
+                match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(event) => break Some(event),
+                    Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}
+                    Err(RecvTimeoutError::Timeout) => break None,
+                    Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+                }
             };
             // Everything that came meanwhile is one turn.
             let mut reload = false;
@@ -229,6 +241,8 @@ impl Agent {
             Ok(Some(loaded)) => {
                 self.intent = loaded.intent;
                 self.revision = loaded.revision;
+                let retired = self.intent.retired_marks();
+                self.idle_marks.retain(|mark| retired.contains(mark));
                 self.refusal = None;
                 self.refusal_pause = REFUSAL_PAUSE;
                 self.stale = false;
@@ -238,6 +252,94 @@ impl Agent {
                 eprintln!("cannot load the intent: {error}");
                 self.stale = true;
             }
+        }
+    }
+
+    /// Looks after what leaves, when it is time to, and takes away what has left.
+    fn see_off(&mut self) {
+        let mut left = Vec::new();
+        if self.departures.tasks_are_due() {
+            if self.departures.lacks_word() {
+                self.departures.acknowledge(self.done_everywhere());
+            }
+            let known = Arc::clone(&self.known);
+            let ended = |task: &TaskName| {
+                let known = known.lock();
+                let running = known.get(&SandboxName::from(task));
+                running.is_none_or(|running| matches!(running.state, State::Exited(_)))
+            };
+            left = self.departures.left(&self.intent, &self.name, ended);
+            self.report();
+        }
+        let mut idle = BTreeSet::new();
+        // A mark that a refused plan left in use gets packets still.
+        if self.departures.marks_are_due() && self.refusal.is_none() && self.observed.is_some() {
+            self.idle_marks = self.look_at_marks();
+            self.departures.marks_were_seen();
+            self.report();
+            idle = self.idle_everywhere();
+        }
+        if !left.is_empty() || !idle.is_empty() {
+            self.take_away(&left, &idle);
+        }
+    }
+
+    /// What the nodes report; nothing when the store cannot say.
+    fn statuses(&self) -> BTreeMap<NodeName, NodeStatus> {
+        match records::load_status(&self.store) {
+            Ok((_, statuses)) => statuses,
+            Err(error) => {
+                eprintln!("cannot load what the nodes report: {error}");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// The revision that every node has done.
+    fn done_everywhere(&self) -> Revision {
+        let statuses = self.statuses();
+        let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
+        Revision(statuses.values().map(done).min().unwrap_or_default())
+    }
+
+    /// Old marks that no sandbox of this node has connections under.
+    fn look_at_marks(&mut self) -> BTreeSet<Fwmark> {
+        let mut idle = self.intent.retired_marks();
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let sandboxes: Vec<SandboxName> = here.map(|task| (&task.name).into()).collect();
+        for sandbox in sandboxes {
+            match self.kernel.busy_marks(&sandbox, &idle) {
+                Ok(busy) => idle.retain(|mark| !busy.contains(mark)),
+                Err(refusal) if refusal.errno == nix::errno::Errno::ENOENT => {}
+                Err(refusal) => {
+                    eprintln!("cannot see the connections of sandbox `{sandbox}`: {refusal}");
+                    return BTreeSet::new();
+                }
+            }
+        }
+        idle
+    }
+
+    /// Old marks that no node has connections under.
+    fn idle_everywhere(&self) -> BTreeSet<Fwmark> {
+        let statuses = self.statuses();
+        let idle = |mark: &&Fwmark| statuses.values().all(|s| s.idle_marks.contains(*mark));
+        self.idle_marks.iter().filter(idle).copied().collect()
+    }
+
+    /// Edits the intent; when others are quicker, the next look tries again.
+    fn take_away(&mut self, left: &[(TaskName, Id)], idle: &BTreeSet<Fwmark>) {
+        let edit = || -> Result<(), records::RecordError> {
+            let Some(loaded) = records::load_intent(&self.store)? else { return Ok(()) };
+            let mut intent = loaded.intent.clone();
+            let any = intent.finish_leaving(left) | intent.forget_retired(idle);
+            if any {
+                records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = edit() {
+            eprintln!("cannot take away what has left: {error}");
         }
     }
 
@@ -330,6 +432,11 @@ impl Agent {
         let mut node = match self.observed.take() {
             Some(node) => node,
             None => {
+                for name in netns::remove_unbound(&owner_prefix(&self.intent.cluster.id))? {
+                    eprintln!(
+                        "removed the name {name}, which a killed run left without a namespace"
+                    );
+                }
                 let wanted = desired.sandboxes.keys().cloned().collect();
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
@@ -385,11 +492,23 @@ impl Agent {
         };
         self.forget(&ended);
         let now = Instant::now();
-        for (name, _) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
-            if let Some(sandbox) = desired.sandboxes.get_mut(name) {
+        let resting = self.misfortunes.iter().filter(|(_, m)| m.retry > now);
+        let resting: Vec<SandboxName> = resting.map(|(name, _)| name.clone()).collect();
+        for name in resting.into_iter().chain(self.ended_while_leaving()) {
+            if let Some(sandbox) = desired.sandboxes.get_mut(&name) {
                 sandbox.process = None;
             }
         }
+    }
+
+    /// Tasks that end while they leave are not started again.
+    fn ended_while_leaving(&self) -> Vec<SandboxName> {
+        let known = self.known.lock();
+        let leaving = self.intent.leaving().map(|(task, _)| SandboxName::from(&task.name));
+        let ended = |name: &SandboxName| {
+            known.get(name).is_none_or(|running| matches!(running.state, State::Exited(_)))
+        };
+        leaving.filter(ended).collect()
     }
 
     /// Has the keeper forget tasks that do not run and are not wanted any more.
@@ -471,13 +590,14 @@ impl Agent {
     fn report(&mut self) {
         let tasks = self.intent.tasks.values().filter(|task| task.node == self.name);
         let tasks: BTreeMap<TaskName, TaskStatus> =
-            tasks.map(|task| (task.name.clone(), self.task_status(&task.name, &task.id))).collect();
+            tasks.map(|task| (task.name.clone(), self.task_status(task))).collect();
         let status = NodeStatus {
             revision: self.revision.0,
             settled: self.refusal.is_none() && self.observed.is_some(),
             refusal: self.refusal.clone(),
             unreadable: self.unreadable.clone(),
             tasks,
+            idle_marks: self.idle_marks.clone(),
             agent: std::process::id() as i32,
             since: self.since,
         };
@@ -496,29 +616,32 @@ impl Agent {
         }
     }
 
-    fn task_status(&self, name: &TaskName, id: &str) -> TaskStatus {
-        let sandbox = SandboxName::from(name);
+    fn task_status(&self, task: &Task) -> TaskStatus {
+        let (sandbox, id) = (SandboxName::from(&task.name), &task.id);
         let known = self.known.lock();
-        let running = known.get(&sandbox).filter(|running| running.process.task == id);
+        let running = known.get(&sandbox).filter(|running| running.process.task == *id);
         let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
-        let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == id);
+        let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == *id);
         let state = match (alive, misfortune) {
+            (Some(_), _) if !task.in_rotation() => TaskState::Draining,
             (Some(running), _) if is_settled(running) => TaskState::Running,
             (Some(_), _) => TaskState::Starting,
             (None, Some(misfortune)) => misfortune.state,
             (None, None) => TaskState::Pending,
         };
         TaskStatus {
-            task: id.to_owned(),
+            task: id.clone(),
             state,
             pid: alive.map(|running| running.pid),
             since: match (alive, misfortune) {
+                _ if !task.in_rotation() => task.leaving.map_or(0, |leaving| leaving.since / 1000),
                 (Some(running), _) => running.started,
                 (None, Some(misfortune)) => misfortune.since,
                 (None, None) => self.since,
             },
             failures: misfortune.map_or(0, |m| m.failures),
             error: misfortune.map(|m| m.error.clone()),
+            connections: self.departures.connections(&task.name),
         }
     }
 }

@@ -18,7 +18,8 @@ impl Complaint {
             ContextKind::SuggestedArg,
             ContextKind::SuggestedValue,
         ];
-        let meant = meant.into_iter().find_map(|kind| first(error, kind));
+        // The last is the nearest.
+        let meant = meant.into_iter().find_map(|kind| all(error, kind).pop());
         Self {
             error: sentence(error, command),
             hint: meant.map_or(help, |meant| format!("did you mean `{meant}`?")),

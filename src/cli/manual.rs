@@ -223,6 +223,7 @@ pub const PAGES: &[Page] = &[
             ("labels", "by key"),
             ("environment", "by name"),
             ("hostname", "what `hostname` says in its tasks"),
+            ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("created", "seconds since 1970"),
         ],
         ..NOTHING
@@ -258,6 +259,11 @@ pub const PAGES: &[Page] = &[
         examples: &[
             ("Every VIP with the tasks behind it:", "swarmlb inspect vip"),
             ("One, rung by rung:", "swarmlb inspect vip web"),
+            ("The same, looking again each second:", "swarmlb inspect vip web --watch=1"),
+            (
+                "On another machine, from dumps of sandboxes:",
+                "swarmlb inspect vip --from dumps.json",
+            ),
             (
                 "Weights and connections of its targets:",
                 "swarmlb inspect vip web --format '{{range .Targets}}{{.Task}} {{.Weight}} {{.Connections}}\\n{{end}}'",

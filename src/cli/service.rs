@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::DryRun;
-use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName};
+use crate::intent::service::DRAIN_TIMEOUT;
+use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -41,6 +42,9 @@ pub enum Command {
         tail: Option<usize>,
     },
     /// Change how many tasks services have, and wait until it is so
+    ///
+    /// A task that is scaled away first leaves rotation: it gets weight 0 and is out of DNS. It ends
+    /// when nobody is connected to it any more, or at the service's drain timeout.
     Scale {
         /// Which service shall have how many tasks
         #[arg(required = true, value_name = "SERVICE=REPLICAS")]
@@ -84,6 +88,10 @@ pub struct Create {
     /// What `hostname` says in its tasks [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
+    /// 1m30s; with 0 it goes at once
+    #[arg(long, default_value_t = DRAIN_TIMEOUT, value_name = "TIME")]
+    pub drain_timeout: Span,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,

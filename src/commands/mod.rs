@@ -11,14 +11,17 @@ mod interrupt;
 mod logs;
 mod narration;
 mod network;
+mod recorded;
 mod sandbox;
 mod service;
 mod session;
 mod system;
 pub mod typing;
+mod watch;
 
 use crate::cli::{Builtin, Cli, Command, manual};
 use crate::failure::{Exit, Failure};
+use crate::killpoint;
 use crate::render::template::{Template, Words};
 
 /// What a command has to say on stdout, and its exit code.
@@ -75,6 +78,7 @@ fn filled(report: &Report, template: &Template, words: Words) -> Result<Report, 
 
 fn done(cli: Cli) -> Result<Report, Failure> {
     let global = cli.global;
+    killpoint::play(role(&cli.command));
     match cli.command {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
@@ -90,5 +94,15 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),
         Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
+    }
+}
+
+/// Which of swarmlb's processes a command makes of this one.
+fn role(command: &Command) -> &'static str {
+    match command {
+        Command::Keeper { .. } => "keeper",
+        Command::StoreServer => "store",
+        Command::AgentProcess => "agent",
+        _ => "command",
     }
 }

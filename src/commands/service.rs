@@ -11,6 +11,7 @@ use super::{Report, logs};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
 use crate::cli::{Format, Global};
+use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
     EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, NodeName, ServiceName,
@@ -66,6 +67,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
+        drain_timeout: create.drain_timeout,
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);
@@ -105,7 +107,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
     let statuses = session.statuses()?;
     let rows = intent.services.values().map(|service| {
         let running = intent
-            .tasks_of(&service.name)
+            .rotation_of(&service.name)
             .filter(|task| status(&statuses, task).is_some_and(|s| s.state == TaskState::Running))
             .count();
         let planes: std::collections::BTreeSet<String> =
@@ -184,7 +186,7 @@ fn ps(global: &Global, names: &[ServiceName]) -> Result<Report, Failure> {
                 image: service.image.to_string(),
                 node: task.node.clone(),
                 addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
-                desired_state: "running",
+                desired_state: if task.in_rotation() { "running" } else { "shutdown" },
                 state: status.map_or(TaskState::Pending, |status| status.state),
                 seconds: status.map_or(0, |status| now().saturating_sub(status.since)),
                 pid: status.and_then(|status| status.pid),
@@ -200,12 +202,13 @@ fn ps(global: &Global, names: &[ServiceName]) -> Result<Report, Failure> {
         return Ok(Report::lines(rows.iter().map(|row| &row.name)));
     }
     let cells = rows.into_iter().map(|row| {
+        let desired = if row.desired_state == "running" { "Running" } else { "Shutdown" };
         [
             row.name.to_string(),
             row.image,
             row.node.to_string(),
             row.addresses.join(", "),
-            "Running".into(),
+            desired.into(),
             format!("{} {} ago", row.state, duration(row.seconds)),
             row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
             printable(&row.error.unwrap_or_default()),
@@ -248,8 +251,9 @@ fn scale(
     let what = format!("scale service `{}`", joined(&names));
     named_once(&names, &what)?;
     let session = Session::new(global, what.as_str())?;
+    let now = clock::millis();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
-        scales.iter().try_for_each(|scale| intent.scale_service(&scale.name, scale.replicas))
+        scales.iter().try_for_each(|scale| intent.drain_service(&scale.name, scale.replicas, now))
     };
     let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
     let told = scales.iter().map(told).collect();

@@ -20,6 +20,7 @@ use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::route::RouteSocket;
 use crate::kernel::{Kernel, Scope, netns};
+use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
@@ -28,6 +29,7 @@ use crate::state_dir::StateDir;
 use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -98,6 +100,7 @@ impl Session {
             true => "started the keeper, which runs store and agent".into(),
             false => "the keeper runs already".into(),
         });
+        killpoint::pass(|| "the keeper answers".into());
         Client::connect_within(&self.state.store_socket(), PATIENCE)
             .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
     }
@@ -206,22 +209,31 @@ impl Session {
             Some(node) => node.clone(),
             None => lower(&before, &self.node),
         };
-        let plan = Plan::between(&observed, &lower(&after, &self.node));
-        let mut rehearsal = Rehearsal::new(observed);
+        let mut text = format!("# on node {}\n", self.node);
+        let mut held = observed;
+        let mut is_idle = true;
+        for (condition, intent) in stages(after) {
+            let plan = Plan::between(&held, &lower(&intent, &self.node));
+            held = self.rehearse(held, &plan)?;
+            text.extend(condition.map(|condition| format!("# {condition}\n")));
+            text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+            is_idle &= plan.kernel_ops().next().is_none();
+        }
+        if is_idle {
+            text.push_str("# nothing to do\n");
+        }
+        Ok(super::Report::good(text))
+    }
+
+    fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {
+        let mut rehearsal = Rehearsal::new(held);
         for (op, outcome) in plan.ops.iter().zip(rehearsal.apply(&plan.ops)) {
             if let Err(refusal) = outcome {
                 return Err(Failure::new(Exit::Undone, self.what.as_str(), refusal)
                     .fact("refused:", op.to_string()));
             }
         }
-        let mut text = format!("# on node {}\n", self.node);
-        for op in plan.kernel_ops() {
-            text.push_str(&format!("{op}\n"));
-        }
-        if plan.kernel_ops().next().is_none() {
-            text.push_str("# nothing to do\n");
-        }
-        Ok(super::Report::good(text))
+        Ok(rehearsal.into_node())
     }
 
     /// What the nodes report.
@@ -244,13 +256,22 @@ impl Session {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn observe(&self, scope: &Scope) -> Result<Node, Failure> {
+        self.observe_counted(scope).map(|(node, _)| node)
+    }
+
+    /// The same, and what was counted there. A recorded node counts nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn observe_counted(&self, scope: &Scope) -> Result<(Node, Traffic), Failure> {
         let failed = |refusal| Failure::kernel(self.what.as_str(), &refusal);
         if let Some(node) = &self.recorded_node {
-            return Rehearsal::new(node.clone()).observe(scope).map_err(failed);
+            let node = Rehearsal::new(node.clone()).observe(scope).map_err(failed)?;
+            return Ok((node, Traffic::new()));
         }
         must_be_root(&self.what)?;
         let begun = Instant::now();
-        let mut node = Linux::new(NoProcesses).observe(scope).map_err(failed)?;
+        let (mut node, traffic) = Linux::new(NoProcesses).observe_counted(scope).map_err(failed)?;
         self.narration.step(|| {
             let milliseconds = begun.elapsed().as_millis();
             format!("read {} in {milliseconds} ms", count(node.sandboxes.len(), "sandbox"))
@@ -260,7 +281,7 @@ impl Session {
                 sandbox.process = Some(process);
             }
         }
-        Ok(node)
+        Ok((node, traffic))
     }
 
     /// The ranges that this machine has routes to; a recorded one has none.
@@ -293,6 +314,30 @@ impl Session {
     }
 }
 
+/// An intent, and what becomes of it by itself: what leaves goes, and then the marks that it had.
+fn stages(intent: Intent) -> Vec<(Option<String>, Intent)> {
+    let leaving: Vec<_> =
+        intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone())).collect();
+    let mut left = intent.clone();
+    let tasks_leave = left.finish_leaving(&leaving);
+    let marks = left.retired_marks();
+    let mut forgotten = left.clone();
+    let marks_go = forgotten.forget_retired(&marks);
+    let names: Vec<String> = leaving.iter().map(|(name, _)| name.to_string()).collect();
+    let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    let mut stages = vec![(None, intent)];
+    if tasks_leave {
+        let names = names.join(", ");
+        let condition = format!("once nobody is connected to {names}, or at the drain timeout:");
+        stages.push((Some(condition), left));
+    }
+    if marks_go {
+        let condition = format!("once no connection holds mark {}:", marks.join(", "));
+        stages.push((Some(condition), forgotten));
+    }
+    stages
+}
+
 /// # Errors
 /// When the effective user is not root.
 pub fn must_be_root(what: &str) -> Result<(), Failure> {
@@ -314,7 +359,7 @@ fn routes() -> Result<Vec<ipnet::Ipv4Net>, crate::kernel::Refusal> {
     socket.ranges()
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let what = format!("read {}", path.display());
     let text = std::fs::read(path).map_err(|error| Failure::io(what.as_str(), &error))?;
     serde_json::from_slice(&text).map_err(|error| Failure::new(Exit::Usage, what, error))

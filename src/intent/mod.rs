@@ -6,12 +6,15 @@
 
 pub mod allocate;
 pub mod error;
+mod leaving;
 pub mod name;
 pub mod network;
 pub mod node;
 pub mod service;
+pub mod span;
 pub mod subnet;
 pub mod task;
+mod undo;
 pub mod vni;
 
 use std::collections::BTreeMap;
@@ -22,9 +25,10 @@ pub use error::IntentError;
 pub use name::{NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec};
 pub use node::{ClusterId, DataPlane, DataPlaneChoice, NodeRecord};
-pub use service::{EndpointMode, Image, Scheduler, Service, ServiceSpec, Vip};
+pub use service::{EndpointMode, Image, Retired, Scheduler, Service, ServiceSpec, Vip};
+pub use span::Span;
 pub use subnet::Subnet;
-pub use task::{Endpoint, Task};
+pub use task::{Endpoint, Leaving, Task};
 pub use vni::{Fwmark, Vni};
 
 /// A random name of an object, as Docker's ids are: 25 letters and digits.
@@ -91,6 +95,11 @@ impl Intent {
             .map(|(_, task)| task)
     }
 
+    /// The tasks of one service that get new connections, by slot.
+    pub fn rotation_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
+        self.tasks_of(service).filter(|task| task.in_rotation())
+    }
+
     /// The tasks that have an endpoint on a network.
     pub fn tasks_on<'a>(
         &'a self,
@@ -147,7 +156,7 @@ pub mod tests {
         let net: NetworkName = "collabnet".parse().unwrap();
         let vip = |name: &str| {
             let service: ServiceName = name.parse().unwrap();
-            let vip = intent.services[&service].vips[&net];
+            let vip = &intent.services[&service].vips[&net];
             (vip.address.to_string(), vip.fwmark.0)
         };
         assert_eq!(vip("collabweb"), ("10.0.3.2".into(), 0x100));

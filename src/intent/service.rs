@@ -1,15 +1,16 @@
 //! Services, and the edits that make, scale and remove them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::leaving::Departure;
 use super::{
-    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName, Task,
-    TaskName,
+    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, ServiceName,
+    Span, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -103,11 +104,25 @@ impl fmt::Display for Scheduler {
 }
 
 /// A service's address on one network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vip {
     pub address: Ipv4Addr,
     pub fwmark: Fwmark,
+    /// Marks that it had before: no packet gets them any more, but the connections that began under
+    /// them live on in their virtual servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
 }
+
+/// A mark that gets no new connections, and the tasks' addresses that it may still have some to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    pub fwmark: Fwmark,
+    pub targets: BTreeSet<Ipv4Addr>,
+}
+
+/// How long a task that leaves may still serve those who are connected to it, when nothing is said.
+pub const DRAIN_TIMEOUT: Span = Span::from_secs(10);
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +144,9 @@ pub struct Service {
     /// What `hostname` says in its tasks; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How long a task that leaves may still serve those who are connected to it.
+    #[serde(default = "default_drain_timeout")]
+    pub drain_timeout: Span,
     /// When it was created: seconds since 1970.
     pub created: u64,
 }
@@ -146,6 +164,11 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
     pub hostname: Option<String>,
+    pub drain_timeout: Span,
+}
+
+fn default_drain_timeout() -> Span {
+    DRAIN_TIMEOUT
 }
 
 impl ServiceSpec {
@@ -162,6 +185,7 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             environment: BTreeMap::new(),
             hostname: None,
+            drain_timeout: DRAIN_TIMEOUT,
         }
     }
 
@@ -239,10 +263,11 @@ impl Intent {
             labels: spec.labels,
             environment: spec.environment,
             hostname: spec.hostname,
+            drain_timeout: spec.drain_timeout,
             created,
         };
         self.services.insert(name.clone(), service);
-        self.set_replicas(&name, replicas)
+        self.set_replicas(&name, replicas, Departure::AtOnce)
     }
 
     fn choose_vips(
@@ -255,42 +280,69 @@ impl Intent {
             let room = self.clone().next_addresses(network, 1 + spec.replicas)?;
             let address = self.next_addresses(network, 1)?[0];
             debug_assert_eq!(room.first(), Some(&address));
-            vips.insert(network.clone(), Vip { address, fwmark: self.next_fwmark()? });
+            vips.insert(
+                network.clone(),
+                Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() },
+            );
         }
         Ok(vips)
     }
 
-    /// Changes how many tasks a service has: the lowest free slots are filled, the highest ones
-    /// are left first.
+    /// Changes how many tasks a service has, at once: the lowest free slots are filled, and the
+    /// highest ones are gone.
     ///
     /// # Errors
     /// When there is no such service, or a network has too few addresses.
     pub fn scale_service(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
         check_replicas(replicas)?;
         let mut edited = self.clone();
-        edited.set_replicas(name, replicas)?;
+        edited.set_replicas(name, replicas, Departure::AtOnce)?;
         *self = edited;
         Ok(())
     }
 
-    fn set_replicas(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
+    /// Changes how many tasks a service has; those in the highest slots leave, as long as its drain
+    /// timeout lets them. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Intent::scale_service`].
+    pub fn drain_service(
+        &mut self,
+        name: &ServiceName,
+        replicas: u32,
+        now: u64,
+    ) -> Result<(), IntentError> {
+        check_replicas(replicas)?;
+        let timeout = self.service(name)?.drain_timeout.millis();
+        let departure = match timeout {
+            0 => Departure::AtOnce,
+            _ => Departure::Drained(Leaving { since: now, until: now.saturating_add(timeout) }),
+        };
+        let mut edited = self.clone();
+        edited.set_replicas(name, replicas, departure)?;
+        *self = edited;
+        Ok(())
+    }
+
+    fn set_replicas(
+        &mut self,
+        name: &ServiceName,
+        replicas: u32,
+        departure: Departure,
+    ) -> Result<(), IntentError> {
         let service = self.service(name)?.clone();
+        let before = self.rotation_of(name).map(|task| task.name.clone()).collect::<Vec<_>>();
+        let missing = (replicas as usize).saturating_sub(before.len());
+        let missing = missing - self.call_back(name, missing);
         let slots: Vec<u32> = self.tasks_of(name).map(|task| task.name.slot).collect();
-        let have = slots.len() as u32;
-        if replicas > have {
-            let free: Vec<u32> = (1..)
-                .filter(|slot| !slots.contains(slot))
-                .take((replicas - have) as usize)
-                .collect();
-            self.add_tasks(&service, &free)?;
-        }
-        for slot in slots.iter().rev().take(have.saturating_sub(replicas) as usize) {
-            self.tasks.remove(&TaskName { service: name.clone(), slot: *slot });
-        }
+        let free: Vec<u32> = (1..).filter(|slot| !slots.contains(slot)).take(missing).collect();
+        self.add_tasks(&service, &free)?;
+        let too_many = before.len().saturating_sub(replicas as usize);
+        let leave: Vec<TaskName> = before.iter().rev().take(too_many).cloned().collect();
         if let Some(service) = self.services.get_mut(name) {
             service.replicas = replicas;
         }
-        Ok(())
+        self.turn_over(name, &before, &leave, departure)
     }
 
     fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
@@ -311,7 +363,7 @@ impl Intent {
                 .collect();
             self.cluster.tasks_made += 1;
             let id = format!("{}-{}", service.id, self.cluster.tasks_made);
-            self.tasks.insert(name.clone(), Task { id, name, node, endpoints });
+            self.tasks.insert(name.clone(), Task { id, name, node, endpoints, leaving: None });
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::descriptors;
 use super::protocol::Start;
 use super::record::{Record, start_time};
 use crate::kernel::{Refusal, netns, program};
+use crate::killpoint;
 use crate::node::process::Program;
 
 /// The variable that names the descriptor on which a process tells that it is ready.
@@ -36,6 +37,7 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     std::fs::create_dir_all(directory)?;
     let resolv_conf = directory.join("resolv.conf");
     std::fs::write(&resolv_conf, &start.resolv_conf)?;
+    killpoint::pass(|| format!("the directory of {} is made", start.sandbox));
     let log = File::options().create(true).append(true).open(directory.join("log"))?;
     let mut command = words(&start.process.program)?;
     command.envs(start.process.environment.iter().map(|(name, value)| (name, value)));

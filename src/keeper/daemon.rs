@@ -17,7 +17,9 @@ use super::protocol::Request;
 use super::readiness::Readiness;
 use super::server::Keeper;
 use super::supervised::open_log;
+use crate::environment::variable;
 use crate::kernel::program;
+use crate::killpoint;
 use crate::state_dir::StateDir;
 
 /// How long a keeper may take to be there, on a machine that is busy.
@@ -81,6 +83,9 @@ fn command(arguments: &[String]) -> Command {
     let mut command = program::command("/proc/self/exe");
     command.arg0("swarmlb").arg("keeper").args(arguments).current_dir("/");
     command.env_clear().env("PATH", PATH).env("HOME", "/").env("LANG", "C.UTF-8");
+    if let Some(directory) = variable(killpoint::VARIABLE) {
+        command.env(killpoint::VARIABLE, directory);
+    }
     command
 }
 
@@ -121,6 +126,7 @@ pub fn spawn(state: &StateDir, arguments: &[String]) -> io::Result<Child> {
     let log = open_log(state, "keeper")?;
     let mut command = command(arguments);
     command.stdout(log.try_clone()?).stderr(log);
+    killpoint::pass(|| "before the keeper is started".into());
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(|| {

@@ -29,6 +29,21 @@ pub enum Request {
     Shutdown,
 }
 
+impl Request {
+    /// What it changes, in words; none when it only asks.
+    pub fn change(&self) -> Option<String> {
+        Some(match self {
+            Request::Start(start) => format!("start {}", start.sandbox),
+            Request::Signal { sandbox, signal, .. } => format!("signal {signal} to {sandbox}"),
+            Request::Forget(sandbox) => format!("forget {sandbox}"),
+            Request::Sockets(sandbox) => format!("open the DNS sockets of {sandbox}"),
+            Request::CloseSockets(sandbox) => format!("close the DNS sockets of {sandbox}"),
+            Request::Shutdown => "end".to_owned(),
+            Request::List | Request::Status | Request::Watch => return None,
+        })
+    }
+}
+
 /// How to start a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Start {

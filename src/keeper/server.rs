@@ -22,6 +22,7 @@ use super::record::Record;
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
+use crate::killpoint;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
 
@@ -113,6 +114,7 @@ impl Keeper {
             state,
             _lock: lock,
         };
+        killpoint::pass(|| "before tasks are adopted".into());
         keeper.adopt()?;
         Ok(keeper)
     }
@@ -301,6 +303,14 @@ impl Keeper {
     }
 
     fn answer(&mut self, request: Request, from: u64) -> (Reply, Vec<i32>) {
+        let Some(change) = request.change() else { return self.attend_request(request, from) };
+        killpoint::pass(|| format!("before: {change}"));
+        let answer = self.attend_request(request, from);
+        killpoint::pass(|| format!("not answered yet: {change}"));
+        answer
+    }
+
+    fn attend_request(&mut self, request: Request, from: u64) -> (Reply, Vec<i32>) {
         let reply = match request {
             Request::List => Reply::Processes(self.list()),
             Request::Start(start) => self.start(&start),
@@ -346,6 +356,7 @@ impl Keeper {
                 refused(&error)
             }
             Ok(child::Started { child, ready }) => {
+                killpoint::pass(|| format!("the process of {} has begun", start.sandbox));
                 let state = if ready.is_some() { State::Starting } else { State::Ready };
                 let running = Running {
                     sandbox: start.sandbox.clone(),

@@ -1,22 +1,29 @@
 //! Linux: operations become messages to the kernel, in batches where it takes batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
+use super::nft::Nft;
 use super::route::{RouteChange, RouteSocket, Seen};
-use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
-use crate::intent::ClusterId;
+use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
+use crate::intent::{ClusterId, Fwmark};
+use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{commands, owner_alias, owner_of};
+use crate::plan::runbook::{owner_alias, owner_of};
+use crate::trace::vip::{Tally, Traffic};
+
+/// Fewer sandboxes than this are not worth a thread of their own.
+const SHARE: usize = 4;
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -55,6 +62,7 @@ struct Open {
     namespace: File,
     inode: u64,
     route: RouteSocket,
+    nft: Option<Nft>,
     ipvs: Option<Ipvs>,
 }
 
@@ -73,6 +81,25 @@ impl<P: Processes> Linux<P> {
         &mut self.processes
     }
 
+    /// Which of these marks connections of a sandbox still hold.
+    ///
+    /// # Errors
+    /// When the sandbox is missing or IPVS cannot be asked.
+    pub fn busy_marks(
+        &mut self,
+        sandbox: &SandboxName,
+        marks: &BTreeSet<Fwmark>,
+    ) -> Result<BTreeSet<Fwmark>, Refusal> {
+        let mut busy = BTreeSet::new();
+        let Some(ipvs) = self.open(sandbox)?.ipvs()? else { return Ok(busy) };
+        for mark in marks {
+            if ipvs.has_connections(*mark)? {
+                busy.insert(*mark);
+            }
+        }
+        Ok(busy)
+    }
+
     /// The open namespace of that name. One that was replaced under us is opened anew.
     fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
         let namespace = netns::open(name.as_str())?;
@@ -80,7 +107,7 @@ impl<P: Processes> Linux<P> {
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
             let route = RouteSocket::open(namespace.as_fd())?;
-            let open = Open { namespace, inode, route, ipvs: None };
+            let open = Open { namespace, inode, route, nft: None, ipvs: None };
             self.open.insert(name.clone(), open);
         }
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
@@ -106,27 +133,66 @@ impl<P: Processes> Linux<P> {
         Ok(names)
     }
 
-    fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
-        let open = self.open(name)?;
-        let seen = open.route.links()?;
-        let owner = seen
-            .iter()
-            .filter(|link| link.link.kind == LinkKind::Loopback)
-            .find_map(|link| owner_of(link.alias.as_deref()?, name));
-        let sandbox = Sandbox {
-            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
-            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
-            addresses: open.route.addresses(&seen)?.into_iter().collect(),
-            routes: open.route.local_routes()?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd())?,
-            table: nft::read(open.namespace.as_fd())?,
-            virtual_servers: match open.ipvs()? {
-                Some(ipvs) => ipvs.observe()?,
-                None => BTreeMap::new(),
-            },
-            process: None,
+    /// Looks into sandboxes, on as many threads as can work at once; each goes from one namespace to
+    /// the next. Those that are missing, or go while they are looked into, are not there.
+    fn look(&mut self, names: &[SandboxName]) -> Result<Vec<Look>, Refusal> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = names.len().div_ceil(workers).max(SHARE);
+        let shares: Vec<Vec<(SandboxName, Option<Open>)>> = names
+            .chunks(share)
+            .map(|part| part.iter().map(|name| (name.clone(), self.open.remove(name))).collect())
+            .collect();
+        let looked: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                shares.into_iter().map(|share| scope.spawn(|| look_into(share))).collect();
+            workers.into_iter().map(|worker| worker.join()).collect()
+        });
+        let mut looks = Vec::with_capacity(names.len());
+        for share in looked {
+            for (name, result) in share.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                match result {
+                    Ok((open, look)) => {
+                        self.open.insert(name, open);
+                        looks.push(look);
+                    }
+                    Err(_) if netns::open(name.as_str()).is_err() => {}
+                    Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
+                    Err(refusal) => {
+                        let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
+                        return Err(Refusal::saying(refusal.errno, sentence));
+                    }
+                }
+            }
+        }
+        Ok(looks)
+    }
+
+    /// What the machine holds, and what was counted in it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn observe_counted(&mut self, scope: &Scope) -> Result<(Node, Traffic), Refusal> {
+        let names: Vec<SandboxName> = match scope {
+            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
+            Scope::Only(names) => names.clone(),
+            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
-        Ok((sandbox, seen))
+        let (mut node, mut traffic) = (Node::default(), Traffic::new());
+        let mut seen = BTreeMap::new();
+        for look in self.look(&names)? {
+            for (mark, target, tally) in look.tallies {
+                traffic.insert((look.name.clone(), mark, target), tally);
+            }
+            seen.insert(look.name.clone(), look.links);
+            node.sandboxes.insert(look.name, look.sandbox);
+        }
+        self.pair(&mut node, &seen)?;
+        for (name, process) in self.processes.running()? {
+            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
+                sandbox.process = Some(process);
+            }
+        }
+        Ok((node, traffic))
     }
 
     /// Ties the ends of veth pairs together: their indexes name each other, and the namespace's
@@ -177,6 +243,7 @@ impl<P: Processes> Linux<P> {
                 && (transport != Transport::Process || is_removal(op) == is_removal(first))
         };
         match transport {
+            _ if killpoint::is_armed() => 1,
             Transport::Link | Transport::Namespace => 1,
             _ => ops.iter().take_while(same).count(),
         }
@@ -196,7 +263,7 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft => self.change_table(ops),
+            Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
                 match open.ipvs()? {
@@ -212,7 +279,7 @@ impl<P: Processes> Linux<P> {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let alias = owner_alias(owner, &op.sandbox);
-                netns::create(op.sandbox.as_str(), || {
+                netns::create(op.sandbox.as_str(), &alias, || {
                     let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
                     marked.map_err(|refusal| refusal.errno.into())
                 })?;
@@ -256,6 +323,7 @@ impl<P: Processes> Linux<P> {
                 let end = self.open(&op.sandbox)?.namespace.try_clone()?;
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
+                killpoint::pass(|| format!("within: {op}"));
                 let route = &mut self.open(&op.sandbox)?.route;
                 if !*up {
                     return Ok(());
@@ -302,25 +370,6 @@ impl<P: Processes> Linux<P> {
         }
     }
 
-    /// All as one transaction. When it is refused nothing of it was done, so the operations go one
-    /// by one, to learn which it was.
-    fn change_table(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Refusal> {
-        let Some(first) = ops.first() else { return Ok(Vec::new()) };
-        let namespace = self.open(&first.sandbox)?.namespace.as_fd();
-        let lines: Vec<String> = ops.iter().map(nft_commands).collect();
-        if nft::run(namespace, &lines.join("\n")).is_ok() {
-            return Ok(lines.iter().map(|_| Ok(())).collect());
-        }
-        let mut outcomes = Vec::new();
-        for line in &lines {
-            outcomes.push(nft::run(namespace, line));
-            if outcomes.last().is_some_and(Result::is_err) {
-                break;
-            }
-        }
-        Ok(outcomes)
-    }
-
     fn change_processes(&mut self, ops: &[Op]) -> Vec<Outcome> {
         let processes: Vec<(&SandboxName, &Process)> = ops
             .iter()
@@ -336,7 +385,80 @@ impl<P: Processes> Linux<P> {
     }
 }
 
+/// What was seen in one sandbox.
+struct Look {
+    name: SandboxName,
+    sandbox: Sandbox,
+    links: Vec<Seen>,
+    tallies: Vec<(Fwmark, Ipv4Addr, Tally)>,
+}
+
+type Looked = (SandboxName, Result<(Open, Look), Refusal>);
+
+/// One sandbox after the other; the calling thread stays in the last one's namespace.
+fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
+    let look = |(name, open): (SandboxName, Option<Open>)| {
+        let looked = Open::entered(&name, open).and_then(|mut open| {
+            let look = open.look(&name)?;
+            Ok((open, look))
+        });
+        (name, looked)
+    };
+    share.into_iter().map(look).collect()
+}
+
 impl Open {
+    /// Enters the namespace of that name for good, and opens what is not open in it.
+    fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
+        let namespace = netns::open(name.as_str())?;
+        let inode = netns::inode(&namespace)?;
+        netns::enter(namespace.as_fd())?;
+        match held {
+            Some(held) if held.inode == inode => Ok(held),
+            _ => {
+                let route = RouteSocket::open_here()?;
+                Ok(Open { namespace, inode, route, nft: None, ipvs: None })
+            }
+        }
+    }
+
+    /// Everything in this namespace, which the calling thread is in.
+    fn look(&mut self, name: &SandboxName) -> Result<Look, Refusal> {
+        let links = self.route.links()?;
+        let owner = links
+            .iter()
+            .filter(|link| link.link.kind == LinkKind::Loopback)
+            .find_map(|link| owner_of(link.alias.as_deref()?, name));
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        if self.ipvs.is_none() {
+            self.ipvs = Ipvs::open_here()?;
+        }
+        let (table, mut tallies) = traffic::table(self.nft.as_mut())?;
+        let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
+        tallies.extend(balanced);
+        let sandbox = Sandbox {
+            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: self.route.addresses(&links)?.into_iter().collect(),
+            routes: self.route.local_routes()?.into_iter().collect(),
+            sysctls: sysctl::read_here(),
+            table,
+            virtual_servers,
+            process: None,
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
+    /// nf_tables in this namespace.
+    fn nft(&mut self) -> Result<&mut Nft, Refusal> {
+        if self.nft.is_none() {
+            self.nft = Some(Nft::open(self.namespace.as_fd())?);
+        }
+        self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
     /// IPVS in this namespace; none where the kernel lacks it.
     fn ipvs(&mut self) -> Result<Option<&mut Ipvs>, Refusal> {
         if self.ipvs.is_none() {
@@ -348,35 +470,7 @@ impl Open {
 
 impl<P: Processes> Kernel for Linux<P> {
     fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
-        let names: Vec<SandboxName> = match scope {
-            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
-            Scope::Only(names) => names.clone(),
-            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
-        };
-        let mut node = Node::default();
-        let mut seen = BTreeMap::new();
-        for name in names {
-            // One that is missing, or goes while it is read, is not there.
-            match self.observe_one(&name) {
-                Ok((sandbox, links)) => {
-                    node.sandboxes.insert(name.clone(), sandbox);
-                    seen.insert(name, links);
-                }
-                Err(_) if netns::open(name.as_str()).is_err() => {}
-                Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
-                Err(refusal) => {
-                    let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
-                    return Err(Refusal::saying(refusal.errno, sentence));
-                }
-            }
-        }
-        self.pair(&mut node, &seen)?;
-        for (name, process) in self.processes.running()? {
-            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
-                sandbox.process = Some(process);
-            }
-        }
-        Ok(node)
+        self.observe_counted(scope).map(|(node, _)| node)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
@@ -384,6 +478,7 @@ impl<P: Processes> Kernel for Linux<P> {
         let mut rest = ops;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(Self::batch_length(rest).max(1));
+            killpoint::pass(|| format!("before: {}", batch[0]));
             let done = self.apply_batch(batch).unwrap_or_else(|refusal| vec![Err(refusal)]);
             let refused = done.iter().any(Result::is_err);
             outcomes.extend(done);
@@ -392,6 +487,7 @@ impl<P: Processes> Kernel for Linux<P> {
             }
             rest = after;
         }
+        killpoint::pass(|| "the plan is done".into());
         outcomes
     }
 }
@@ -482,34 +578,6 @@ fn setting(op: &Op) -> Option<(crate::node::Sysctl, u32)> {
         | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, *value)),
         Change::Del(Object::Sysctl { sysctl, .. }) => Some((*sysctl, sysctl.default_value())),
         _ => None,
-    }
-}
-
-fn nft_commands(op: &Op) -> String {
-    match &op.change {
-        Change::Add(Object::Table) => commands::add_table(),
-        Change::Del(Object::Table) => commands::del_table(),
-        Change::Add(Object::BaseRule(rule)) => commands::add_rule(*rule),
-        Change::Del(Object::BaseRule(rule)) => commands::del_rule(*rule),
-        Change::Add(Object::Guard(address)) => commands::add_guard(*address),
-        Change::Del(Object::Guard(address)) => commands::del_guard(*address),
-        Change::Add(Object::Mark { address, fwmark }) => commands::add_mark(*address, *fwmark),
-        Change::Del(Object::Mark { address, fwmark }) => commands::del_mark(*address, *fwmark),
-        Change::Add(Object::Dispatch { fwmark, dispatch }) => {
-            commands::add_dispatch(*fwmark, dispatch)
-        }
-        Change::Del(Object::Dispatch { fwmark, dispatch }) => {
-            commands::del_dispatch(*fwmark, dispatch)
-        }
-        Change::Set {
-            from: Object::Mark { address, fwmark: from },
-            to: Object::Mark { fwmark: to, .. },
-        } => commands::set_mark(*address, *from, *to),
-        Change::Set {
-            from: Object::Dispatch { fwmark, dispatch: from },
-            to: Object::Dispatch { dispatch: to, .. },
-        } => commands::set_dispatch(*fwmark, from, to),
-        _ => String::new(),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod nft;
 pub mod program;
 pub mod rehearsal;
 pub mod route;
+pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
 

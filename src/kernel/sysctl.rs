@@ -30,19 +30,14 @@ pub fn write(namespace: BorrowedFd<'_>, settings: &[(Sysctl, u32)]) -> io::Resul
     })
 }
 
-/// The settings that differ from the kernel's default. One that the kernel does not have (those
-/// of IPVS where it is missing) is left out.
-///
-/// # Errors
-/// When the namespace cannot be entered.
-pub fn read(namespace: BorrowedFd<'_>) -> io::Result<BTreeMap<Sysctl, u32>> {
-    netns::within(namespace, || {
-        Sysctl::ALL
-            .into_iter()
-            .filter_map(|sysctl| {
-                let value = std::fs::read_to_string(path(sysctl)).ok()?.trim().parse().ok()?;
-                (value != sysctl.default_value()).then_some((sysctl, value))
-            })
-            .collect()
-    })
+/// The settings of the calling thread's namespace that differ from the kernel's default. One that the
+/// kernel does not have (those of IPVS where it is missing) is left out.
+pub fn read_here() -> BTreeMap<Sysctl, u32> {
+    Sysctl::ALL
+        .into_iter()
+        .filter_map(|sysctl| {
+            let value = std::fs::read_to_string(path(sysctl)).ok()?.trim().parse().ok()?;
+            (value != sysctl.default_value()).then_some((sysctl, value))
+        })
+        .collect()
 }

@@ -57,15 +57,15 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
             );
         }
     };
-    let mut tasks = Vec::new();
+    let (mut tasks, mut addresses) = (Vec::new(), Vec::new());
     for task in intent.tasks_of(&service.name) {
         if let Some(endpoint) = task.endpoint(network) {
             let address = IpAddr::V4(endpoint.address);
             add(task.name.to_string(), &[address]);
             tasks.push((address, format!("{}.{network}", task.name)));
+            addresses.extend(task.in_rotation().then_some(address));
         }
     }
-    let addresses: Vec<IpAddr> = tasks.iter().map(|(address, _)| *address).collect();
     add(format!("tasks.{}", service.name), &addresses);
     match service.vips.get(network) {
         Some(vip) => {
@@ -113,6 +113,14 @@ mod tests {
         intent.create_service(spec, "id".into(), 0).unwrap();
         assert_eq!(ask(&intent, "rr").unwrap(), ask(&intent, "tasks.rr").unwrap());
         assert_eq!(ask(&intent, "rr").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_task_that_leaves_keeps_only_its_own_name() {
+        let mut intent = story();
+        intent.drain_service(&"collabweb".parse().unwrap(), 2, 0).unwrap();
+        assert_eq!(ask(&intent, "tasks.collabweb").unwrap(), ["10.0.3.3", "10.0.3.4"]);
+        assert_eq!(ask(&intent, "collabweb.3").unwrap(), ["10.0.3.5"]);
     }
 
     #[test]

@@ -37,9 +37,10 @@ impl Plan {
         while let Some(link) = added.next_if(|op| order::is_link(op.object())) {
             ops.push(link);
         }
-        ops.extend(changes(&have, &want, &remade));
+        ops.extend(changes(&have, &want, &remade, |object| !is_mark(object)));
         ops.extend(added);
         ops.extend(widened);
+        ops.extend(changes(&have, &want, &remade, is_mark));
         Plan { ops }
     }
 
@@ -133,12 +134,23 @@ fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<
     (narrowed, widened)
 }
 
-/// Changes in place what is in both with another value.
-fn changes(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
+/// Whether it is what sends packets to a virtual server: one that is built beside the old one gets
+/// them when all of it stands.
+fn is_mark(object: &Object) -> bool {
+    matches!(object, Object::Mark { .. })
+}
+
+/// Changes in place what is in both with another value, of the objects that `which` picks.
+fn changes(
+    have: &Index,
+    want: &Index,
+    remade: &Remade<'_>,
+    which: impl Fn(&Object) -> bool,
+) -> Vec<Op> {
     let changed = |(at, from): (&(SandboxName, Key), &Object)| {
         let to = want.get(at)?;
         let in_steps = matches!(from, Object::Dispatch { .. });
-        (from != to && !remade.contains(at) && !in_steps).then(|| Op {
+        (from != to && which(from) && !remade.contains(at) && !in_steps).then(|| Op {
             sandbox: at.0.clone(),
             change: Change::Set { from: from.clone(), to: to.clone() },
         })
@@ -174,26 +186,44 @@ mod tests {
     }
 
     #[test]
-    fn scaling_down_touches_one_real_server_per_sandbox() {
+    fn scaling_builds_the_new_order_beside_the_old_one_and_then_turns_the_packets_over() {
         let mut intent = story();
         let before = lower(&intent, &node_1());
-        intent.scale_service(&"collabweb".parse().unwrap(), 2).unwrap();
+        intent.drain_service(&"collabweb".parse().unwrap(), 2, 0).unwrap();
         let after = lower(&intent, &node_1());
         let plan = Plan::between(&before, &after);
         let elsewhere: Vec<String> = plan
             .ops
             .iter()
-            .filter(|op| op.sandbox.as_str() != "collabweb.3")
+            .filter(|op| op.sandbox.as_str() == "collab-box.1")
             .map(|op| op.to_string())
             .collect();
+        let ipvsadm = |words: &str| format!("ip netns exec collab-box.1 ipvsadm {words}");
         assert_eq!(
-            elsewhere,
+            elsewhere[..4],
             [
-                "ip netns exec collab-box.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
-                "ip netns exec collabweb.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
-                "ip netns exec collabweb.2 ipvsadm -d -f 256 -r 10.0.3.5:0",
+                ipvsadm("-e -f 256 -r 10.0.3.5:0 -m -w 0"),
+                ipvsadm("-A -f 258 -s rr"),
+                ipvsadm("-a -f 258 -r 10.0.3.3:0 -m -w 1"),
+                ipvsadm("-a -f 258 -r 10.0.3.4:0 -m -w 1"),
             ]
         );
+        assert!(
+            elsewhere[4].contains("create element ip swarmlb vip-mark { 10.0.3.2 : 0x102 }"),
+            "{elsewhere:?}"
+        );
+        assert_eq!(elsewhere.len(), 5);
+    }
+
+    #[test]
+    fn an_old_mark_that_is_idle_goes_without_touching_the_new_one() {
+        let mut intent = story();
+        intent.drain_service(&"collabweb".parse().unwrap(), 4, 0).unwrap();
+        let before = lower(&intent, &node_1());
+        intent.forget_retired(&intent.retired_marks());
+        let plan = Plan::between(&before, &lower(&intent, &node_1()));
+        assert!(plan.ops.iter().all(|op| op.to_string().contains("-f 256")), "{plan:?}");
+        assert!(!plan.is_empty());
     }
 
     #[test]

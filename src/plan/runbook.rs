@@ -173,7 +173,12 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
 /// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is. The name is part
 /// of it: a second name that somebody gives the namespace makes no second sandbox of ours.
 pub fn owner_alias(owner: &ClusterId, sandbox: &SandboxName) -> String {
-    format!("swarmlb:{owner}/{sandbox}")
+    owner_prefix(owner) + sandbox.as_str()
+}
+
+/// What the aliases of all of a cluster's sandboxes begin with.
+pub fn owner_prefix(owner: &ClusterId) -> String {
+    format!("swarmlb:{owner}/")
 }
 
 /// The owner that an alias tells of the sandbox of that name.
@@ -301,7 +306,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The commands for `nft`, used for the runbook and for the kernel alike.
+/// The commands for `nft`. `kernel::nft` sends the same to the kernel, message for message.
 pub mod commands {
     use super::*;
 
@@ -320,7 +325,7 @@ pub mod commands {
 
     pub fn add_rule(rule: BaseRule) -> String {
         let chain = rule.chain();
-        // A chain whose rules somebody flushed is still there: `add` takes that, and only that.
+        // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
         let (hook, words) = match rule {
             BaseRule::MarkOut => {
                 ("type route hook output priority -150", "meta mark set ip daddr map @vip-mark")
@@ -333,7 +338,8 @@ pub mod commands {
             }
         };
         format!(
-            "add chain ip {TABLE} {chain} {{ {hook}; }}; flush chain ip {TABLE} {chain}; \
+            "add chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}; \
+             add chain ip {TABLE} {chain} {{ {hook}; }}; \
              add rule ip {TABLE} {chain} {words}"
         )
     }

@@ -5,3 +5,4 @@ pub mod ports;
 mod reply;
 pub mod resolution;
 pub mod resolve;
+pub mod survey;

@@ -22,6 +22,10 @@ impl Names {
             for vip in service.vips.values() {
                 addresses.insert(vip.address, format!("VIP of {}", service.name));
                 marks.insert(vip.fwmark, format!("VIP of {}", service.name));
+                for retired in &vip.retired {
+                    let text = format!("VIP of {}, for old connections", service.name);
+                    marks.insert(retired.fwmark, text);
+                }
             }
         }
         for task in intent.tasks.values() {

@@ -28,6 +28,7 @@ pub fn pretty(service: &Service, now: u64) -> String {
         line("Hostname", hostname.clone());
     }
     line("Endpoint mode", service.endpoint_mode.to_string());
+    line("Drain timeout", service.drain_timeout.to_string());
     for network in &service.networks {
         let vip = service.vips.get(network).map(|vip| {
             let scheduler = &service.scheduler;
@@ -54,6 +55,7 @@ mod tests {
         Mode:          replicated, 3 wanted
         Image:         builtin:whoami
         Endpoint mode: vip
+        Drain timeout: 10s
         Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr
         ");
     }

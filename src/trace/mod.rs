@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod counters;
+pub mod expected;
 pub mod latency;
 pub mod sample;
 pub mod spread;

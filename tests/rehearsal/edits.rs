@@ -16,11 +16,21 @@ const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 #[derive(Debug, Clone)]
 pub enum Edit {
-    CreateNetwork { name: usize, subnet: Option<usize>, mtu: Option<u32> },
+    CreateNetwork {
+        name: usize,
+        subnet: Option<usize>,
+        mtu: Option<u32>,
+    },
     RemoveNetwork(usize),
     CreateService(Create),
     RemoveService(usize),
-    Scale { name: usize, replicas: u32 },
+    Scale {
+        name: usize,
+        replicas: u32,
+        drained: bool,
+    },
+    /// What is leaving has left, and no connection holds an old mark.
+    Settle,
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +67,9 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => network.prop_map(Edit::RemoveNetwork),
         5 => create_service().prop_map(Edit::CreateService),
         1 => service.clone().prop_map(Edit::RemoveService),
-        3 => (service, 0..6u32).prop_map(|(name, replicas)| Edit::Scale { name, replicas }),
+        3 => (service, 0..6u32, prop::bool::ANY)
+            .prop_map(|(name, replicas, drained)| Edit::Scale { name, replicas, drained }),
+        1 => Just(Edit::Settle),
     ]
 }
 
@@ -140,7 +152,19 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             intent.create_service(create.spec(), id, 0)
         }
         Edit::RemoveService(name) => intent.remove_service(&service(*name)),
-        Edit::Scale { name, replicas } => intent.scale_service(&service(*name), *replicas),
+        Edit::Scale { name, replicas, drained: false } => {
+            intent.scale_service(&service(*name), *replicas)
+        }
+        Edit::Scale { name, replicas, drained: true } => {
+            intent.drain_service(&service(*name), *replicas, 0)
+        }
+        Edit::Settle => {
+            let left = intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone()));
+            let left: Vec<_> = left.collect();
+            intent.finish_leaving(&left);
+            intent.forget_retired(&intent.retired_marks());
+            Ok(())
+        }
     }
 }
 
@@ -154,10 +178,17 @@ impl Create {
             networks: self.networks.iter().map(|at| network(*at)).collect(),
             endpoint_mode: self.endpoint_mode,
             data_plane: self.data_plane,
-            labels: Default::default(),
-            environment: Default::default(),
-            hostname: None,
+            ..ServiceSpec::new(service(self.name), network(self.networks[0]))
         }
+    }
+}
+
+pub fn network_spec(name: &str, subnet: &str) -> NetworkSpec {
+    NetworkSpec {
+        name: name.parse().expect("a network's name"),
+        subnets: vec![subnet.parse().expect("a subnet")],
+        vni: None,
+        mtu: None,
     }
 }
 

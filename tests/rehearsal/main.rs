@@ -7,12 +7,13 @@ mod refusing;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem::{Discriminant, discriminant};
+use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use swarmlb::intent::{DataPlane, Intent, NodeName};
+use swarmlb::intent::{DataPlane, Intent, Machine, NodeName, ServiceSpec};
 use swarmlb::kernel::carry_out;
 use swarmlb::kernel::rehearsal::Rehearsal;
 use swarmlb::lower::lower;
@@ -409,7 +410,9 @@ fn every_operation_is_one_line_and_has_an_inverse() {
 fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
     let made = |edit: &Edit| match edit {
         Edit::CreateNetwork { .. } | Edit::CreateService(_) => true,
-        Edit::RemoveNetwork(_) | Edit::RemoveService(_) | Edit::Scale { .. } => false,
+        Edit::RemoveNetwork(_) | Edit::RemoveService(_) | Edit::Scale { .. } | Edit::Settle => {
+            false
+        }
     };
     (edits::cluster(), edits::edits(4..20))
         .prop_map(move |(cluster, edits)| (cluster, edits.into_iter().filter(made).collect()))
@@ -476,4 +479,76 @@ fn the_first_connections_of_all_sandboxes_are_spread_evenly() {
         Ok(())
     });
     assert!(spread.get() > 200, "only {} targets were looked at", spread.get());
+}
+
+/// How evenly counts are spread: 1 when all are equal, 1/n when one has all.
+fn jain(counts: &[usize]) -> f64 {
+    let sum: usize = counts.iter().sum();
+    let squares: usize = counts.iter().map(|count| count * count).sum();
+    (sum * sum) as f64 / (counts.len() * squares) as f64
+}
+
+#[test]
+fn one_shot_clients_meet_tasks_evenly_after_each_scaling_up_and_down() {
+    for (clients, ipvs) in [24, 100, 240].into_iter().flat_map(|n| [(n, true), (n, false)]) {
+        let cluster = Cluster { ipvs: vec![ipvs] };
+        let mut intent = cluster.empty();
+        let network = edits::network_spec("blue", "10.0.0.0/22");
+        intent.create_network(network, "id".into(), &Machine::default()).expect("a network");
+        for (name, replicas) in [("web", 3), ("client", clients)] {
+            let spec = ServiceSpec::new(name.parse().unwrap(), "blue".parse().unwrap());
+            let spec = ServiceSpec { replicas, ..spec };
+            intent.create_service(spec, format!("id-{name}"), 0).expect("a service");
+        }
+        let web = "web".parse().unwrap();
+        let mut held = lower(&intent, &cluster.names()[0]);
+        for replicas in [4, 6, 5, 2, 3, 7, 1, 3] {
+            intent.drain_service(&web, replicas, 0).expect("it is scaled");
+            let desired = lower(&intent, &cluster.names()[0]);
+            let targets = first_targets(&held, &desired, "10.0.0.2".parse().unwrap());
+            let mut counts = BTreeMap::new();
+            for (_, target) in targets.iter().filter(|(name, _)| name.starts_with("client.")) {
+                *counts.entry(target).or_insert(0) += 1;
+            }
+            let counts: Vec<usize> = counts.into_values().collect();
+            assert_eq!(counts.len(), replicas as usize, "{clients} clients, {replicas} tasks");
+            let (most, least) = (counts.iter().max(), counts.iter().min());
+            let as_even_as_can_be = most.zip(least).is_some_and(|(most, least)| most - least <= 1);
+            assert!(as_even_as_can_be, "{clients} clients, {replicas} tasks: {counts:?}");
+            // 24 clients cannot meet 5 or 7 tasks alike.
+            let fair = jain(&counts) >= 0.99 || (clients < 100 && clients % replicas > 0);
+            assert!(fair, "{clients} clients, {replicas} tasks: {counts:?}");
+            held = desired;
+            if replicas % 2 == 0 {
+                edits::apply(&mut intent, &[Edit::Settle]);
+            }
+        }
+    }
+}
+
+/// Whom each sandbox's first connection to a VIP goes to after a plan turned `held` into `desired`: of
+/// the real servers that its mark's virtual server was given, the last; or its list's first.
+fn first_targets(held: &Node, desired: &Node, vip: Ipv4Addr) -> BTreeMap<String, String> {
+    let mut first = BTreeMap::new();
+    let mark = |name: &SandboxName| {
+        desired.sandboxes.get(name).and_then(|s| s.table.as_ref()?.marks.get(&vip).copied())
+    };
+    for op in Plan::between(held, desired).ops {
+        let mark = mark(&op.sandbox);
+        let target = match &op.change {
+            Change::Add(Object::RealServer { server: VirtualServerKey::Fwmark(of), key, real })
+                if Some(*of) == mark && real.weight > 0 =>
+            {
+                key.address.to_string()
+            }
+            Change::Set { to: Object::Dispatch { fwmark, dispatch }, .. }
+                if Some(*fwmark) == mark =>
+            {
+                dispatch.targets[0].to_string()
+            }
+            _ => continue,
+        };
+        first.insert(op.sandbox.0.clone(), target);
+    }
+    first
 }

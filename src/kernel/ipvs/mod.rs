@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
 use super::netlink::Netlink;
 use super::{Outcome, Refusal, program};
+use crate::intent::Fwmark;
 use crate::node::{
     Entry, Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
     VirtualServerKey,
@@ -43,11 +45,19 @@ impl Ipvs {
     }
 
     fn on(mut netlink: Netlink) -> Result<Option<Self>, Refusal> {
+        // The kernel tries to load what it is asked for and does not have, each time anew: one that
+        // has none is asked once.
+        static NONE: AtomicBool = AtomicBool::new(false);
+        if NONE.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         if let Some(family) = family(&mut netlink)? {
             return Ok(Some(Self { netlink, family }));
         }
         load_module();
-        Ok(family(&mut netlink)?.map(|family| Self { netlink, family }))
+        let family = family(&mut netlink)?;
+        NONE.store(family.is_none(), Ordering::Relaxed);
+        Ok(family.map(|family| Self { netlink, family }))
     }
 
     /// Does operations on virtual and real servers, as one batch.
@@ -84,12 +94,21 @@ impl Ipvs {
         Ok(entries)
     }
 
-    /// The tables in the node's words.
+    /// Whether any connection began under a mark and is not forgotten yet; one that waits to be, as
+    /// TCP's in TIME_WAIT, counts.
     ///
     /// # Errors
-    /// As [`Ipvs::entries`].
-    pub fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, VirtualServer>, Refusal> {
-        Ok(self.entries()?.iter().map(seen).collect())
+    /// The kernel's refusal.
+    pub fn has_connections(&mut self, mark: Fwmark) -> Result<bool, Refusal> {
+        let key = wire_key(VirtualServerKey::Fwmark(mark));
+        match self.ask(&Query::Dests(&key)) {
+            Ok(replies) => Ok(replies.iter().any(|reply| match reply {
+                Reply::Dest(real) => real.active + real.inactive + real.persistent > 0,
+                _ => false,
+            })),
+            Err(refusal) if refusal.errno == Errno::ESRCH => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The version of IPVS, as `ipvsadm` prints it.
@@ -236,7 +255,12 @@ fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
     server
 }
 
-fn seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
+/// The tables in the node's words.
+pub fn seen(entries: &[Entry]) -> BTreeMap<VirtualServerKey, VirtualServer> {
+    entries.iter().map(server_seen).collect()
+}
+
+fn server_seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
     let server = &entry.server;
     let own = wire::Flags(wire::Flags::HASHED.0 | wire::Flags::PERSISTENT.0);
     let persistent = server.flags.contains(wire::Flags::PERSISTENT);
