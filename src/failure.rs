@@ -10,6 +10,7 @@ use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
 use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
+use crate::render::english::count;
 use crate::state_dir::StateDir;
 use crate::store::StoreError;
 use crate::store::records::RecordError;
@@ -264,8 +265,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::SubnetUsed { .. } | IntentError::SubnetRouted { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
         }
-        IntentError::NoFreeAddress { .. } => {
-            "give fewer replicas, or make a network with a larger `--subnet`".into()
+        IntentError::NoFreeAddress { needed, free, .. } => {
+            let lacking = count(needed.saturating_sub(*free) as usize, "replica");
+            format!("ask for {lacking} fewer, or make a network with a larger `--subnet`")
         }
         IntentError::NoCommand => {
             "write the command behind the image: `swarmlb service create host nc -lk 80`".into()

@@ -135,7 +135,7 @@ fn too_many_replicas_are_refused_with_what_there_is_room_for() {
         &create("5", "small"),
         2,
         "error: cannot create service `web`: subnet 10.0.9.0/29 of network `small` has too few addresses: 6 needed, 5 free of 5\n\
-         hint: give fewer replicas, or make a network with a larger `--subnet`\n",
+         hint: ask for 1 replica fewer, or make a network with a larger `--subnet`\n",
     );
     Lab::new().run(&create("4", "small")).good();
     refused(
