@@ -13,6 +13,7 @@ pub enum Command {
     /// Exits 1 when they differ.
     Dns {
         /// The name: a service, tasks.SERVICE, a task, any of these with .NETWORK, or any other
+        #[arg(value_name = "SERVICE|TASK|NAME")]
         name: String,
         /// The sandbox to ask in [default: every task's sandbox]
         #[arg(long, value_name = "SANDBOX")]
@@ -45,11 +46,11 @@ pub struct Compare {
     ///
     /// Each needs a client port of its own: up to 25000 for each client.
     #[arg(long, default_value_t = 300, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(value_parser = super::number::number(1..=1_000_000u32))]
     pub requests: u32,
     /// Requests at a time of each client; up to 256 of all together
     #[arg(long, default_value_t = 1, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(value_parser = super::number::number(1..=256u32))]
     pub concurrency: u32,
     /// Ask from this sandbox; may be given several times
     ///
@@ -59,7 +60,7 @@ pub struct Compare {
     pub from: Vec<String>,
     /// Ask from so many clients, made for this and removed [default without a service: 6]
     #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(value_parser = super::number::number(1..=100u32))]
     pub clients: Option<u32>,
     /// How long a client keeps what a name resolved to
     #[arg(long, value_enum, default_value_t, value_name = "CACHE")]

@@ -26,7 +26,7 @@ pub enum Command {
         /// Redraws the terminal; where the output is no terminal, each look is printed below the one
         /// before. The exit code is that of the last look.
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
+        #[arg(default_missing_value = "2", value_parser = super::number::number(1..=3600u32))]
         watch: Option<u32>,
     },
 }

@@ -70,7 +70,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     pub name: Option<ServiceName>,
     /// How many tasks, up to 1000
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::number::tasks)]
     pub replicas: u32,
     /// The network that its tasks are on [default: `default`, made on first use]
     #[arg(long, value_name = "NETWORK")]

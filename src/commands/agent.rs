@@ -1,5 +1,6 @@
 //! `swarmlb agent …`, and the processes that are swarmlb itself.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -15,6 +16,7 @@ use crate::cli::{Format, Global};
 use crate::environment::variable;
 use crate::failure::{Exit, Failure};
 use crate::keeper::client::Client as Keeper;
+use crate::keeper::daemon::Manner;
 use crate::keeper::protocol::{Request, State};
 use crate::keeper::{child, daemon};
 use crate::render::english::{count, duration};
@@ -24,13 +26,23 @@ use crate::store;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Run => agent(global),
+        Command::Run => foreground(global),
         Command::Status => status(global),
         Command::Stop => stop(global),
     }
 }
 
-fn agent(global: &Global) -> Result<Report, Failure> {
+/// Becomes the keeper, for a service manager or a terminal.
+fn foreground(global: &Global) -> Result<Report, Failure> {
+    let what = "run the keeper";
+    let session = Session::new(global, what)?;
+    must_be_root(what)?;
+    let notify = variable("NOTIFY_SOCKET").map(OsString::from);
+    let error = daemon::become_foreground(&session.state, session.arguments(), notify);
+    Err(Failure::state(&session.state, &error))
+}
+
+pub fn agent(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the agent")?;
     must_be_root("run the agent")?;
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
@@ -40,10 +52,18 @@ fn agent(global: &Global) -> Result<Report, Failure> {
     Ok(Report::good(""))
 }
 
-pub fn keeper(global: &Global) -> Result<Report, Failure> {
+pub fn keeper(
+    global: &Global,
+    foreground: bool,
+    notify: Option<OsString>,
+) -> Result<Report, Failure> {
     let session = Session::new(global, "run the keeper")?;
     must_be_root("run the keeper")?;
-    daemon::run(&session.state, session.arguments())
+    let manner = match foreground {
+        true => Manner::Foreground(notify),
+        false => Manner::Background,
+    };
+    daemon::run(&session.state, session.arguments(), manner)
         .map_err(|error| Failure::io("run the keeper", &error))?;
     Ok(Report::good(""))
 }

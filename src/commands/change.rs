@@ -1,6 +1,8 @@
 //! A change of the intent, from the edit to the wait: what every command that changes something
 //! does alike.
 
+use std::time::Instant;
+
 use super::Report;
 use super::convergence::{Wait, Waited};
 use super::interrupt;
@@ -72,8 +74,14 @@ impl Change<'_> {
             quiet: self.global.quiet,
             services: self.services,
         };
+        let begun = Instant::now();
         match wait.until(&committed)? {
-            Waited::Done => Ok(Report::good(told)),
+            Waited::Done => {
+                self.session
+                    .narration()
+                    .step(|| format!("it is so after {:.1} s", begun.elapsed().as_secs_f64()));
+                Ok(Report::good(told))
+            }
             Waited::LeftGoing => Ok(Report::good("")),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::interrupt;
+use super::narration::tell;
 use super::output::last_words;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
@@ -132,7 +133,7 @@ impl Wait<'_> {
             [] => "swarmlb agent status".to_owned(),
             services => format!("swarmlb service ps {}", names(services)),
         };
-        eprintln!("Not waiting any longer: it goes on in the background. See `{look}`.");
+        tell(&format!("Not waiting any longer: it goes on in the background. See `{look}`."));
     }
 
     /// Whether it is done, cannot be done, or must be waited for.

@@ -9,7 +9,7 @@ use super::change::{Change, Reach};
 use super::session::Session;
 use crate::cli::network::{Command, Create, DriverOption};
 use crate::cli::{Format, Global};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::intent::{Intent, IntentError, Network, NetworkName, NetworkSpec};
 use crate::render::english::count;
 use crate::render::table::table;
@@ -180,6 +180,7 @@ fn inspect(global: &Global, names: &[NetworkName]) -> Result<Report, Failure> {
 
 fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, Failure> {
     let what = format!("remove network `{}`", joined(names));
+    named_once(names, &what)?;
     let session = Session::new(global, what.as_str())?;
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_network(name))
@@ -192,4 +193,17 @@ fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, F
 /// Names in an error's first line: `a` or `a`, `b`.
 pub fn joined<T: ToString>(names: &[T]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join("`, `")
+}
+
+/// # Errors
+/// When one of the names is there twice: it would not be clear what was meant.
+pub fn named_once<T: ToString + Ord>(names: &[T], what: &str) -> Result<(), Failure> {
+    let mut seen = std::collections::BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        None => Ok(()),
+        Some(twice) => {
+            let problem = format!("`{}` is named twice", twice.to_string());
+            Err(Failure::new(Exit::Usage, what, problem))
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::change::{Change, Reach};
-use super::network::joined;
+use super::network::{joined, named_once};
 use super::session::Session;
 use super::{Report, logs, task};
 use crate::agent::status::TaskState;
@@ -189,6 +189,7 @@ fn scale(
 ) -> Result<Report, Failure> {
     let names: Vec<ServiceName> = scales.iter().map(|scale| scale.name.clone()).collect();
     let what = format!("scale service `{}`", joined(&names));
+    named_once(&names, &what)?;
     let session = Session::new(global, what.as_str())?;
     let now = clock::millis();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
@@ -202,6 +203,7 @@ fn scale(
 
 fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, Failure> {
     let what = format!("remove service `{}`", joined(names));
+    named_once(names, &what)?;
     let session = Session::new(global, what.as_str())?;
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_service(name))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::narration::Narration;
 use crate::agent::has_ipvs;
 use crate::agent::status::NodeStatus;
 use crate::cli::Global;
@@ -23,6 +24,7 @@ use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::render::english::count;
 use crate::state_dir::StateDir;
 use crate::store::Revision;
 use crate::store::client::Client;
@@ -38,6 +40,7 @@ const ATTEMPTS: usize = 1000;
 pub struct Session {
     pub state: StateDir,
     pub node: NodeName,
+    narration: Narration,
     arguments: Vec<String>,
     /// What it is about to do, for errors.
     what: String,
@@ -66,7 +69,18 @@ impl Session {
         arguments.extend(["--node".to_owned(), node.to_string()]);
         let recorded_intent = global.intent.as_deref().map(read_json).transpose()?;
         let recorded_node = global.kernel.as_deref().map(read_json).transpose()?;
-        Ok(Self { state, node, arguments, what, recorded_intent, recorded_node })
+        let narration = Narration::of(global.verbose);
+        narration.step(|| format!("node {node}, state in {}", state.root().display()));
+        for setting in global.typed.settings.iter().filter(|setting| setting.source != "default") {
+            let value = setting.value.as_deref().unwrap_or_default();
+            narration.step(|| format!("{} is {value}: {}", setting.name, setting.source));
+        }
+        Ok(Self { state, node, narration, arguments, what, recorded_intent, recorded_node })
+    }
+
+    /// What `--verbose` asked to be told.
+    pub fn narration(&self) -> Narration {
+        self.narration
     }
 
     pub fn arguments(&self) -> &[String] {
@@ -79,11 +93,13 @@ impl Session {
     /// Without root, or when they do not start.
     pub fn store(&self) -> Result<Client, Failure> {
         must_be_root(&self.what)?;
-        self.state.create().map_err(|error| {
-            Failure::io(format!("use state directory {}", self.state.root().display()), &error)
-        })?;
-        daemon::ensure(&self.state, &self.arguments)
-            .map_err(|error| Failure::io(self.what.as_str(), &error))?;
+        self.state.create().map_err(|error| Failure::state(&self.state, &error))?;
+        let started = daemon::ensure(&self.state, &self.arguments)
+            .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
+        self.narration.step(|| match started {
+            true => "started the keeper, which runs store and agent".into(),
+            false => "the keeper runs already".into(),
+        });
         killpoint::pass(|| "the keeper answers".into());
         Client::connect_within(&self.state.store_socket(), PATIENCE)
             .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
@@ -153,6 +169,7 @@ impl Session {
             let before = loaded.intent;
             match records::commit_intent(store, loaded.edited, Some(&before), &after) {
                 Ok(Edit::Done(revision)) => {
+                    self.narrate(revision, &before, &after);
                     return Ok(Committed { revision, before, after });
                 }
                 Ok(Edit::Overtaken) => {}
@@ -160,6 +177,21 @@ impl Session {
             }
         }
         Err(Failure::new(Exit::Cannot, self.what.as_str(), "others change the intent all the time"))
+    }
+
+    /// Tells what was asked for, and what that means on this node.
+    fn narrate(&self, revision: Revision, before: &Intent, after: &Intent) {
+        if self.narration == Narration::Silent {
+            return;
+        }
+        let plan = Plan::between(&lower(before, &self.node), &lower(after, &self.node));
+        self.narration.step(|| {
+            let operations = count(plan.kernel_ops().count(), "operation");
+            format!("revision {} is asked for: {operations} on node {}", revision.0, self.node)
+        });
+        for op in plan.kernel_ops() {
+            self.narration.operation(|| op.to_string());
+        }
     }
 
     /// What an edit would change on this node, as commands; nothing is changed or allocated.
@@ -179,11 +211,16 @@ impl Session {
         };
         let mut text = format!("# on node {}\n", self.node);
         let mut held = observed;
+        let mut is_idle = true;
         for (condition, intent) in stages(after) {
             let plan = Plan::between(&held, &lower(&intent, &self.node));
             held = self.rehearse(held, &plan)?;
             text.extend(condition.map(|condition| format!("# {condition}\n")));
             text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+            is_idle &= plan.kernel_ops().next().is_none();
+        }
+        if is_idle {
+            text.push_str("# nothing to do\n");
         }
         Ok(super::Report::good(text))
     }
@@ -233,7 +270,12 @@ impl Session {
             return Ok((node, Traffic::new()));
         }
         must_be_root(&self.what)?;
+        let begun = Instant::now();
         let (mut node, traffic) = Linux::new(NoProcesses).observe_counted(scope).map_err(failed)?;
+        self.narration.step(|| {
+            let milliseconds = begun.elapsed().as_millis();
+            format!("read {} in {milliseconds} ms", count(node.sandboxes.len(), "sandbox"))
+        });
         for (name, process) in self.processes() {
             if let Some(sandbox) = node.sandboxes.get_mut(&name) {
                 sandbox.process = Some(process);

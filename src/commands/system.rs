@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::Report;
 use super::agent::end_keeper;
 use super::convergence::{Wait, Waited};
+use super::narration::tell;
 use super::session::{Session, must_be_root};
+use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
@@ -15,6 +17,7 @@ use crate::intent::{Intent, IntentError};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::program;
 use crate::render::english::count;
+use crate::render::table::table;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -36,6 +39,7 @@ struct Info {
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
+    settings: Vec<Setting>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +98,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
         ipvs,
         programs: programs.into(),
         limits,
+        settings: global.typed.settings.clone(),
     };
     match global.format {
         Format::Json => Report::json(&info),
@@ -135,7 +140,11 @@ fn info_text(info: &Info) -> String {
     for limit in &info.limits {
         text.push_str(&format!("  - {limit}\n"));
     }
-    text
+    let rows = info.settings.iter().map(|setting| {
+        let value = setting.value.clone().unwrap_or_else(|| "-".into());
+        [setting.name.clone(), value, setting.source.clone()]
+    });
+    text + "\n" + &table(["SETTING", "VALUE", "FROM"], rows.collect())
 }
 
 fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
@@ -154,11 +163,8 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     if !session.is_fresh() {
         let intent = session.intent()?;
         if !yes && !confirmed(&session, &intent)? {
-            return Err(Failure::new(
-                Exit::Usage,
-                what,
-                "it was not confirmed; nothing was touched",
-            ));
+            tell("Nothing was touched.");
+            return Ok(Report::bad(""));
         }
         let store = session.store()?;
         super::interrupt::listen();
@@ -181,14 +187,15 @@ fn confirmed(session: &Session, intent: &Intent) -> Result<bool, Failure> {
         return Err(Failure::new(Exit::Usage, what, "nobody can be asked: stdin is no terminal")
             .hint("say `--yes`"));
     }
-    eprint!(
+    let question = format!(
         "This removes {}, {} and {}, and deletes {}. Go on? [y/N] ",
         count(intent.services.len(), "service"),
         count(intent.tasks.len(), "task"),
         count(intent.networks.len(), "network"),
         session.state.root().display()
     );
-    let _ = std::io::stderr().flush();
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| Failure::io(what, &error))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

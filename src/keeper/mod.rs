@@ -10,6 +10,7 @@ pub mod frame;
 pub mod journal;
 pub mod marks;
 pub mod protocol;
+pub mod readiness;
 pub mod record;
 pub mod server;
 pub mod sockets;

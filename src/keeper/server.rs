@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 use super::journal::say;
 use super::marks::Marks;
 use super::protocol::{Exit, Reply, Request, Running, Start, State, Status};
+use super::readiness::Readiness;
 use super::record::{Record, mounts_of};
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
@@ -26,6 +27,9 @@ use super::{child, frame};
 use crate::killpoint;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
+
+/// How often a keeper that is starting looks whether its store is up, in milliseconds.
+const LOOK: u8 = 10;
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -67,6 +71,7 @@ pub struct Keeper {
     store: Supervised,
     since: u64,
     stopping: bool,
+    readiness: Readiness,
     /// Held as long as this process lives.
     _lock: File,
 }
@@ -86,7 +91,12 @@ impl Keeper {
     ///
     /// # Errors
     /// What the system answered.
-    pub fn new(state: StateDir, lock: File, arguments: &[String]) -> io::Result<Self> {
+    pub fn new(
+        state: StateDir,
+        lock: File,
+        arguments: &[String],
+        readiness: Readiness,
+    ) -> io::Result<Self> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
@@ -109,10 +119,11 @@ impl Keeper {
             accept_from: None,
             connections: BTreeMap::new(),
             accepted: 0,
-            agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
+            agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
             since: now(),
             stopping: false,
+            readiness,
             state,
             _lock: lock,
         };
@@ -151,11 +162,13 @@ impl Keeper {
                     say(format!("cannot start a process: {error}"));
                 }
             }
+            self.tell_readiness();
             for woken in self.wait()? {
                 self.attend(woken);
             }
             self.marks.tend();
         }
+        self.readiness.stopping();
         self.agent.end();
         self.store.end();
         let _ = std::fs::remove_file(self.state.keeper_socket());
@@ -187,7 +200,17 @@ impl Keeper {
         Ok(sources.into_iter().zip(hit).filter(|(_, hit)| *hit).map(|((_, w), _)| w).collect())
     }
 
+    /// The node is up as soon as the store accepts connections.
+    fn tell_readiness(&mut self) {
+        if !self.readiness.is_told() && UnixStream::connect(self.state.store_socket()).is_ok() {
+            self.readiness.ready();
+        }
+    }
+
     fn patience(&self) -> PollTimeout {
+        if !self.readiness.is_told() {
+            return PollTimeout::from(LOOK);
+        }
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
         let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage];
         let due = due.into_iter().flatten().min();

@@ -388,10 +388,11 @@ impl Look<'_> {
         if !silent.is_empty() {
             faults.push(format!("weight 0: {}", list(&silent)));
         }
-        if wanted.is_empty() {
-            faults.push("the service has no tasks".into());
-        }
         let holds = faults.is_empty();
+        if holds && wanted.is_empty() {
+            // Scaled to 0 it is as it should be: who connects is refused.
+            return rung(Step::RealServers, true, "none, for the service has no tasks");
+        }
         let evidence = if holds { list(wanted) } else { faults.join("; ") };
         rung(Step::RealServers, holds, evidence)
     }

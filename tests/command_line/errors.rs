@@ -79,6 +79,25 @@ fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_is_refused() {
+    refused(
+        &["service", "rm", "rr", "collabweb", "rr"],
+        2,
+        "error: cannot remove service `rr`, `collabweb`, `rr`: `rr` is named twice\n",
+    );
+    refused(
+        &["service", "scale", "rr=2", "rr=4", "--dry-run"],
+        2,
+        "error: cannot scale service `rr`, `rr`: `rr` is named twice\n",
+    );
+    refused(
+        &["network", "rm", "bare", "bare"],
+        2,
+        "error: cannot remove network `bare`, `bare`: `bare` is named twice\n",
+    );
+}
+
+#[test]
 fn a_service_without_a_vip_is_told_from_an_unknown_one() {
     refused(
         &["inspect", "vip", "rr"],
@@ -140,7 +159,7 @@ fn too_many_replicas_are_refused_with_what_there_is_room_for() {
         &create("5", "small"),
         2,
         "error: cannot create service `web`: subnet 10.0.9.0/29 of network `small` has too few addresses: 6 needed, 5 free of 5\n\
-         hint: give fewer replicas, or make a network with a larger `--subnet`\n",
+         hint: ask for 1 replica fewer, or make a network with a larger `--subnet`\n",
     );
     Lab::new().run(&create("4", "small")).good();
     refused(
@@ -175,7 +194,7 @@ fn a_command_belongs_to_image_host_only() {
 /// Refused by what was typed alone; the rest of clap's words may change with its versions.
 #[test]
 fn what_cannot_be_parsed_is_refused_with_its_reason() {
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
         (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
         (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
@@ -186,11 +205,16 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "mtu=x"], "`x` is not a number"),
         (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
-        (&["network", "create", "-a-"], "unexpected argument"),
+        (&["network", "create", "-a-"], "`swarmlb network create` has no option `-a`"),
         (&["network", "create", "a b"], "only letters, digits"),
         (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),
-        (&["service", "create", "--replicas", "-1"], "-1"),
-        (&["service", "create", "--replicas", "many"], "many"),
+        (&["service", "create", "--replicas=-1"], "--replicas: `-1` is not a number of tasks"),
+        (&["service", "create", "--replicas", "many"], "`many` is not a number of tasks"),
+        (&["service", "create", "--replicas", "9999999999"], "is not a number of tasks"),
+        (&["service", "create", "--replicas"], "--replicas needs a value"),
+        (&["service", "rm"], "`swarmlb service rm` needs <SERVICE>..."),
+        (&["service", "ls", "web"], "`swarmlb service ls` takes no `web`"),
+        (&["service", "ls", "--node", "a", "--node", "b"], "--node is given twice"),
         (&["service", "create", "--data-plane", "ebpf"], "auto, ipvs or nftables"),
         (&["service", "scale", "web"], "`web` is not SERVICE=REPLICAS"),
         (&["service", "scale", "web=lots"], "`lots` is not a number of tasks"),
@@ -210,8 +234,11 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         assert!(told.starts_with("error: "), "{words:?}: {told}");
         assert!(told.contains(reason), "{words:?}: {told}");
     }
-    assert!(lab.run(&["nework", "ls"]).failed(2).contains("'network'"), "did you mean");
-    assert!(lab.run(&["service", "lss"]).failed(2).contains("'ls'"), "did you mean");
+    assert!(
+        lab.run(&["nework", "ls"]).failed(2).contains("did you mean `network`?"),
+        "did you mean"
+    );
+    assert!(lab.run(&["service", "lss"]).failed(2).contains("did you mean `ls`?"), "did you mean");
 }
 
 #[test]

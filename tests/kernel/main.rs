@@ -6,12 +6,14 @@
 mod agreement;
 mod comparison;
 mod dry_run;
+mod foreground;
 mod healing;
 mod kills;
 mod leaving;
 mod nftables;
 mod resolver;
 mod sandboxes;
+mod state_dir;
 mod story;
 mod survival;
 mod tasks;
