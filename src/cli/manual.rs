@@ -54,6 +54,30 @@ const SERVICE_FIELDS: &[(&str, &str)] = &[
     ("networks", "the networks' names"),
 ];
 
+const TASK_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("name", "the task's name"),
+    ("service", "the service's name"),
+    ("slot", "its place among the service's tasks, from 1"),
+    ("image", "what it runs"),
+    ("node", "where it runs"),
+    ("addresses", "one on each network"),
+    ("desired_state", "`running`; `shutdown` while it leaves"),
+    (
+        "state",
+        "pending, starting, running, draining, complete, failed or rejected; unknown when its node is silent",
+    ),
+    ("seconds", "how long it is in this state; null when nobody knows"),
+    ("pid", "its process"),
+    ("failures", "how often it ended or could not be started"),
+    ("error", "why it last did"),
+];
+
+const TASK_WORDS: Words = &[(
+    "CurrentState",
+    "{{ title(state) }}{% if seconds is not none %} {{ ago(seconds) }} ago{% endif %}",
+)];
+
 const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("id", "25 letters and digits"),
     ("name", "the network's name"),
@@ -183,20 +207,8 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service ps web --format '{{.Name}} {{.CurrentState}} {{.Error}}'",
             ),
         ],
-        fields: &[
-            ("id", "25 letters and digits"),
-            ("name", "the task's name"),
-            ("image", "what it runs"),
-            ("node", "where it runs"),
-            ("addresses", "one on each network"),
-            ("desired_state", "`running`"),
-            ("state", "pending, starting, running, complete, failed or rejected"),
-            ("seconds", "how long it is in this state"),
-            ("pid", "its process"),
-            ("failures", "how often it ended or could not be started"),
-            ("error", "why it last did"),
-        ],
-        words: &[("CurrentState", "{{ title(state) }} {{ ago(seconds) }} ago")],
+        fields: TASK_FIELDS,
+        words: TASK_WORDS,
         ..NOTHING
     },
     Page {
@@ -224,6 +236,7 @@ pub const PAGES: &[Page] = &[
             ("environment", "by name"),
             ("hostname", "what `hostname` says in its tasks"),
             ("drain_timeout", "how long a task that is scaled away may still serve"),
+            ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
             ("created", "seconds since 1970"),
         ],
         ..NOTHING
@@ -232,6 +245,7 @@ pub const PAGES: &[Page] = &[
         command: "service logs",
         examples: &[
             ("The last ten lines of each task:", "swarmlb service logs --tail 10 web"),
+            ("With times, of the last ten minutes:", "swarmlb service logs -t --since 10m web"),
             ("One task, as it writes:", "swarmlb service logs --follow web.2"),
         ],
         ..NOTHING
@@ -251,6 +265,83 @@ pub const PAGES: &[Page] = &[
         examples: &[
             ("Two of them:", "swarmlb service rm web api"),
             ("What would be undone:", "swarmlb service rm --dry-run web"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task ls",
+        examples: &[
+            ("Every task of the cluster:", "swarmlb task ls"),
+            (
+                "Those that do not run:",
+                "swarmlb task ls --filter state=failed --filter state=rejected",
+            ),
+            (
+                "Of one service, without headings:",
+                "swarmlb task ls web --format '{{.Name}} {{.Node}}'",
+            ),
+        ],
+        fields: TASK_FIELDS,
+        words: TASK_WORDS,
+        ..NOTHING
+    },
+    Page {
+        command: "task inspect",
+        examples: &[
+            ("All of a task, for people:", "swarmlb task inspect --pretty web.2"),
+            ("Its addresses:", "swarmlb task inspect web.2 --format '{{json .Endpoints}}'"),
+        ],
+        fields: &[
+            ("id", "25 letters and digits"),
+            ("name", "the task's name"),
+            ("service", "the service's name"),
+            ("service_id", "the service's id"),
+            ("slot", "its place among the service's tasks, from 1"),
+            ("node", "where it runs"),
+            ("image", "what it runs"),
+            ("command", "the command of `host`"),
+            ("environment", "what is added to its environment"),
+            ("hostname", "what `hostname` says; null for the machine's"),
+            ("labels", "the service's labels"),
+            ("endpoints", "network, address, prefix length, MAC and rank of each"),
+            ("desired_state", "`running`; `shutdown` while it leaves"),
+            ("state", "as `task ls` has it"),
+            ("since", "since when it is in this state, in UTC"),
+            ("process", "pid and start; null while it does not run"),
+            ("restarts", "how often its process was started again"),
+            ("failures", "how often it failed without a steady while between"),
+            ("error", "why it last ended or was not started"),
+            ("last_exit", "the code or signal that it last ended with"),
+            ("sandbox", "its sandbox"),
+            ("log", "the file that holds what it wrote"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task logs",
+        examples: &[
+            ("The last ten lines, and what comes:", "swarmlb task logs -f --tail 10 web.2"),
+            ("By the beginning of its id:", "swarmlb task logs 8nq0lr91"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task exec",
+        examples: &[
+            ("What a task sees of its network:", "swarmlb task exec web.2 ip address"),
+            ("A shell in its sandbox:", "swarmlb task exec web.2 sh"),
+        ],
+        exits: &[
+            (126, "the command cannot be run"),
+            (127, "there is no such command; any other code is the command's own"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task kill",
+        examples: &[
+            ("Let the supervisor start it anew:", "swarmlb task kill web.2"),
+            ("Have it read its settings again:", "swarmlb task kill -s HUP web.2"),
         ],
         ..NOTHING
     },
