@@ -28,6 +28,10 @@ pub enum Exit {
     Undone = 4,
     /// Refused, and something was left behind.
     Left = 5,
+    /// A command that was to be run cannot be executed, as shells say it.
+    CannotExecute = 126,
+    /// A command that was to be run does not exist, as shells say it.
+    NoCommand = 127,
 }
 
 /// A failed command.
@@ -159,6 +163,8 @@ impl Failure {
                 Exit::Cannot => "cannot",
                 Exit::Undone => "undone",
                 Exit::Left => "left",
+                Exit::CannotExecute => "cannot-execute",
+                Exit::NoCommand => "no-command",
             },
             error: &self.first_line(),
             causes: self.facts.iter().map(|(label, value)| format!("{label} {value}")).collect(),
