@@ -5,6 +5,7 @@
 
 mod agreement;
 mod dry_run;
+mod foreign;
 mod healing;
 mod sandboxes;
 mod story;
