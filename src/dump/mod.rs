@@ -10,6 +10,7 @@ pub mod docker;
 pub mod interface;
 pub mod iptables;
 pub mod ipvs;
+pub mod names;
 pub mod namespace;
 pub mod nftables;
 pub mod route;
@@ -25,6 +26,7 @@ use crate::plan::runbook::owner_of;
 pub use conntrack::Tracked;
 pub use docker::Container;
 pub use interface::{Forward, Interface, Neighbour};
+pub use names::Names;
 pub use namespace::{Belonging, Namespace};
 pub use route::{Route, Rule};
 
@@ -175,6 +177,9 @@ pub struct Contents {
     /// What it is: `task`, `docker`, `anonymous` …
     pub kind: String,
     pub belongs_to: String,
+    /// What addresses and marks in it belong to, as it was known where it was read.
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    pub names: Names,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub links: Asked<Vec<Interface>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,6 +230,7 @@ impl Contents {
             namespace: self.namespace.clone(),
             kind: self.kind.clone(),
             belongs_to: self.belongs_to.clone(),
+            names: self.names.clone(),
             links: kept(has(Table::Links), &self.links),
             routes: kept(has(Table::Routes), &self.routes),
             routing_rules: kept(has(Table::Routes), &self.routing_rules),

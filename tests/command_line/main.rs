@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the binary is run as an operator's shell runs it")]
 
+mod dumps;
 mod errors;
 mod fixture;
 mod reading;

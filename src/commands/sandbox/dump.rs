@@ -5,17 +5,19 @@ use std::path::Path;
 
 use super::find::{Target, find, open, unknown};
 use super::{known_intent, own_table, sandbox_name, tell};
+use serde_json::Value;
+
 use crate::cli::sandbox::Dump as Options;
 use crate::cli::{Format, Global};
 use crate::commands::Report;
 use crate::commands::session::Session;
 use crate::dump::choice::Machine;
-use crate::dump::{Belonging, Container, Contents, Dump, Table};
+use crate::dump::{Belonging, Container, Contents, Dump, Names, Table};
 use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent};
 use crate::kernel::{Scope, contents, namespaces};
 use crate::node::SandboxName;
-use crate::render::dump::{self as render, Names, Section};
+use crate::render::dump::{self as render, Section};
 
 pub fn run(global: &Global, options: Options) -> Result<Report, Failure> {
     let what = what(&options);
@@ -39,7 +41,10 @@ pub fn run(global: &Global, options: Options) -> Result<Report, Failure> {
     };
     let whole = options.tables.is_empty();
     if global.format == Format::Json {
-        return Report::json(&looked.json(&tables, whole));
+        return match looked.dump.contents.is_empty() && !whole {
+            true => Report::json(&bare(&looked.dump, &tables)),
+            false => Report::json(&looked.json(&tables, whole)),
+        };
     }
     let text = if options.raw { looked.raw(&tables) } else { looked.text(&tables) };
     Ok(Report::good(text))
@@ -71,17 +76,15 @@ struct Looked {
 
 impl Looked {
     fn json(self, tables: &[Table], whole: bool) -> Dump {
-        let Dump { sandboxes, mut contents } = self.dump;
         if whole {
-            return Dump { sandboxes, contents };
+            return self.dump;
         }
+        let Dump { mut contents, .. } = self.dump;
         let wanted: BTreeSet<Table> = tables.iter().copied().collect();
         for held in contents.values_mut() {
             *held = held.only(&wanted);
         }
-        // A recorded node has nothing but itself.
-        let bare = contents.is_empty();
-        Dump { sandboxes: sandboxes.filter(|_| bare), contents }
+        Dump { sandboxes: None, contents }
     }
 
     fn text(&self, tables: &[Table]) -> String {
@@ -131,6 +134,27 @@ impl Looked {
     }
 }
 
+/// These tables of a recorded node, which has nothing but itself.
+fn bare(dump: &Dump, tables: &[Table]) -> Value {
+    let fields = |table: &Table| -> &[&str] {
+        match table {
+            Table::Links => &["links", "addresses"],
+            Table::Routes => &["routes"],
+            Table::Mangle | Table::Nat | Table::Filter => &["table"],
+            Table::Ipvs => &["virtual_servers"],
+            Table::Sysctl => &["sysctls"],
+            Table::Neighbours | Table::Fdb | Table::Connections | Table::Xfrm => &[],
+        }
+    };
+    let wanted: Vec<&str> = tables.iter().flat_map(fields).copied().collect();
+    let mut document = serde_json::json!({ "sandboxes": dump.sandboxes });
+    let sandboxes = document["sandboxes"].as_object_mut().into_iter().flatten();
+    for sandbox in sandboxes.filter_map(|(_, sandbox)| sandbox.as_object_mut()) {
+        sandbox.retain(|field, _| wanted.contains(&field.as_str()));
+    }
+    document
+}
+
 /// A recorded node, which has its sandboxes and no more.
 fn recorded(session: &Session, options: &Options, what: &str) -> Result<Looked, Failure> {
     let intent = session.intent()?;
@@ -159,8 +183,8 @@ fn from_file(
         return Err(Failure::new(Exit::Usage, format!("read {shown}"), problem)
             .hint("a dump is what `swarmlb sandbox dump --format json` prints"));
     }
-    // Where it was made is not told, so nothing but itself tells what belongs to what; an intent
-    // that was recorded with it may be given.
+    // What belongs to what was known where it was made; an intent that was recorded with it tells
+    // more, where one is given.
     let intent = match session.is_told_an_intent() {
         true => Some(session.intent()?),
         false => None,
@@ -168,7 +192,8 @@ fn from_file(
     let every: Vec<String> = dump.names().into_iter().map(ToString::to_string).collect();
     let names = if names.is_empty() { &every } else { names };
     chosen(dump, names, what, |contents| {
-        let mut names = intent.as_ref().map(Names::of).unwrap_or_default();
+        let told = intent.as_ref().map(Names::of);
+        let mut names = told.unwrap_or_else(|| contents.names.clone());
         names.learn(contents, &[]);
         names
     })
@@ -240,7 +265,9 @@ fn live(
             Belonging::of(&target.namespace, owner.as_ref(), &intent, &machine.containers);
         held.kind = belonging.kind().to_owned();
         held.belongs_to = belonging.to_string();
-        looked.names.insert(name.clone(), names(&belonging, &held, &intent, &machine.containers));
+        let known = names(&belonging, &held, &intent, &machine.containers);
+        held.names = known.used_in(&serde_json::to_string(&held).unwrap_or_default());
+        looked.names.insert(name.clone(), known);
         if options.raw {
             looked.originals.insert(name.clone(), originals(&target, tables));
         }

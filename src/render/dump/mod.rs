@@ -1,7 +1,7 @@
 //! What a sandbox holds, as the original tools print it, with the names of what it belongs to
 //! behind a `#`.
 
-mod names;
+mod note;
 mod raw;
 mod recorded;
 mod rules;
@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 
 use crate::dump::interface::Traffic;
 use crate::dump::ipvs::{RealServer, Server};
+use crate::dump::names::Names;
 use crate::dump::{Contents, Interface, Part, Table, Tracked, Xfrm};
 use crate::node::{Connection, LinkKind, Sysctl, VirtualServerKey};
 
 use super::table::printable;
+use note::{annotate, of_mark};
 
-pub use names::Names;
 pub use raw::{Section, raw, sections};
 pub use recorded::recorded;
 
@@ -82,7 +83,7 @@ fn part<T>(part: Option<&Part<T>>, text: impl FnOnce(&T) -> String) -> String {
 }
 
 fn annotated(lines: impl Iterator<Item = String>, names: &Names, none: &str) -> String {
-    let text: String = lines.map(|line| names.annotate(&line) + "\n").collect();
+    let text: String = lines.map(|line| annotate(&line, names) + "\n").collect();
     if text.is_empty() { none.into() } else { text }
 }
 
@@ -107,7 +108,7 @@ fn ipvs(servers: &[Server], names: &Names) -> String {
 fn server_line(server: &Server, names: &Names) -> String {
     let note = match server.key {
         VirtualServerKey::Fwmark(mark) | VirtualServerKey::Fwmark6(mark) => {
-            match names.service(mark.0) {
+            match names.mark(mark.0).map(of_mark) {
                 Some(name) => format!("  # {mark}, {name}"),
                 None => format!("  # {mark}"),
             }
@@ -138,7 +139,7 @@ fn real_line(real: &RealServer, names: &Names) -> String {
         real.counted.connections,
         real.counted.packets_in
     );
-    names.annotate(&line) + "\n"
+    annotate(&line, names) + "\n"
 }
 
 /// Settings; those of a link only where they differ from what a new link gets.
@@ -187,7 +188,7 @@ fn links(links: &[Interface], names: &Names) -> String {
             let peer = address.peer.map(|peer| format!(" peer {peer}")).unwrap_or_default();
             let scope = if address.scope == "global" { "" } else { &address.scope };
             let scope = if scope.is_empty() { String::new() } else { format!(" scope {scope}") };
-            text.push_str(&(names.annotate(&format!("    {}{peer}{scope}", address.net)) + "\n"));
+            text.push_str(&(annotate(&format!("    {}{peer}{scope}", address.net), names) + "\n"));
         }
         if link.received.packets + link.sent.packets > 0 {
             let (received, sent) = (traffic(&link.received), traffic(&link.sent));
@@ -245,7 +246,7 @@ fn routes(contents: &Contents, names: &Names) -> String {
             let family = if rule.family == "ipv6" { "-6 " } else { "" };
             format!("ip {family}rule {rule}")
         };
-        annotated(rules.iter().map(line), names, "(no rules)\n")
+        annotated(rules.iter().map(line), names, "(no rules choose a table)\n")
     });
     routes + &rules
 }
@@ -263,7 +264,7 @@ fn connections(contents: &Contents, names: &Names) -> String {
 
 fn balanced(connection: &Connection, names: &Names) -> String {
     let target = match connection.fwmark() {
-        Some(mark) => match names.service(mark.0) {
+        Some(mark) => match names.mark(mark.0).map(of_mark) {
             Some(name) => format!("FWM {} ({name})", mark.0),
             None => format!("FWM {}", mark.0),
         },

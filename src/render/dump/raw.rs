@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::harmless;
 use super::rules::kinds;
 use crate::dump::iptables::{self, Counters};
 use crate::dump::{Contents, Part, Table, ipvs, nftables};
@@ -81,5 +82,5 @@ pub fn raw(sections: &[Section]) -> String {
             Err(why) => format!("{heading}# not read: {why}\n"),
         }
     };
-    telling.iter().map(one).collect()
+    harmless(&telling.iter().map(one).collect::<String>())
 }

@@ -1,7 +1,9 @@
 //! A sandbox of a recorded node, which holds neither the text of rules nor counters.
 
-use super::{Names, headed};
+use super::headed;
+use super::note::{annotate, of_mark};
 use crate::dump::Table;
+use crate::dump::names::Names;
 use crate::node::{LinkKind, Sandbox};
 
 /// The parts that a node has; of the others it is said that it has them not.
@@ -47,7 +49,7 @@ fn links(sandbox: &Sandbox, names: &Names) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
         for address in sandbox.addresses.iter().filter(|address| address.link == *name) {
-            text.push_str(&(names.annotate(&format!("    {}", address.net)) + "\n"));
+            text.push_str(&(annotate(&format!("    {}", address.net), names) + "\n"));
         }
     }
     text
@@ -59,7 +61,7 @@ fn routes(sandbox: &Sandbox, names: &Names) -> String {
     }
     let line = |route: &crate::node::Route| {
         let line = format!("local {} dev lo src {}", route.address, route.source);
-        names.annotate(&line) + "\n"
+        annotate(&line, names) + "\n"
     };
     sandbox.routes.iter().map(line).collect()
 }
@@ -72,14 +74,15 @@ fn virtual_servers(sandbox: &Sandbox, names: &Names) -> String {
     for (key, server) in &sandbox.virtual_servers {
         let note = match key {
             crate::node::VirtualServerKey::Fwmark(mark) => names
-                .service(mark.0)
+                .mark(mark.0)
+                .map(of_mark)
                 .map_or_else(|| format!("  # {mark}"), |name| format!("  # {mark}, {name}")),
             _ => "  # foreign".into(),
         };
         text.push_str(&format!("{key} {}{note}\n", server.scheduler));
         for (key, real) in &server.real_servers {
             let line = format!("  -> {key} {} weight {}", real.forwarding, real.weight);
-            text.push_str(&(names.annotate(&line) + "\n"));
+            text.push_str(&(annotate(&line, names) + "\n"));
         }
     }
     text + "(a recorded node has no counters)\n"

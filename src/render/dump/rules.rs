@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Names;
+use super::note::annotate;
 use crate::dump::iptables::{self, Counters};
+use crate::dump::names::Names;
 use crate::dump::nftables::{self, Table};
 use crate::dump::{ChainKind, Contents, Iptables, Part};
 
@@ -55,7 +56,7 @@ fn saved(tables: &[iptables::Table], kind: ChainKind, names: &Names) -> String {
     let mut text = String::new();
     for table in tables.iter().filter(|table| table.kind() == kind && !table.is_idle()) {
         for line in iptables::lines(table, Counters::Shown) {
-            text.push_str(&(names.annotate(&line) + "\n"));
+            text.push_str(&(annotate(&line, names) + "\n"));
         }
     }
     text
@@ -66,7 +67,7 @@ fn own(tables: &[Table], kind: ChainKind, names: &Names) -> String {
     for table in nftables::only(tables, &[kind].into()) {
         for line in table.lines().iter().filter(|line| !line.is_empty()) {
             for line in split_elements(line) {
-                text.push_str(&(names.annotate(&line) + "\n"));
+                text.push_str(&(annotate(&line, names) + "\n"));
             }
         }
     }
