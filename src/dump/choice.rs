@@ -147,7 +147,7 @@ impl Machine {
         let mut known: Vec<&str> = self.namespaces.iter().filter_map(Namespace::named).collect();
         known.extend(self.namespaces.iter().filter_map(Namespace::in_docker));
         known.extend(self.containers.iter().map(Container::short));
-        name::nearest(argument, known.into_iter()).map(Into::into)
+        name::nearest(argument, known).map(Into::into)
     }
 }
 

@@ -154,7 +154,7 @@ impl From<&wire::RealServer> for RealServer {
     }
 }
 
-/// As `ipvsadm -Sn` prints the tables and `ipvsadm -R` reads them.
+/// As `ipvsadm -Sn` prints the tables and `ipvsadm -R` reads them; with thresholds, which `-Sn` loses.
 pub fn saved(servers: &[Server]) -> Vec<String> {
     let mut lines = Vec::new();
     for server in servers {
