@@ -17,7 +17,8 @@ die() { say "$*"; exit 3; }
 
 # PROGRAM:PACKAGE. A program is looked for rather than its package, so that any distribution will do
 # where all are there already.
-native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:kmod sysctl:procps)
+native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:kmod sysctl:procps
+    iptables-legacy-save:iptables)
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
 bench=(dnsmasq:dnsmasq-base)

@@ -379,6 +379,7 @@ pub const PAGES: &[Page] = &[
             ("kind", "task, overlay, left over or foreign"),
             ("belongs_to", "the service or network"),
             ("addresses", "of its links, with prefix length"),
+            ("links", "how many links it has"),
             ("virtual_servers", "how many it has"),
             ("process", "what runs in it"),
         ],
@@ -392,9 +393,16 @@ pub const PAGES: &[Page] = &[
                 "Marks and virtual servers only:",
                 "swarmlb sandbox dump web.1 --table mangle --table ipvs",
             ),
+            (
+                "Docker's ingress, as the original tools print it:",
+                "swarmlb sandbox dump --raw ingress_sbox",
+            ),
             ("For a report of a bug:", "swarmlb sandbox dump web.1 --format json"),
         ],
-        fields: &[("sandboxes", "by name: links, addresses, routes, rules, virtual servers")],
+        fields: &[
+            ("sandboxes", "by name: links, addresses, routes, rules, virtual servers"),
+            ("contents", "by name: each part as it was read, or why it was not"),
+        ],
         ..NOTHING
     },
     Page {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Deserializer, Value};
 
+use crate::dump::Dump;
 use crate::failure::{Exit, Failure};
 use crate::node::Node;
 
@@ -35,6 +36,7 @@ pub fn read(path: &Path) -> Result<Node, Failure> {
         for part in parts {
             let part: Node = match part.get("sandboxes") {
                 Some(_) => {
+                    tell_what_is_not_known(&part);
                     serde_json::from_value(part).map_err(|error| wrong(error.to_string()))?
                 }
                 None => return Err(wrong("it has no `sandboxes`".into())),
@@ -46,4 +48,15 @@ pub fn read(path: &Path) -> Result<Node, Failure> {
         return Err(wrong("there is no sandbox in it".into()));
     }
     Ok(node)
+}
+
+/// What could not be read when the dump was made looks as if it were missing.
+fn tell_what_is_not_known(part: &Value) {
+    let Ok(dump) = serde_json::from_value::<Dump>(part.clone()) else { return };
+    for (name, contents) in &dump.contents {
+        let judged = |part: &str| matches!(part, "links" | "routes" | "nftables" | "sysctls");
+        for (part, why) in contents.unreadable().into_iter().filter(|(part, _)| judged(part)) {
+            eprintln!("note: the dump has no {part} of sandbox {name}: {why}");
+        }
+    }
 }

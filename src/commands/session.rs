@@ -303,7 +303,13 @@ impl Session {
         self.recorded_node.is_some()
     }
 
-    fn processes(&self) -> BTreeMap<SandboxName, crate::node::Process> {
+    /// Whether the intent is a recorded one.
+    pub fn is_told_an_intent(&self) -> bool {
+        self.recorded_intent.is_some()
+    }
+
+    /// What the keeper runs, by sandbox; nothing where there is no keeper.
+    pub fn processes(&self) -> BTreeMap<SandboxName, crate::node::Process> {
         let listed = Keeper::connect(&self.state.keeper_socket())
             .map_err(crate::kernel::Refusal::from)
             .and_then(|keeper| keeper.list());

@@ -100,7 +100,7 @@ pub fn enter(
                 unshare(CloneFlags::CLONE_NEWUTS)?;
                 nix::unistd::sethostname(hostname)?;
             }
-            enter_now(&namespace, &resolv_conf)?;
+            enter_now(&namespace, Some(&resolv_conf))?;
             // A copy of every sandbox's name in every task's mounts would be a million at a
             // thousand tasks, and none of a task's business.
             let _ = umount2(netns::DIRECTORY, MntFlags::MNT_DETACH);
@@ -109,17 +109,20 @@ pub fn enter(
     }
 }
 
-/// Moves the calling process into a sandbox. It must have one thread.
+/// Moves the calling process into a sandbox, with a resolv.conf of its own or the machine's. It must
+/// have one thread.
 ///
 /// # Errors
 /// What the kernel answered.
-pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
+pub fn enter_now(namespace: &File, resolv_conf: Option<&Path>) -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "a process that is about to become another")]
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
-    mount_resolv_conf(resolv_conf)?;
+    if let Some(own) = resolv_conf {
+        mount_resolv_conf(own)?;
+    }
     // /sys shows the network of the process that mounted it. Where it cannot be mounted anew (in
     // a container), the old one stays: nothing but /sys/class/net differs.
     if umount2("/sys", MntFlags::MNT_DETACH).is_ok() {

@@ -3,8 +3,12 @@
 //! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
 //! at least as strict, rehearses every plan before Linux is touched.
 
+pub mod contents;
+pub mod docker;
 pub mod ipvs;
 pub mod linux;
+pub mod module;
+pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -1,6 +1,23 @@
 //! Links, addresses and routes of a sandbox, over rtnetlink. The messages come from rtnetlink's
 //! builders; they go out on a socket that was opened inside the namespace.
 
+/// A message body of one kind.
+macro_rules! body {
+    ($type:ty, $kind:literal, $variant:ident) => {
+        impl Body for $type {
+            const KIND: u16 = $kind;
+            fn from(message: RouteNetlinkMessage) -> Option<Self> {
+                match message {
+                    RouteNetlinkMessage::$variant(message) => Some(message),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub mod detail;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -399,20 +416,6 @@ fn bytes(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
 trait Body: Sized {
     const KIND: u16;
     fn from(message: RouteNetlinkMessage) -> Option<Self>;
-}
-
-macro_rules! body {
-    ($type:ty, $kind:literal, $variant:ident) => {
-        impl Body for $type {
-            const KIND: u16 = $kind;
-            fn from(message: RouteNetlinkMessage) -> Option<Self> {
-                match message {
-                    RouteNetlinkMessage::$variant(message) => Some(message),
-                    _ => None,
-                }
-            }
-        }
-    };
 }
 
 body!(LinkMessage, 16, NewLink);

@@ -436,7 +436,7 @@ fn without_root_it_is_said_what_is_needed() {
     std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
     let binary = lab.path("swarmlb");
     if root {
-        std::fs::copy(env!("CARGO_BIN_EXE_swarmlb"), &binary).expect("a copy");
+        copy_binary(&binary);
     }
     let run = |words: &[&str]| {
         let mut command = lab.fresh(words);
@@ -464,4 +464,43 @@ fn without_root_it_is_said_what_is_needed() {
     // What needs no root needs none.
     run(&["service", "ls"]).good();
     run(&["system", "info"]).good();
+}
+
+#[test]
+fn without_root_what_may_be_seen_is_listed_and_dumped() {
+    let lab = Lab::new();
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root, to become somebody else");
+        return;
+    }
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
+    let binary = lab.path("swarmlb");
+    copy_binary(&binary);
+    let run = |words: &[&str]| {
+        let mut other = std::process::Command::new(&binary);
+        other.args(lab.fresh(words).get_args());
+        said(other.env_clear().uid(65534).gid(65534))
+    };
+    let listed = run(&["sandbox", "ls", "--all", "--format", "json"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    assert!(listed.stderr.contains("are not shown: this needs root"), "{}", listed.stderr);
+    let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
+    let inode = |row: &Value| format!("net:[{}]", row["inode"]);
+    let rows = rows.as_array().expect("rows");
+    let row = rows.iter().find(|row| inode(row) == own.display().to_string()).expect("its own");
+    assert!(row["addresses"].is_array(), "{row}");
+    let dumped = run(&["sandbox", "dump", "/proc/self/ns/net", "--table", "links"]).good();
+    assert!(dumped.contains("127.0.0.1/8 scope host"), "{dumped}");
+    let rules = run(&["sandbox", "dump", "/proc/self/ns/net", "--table", "mangle"]).good();
+    assert!(rules.contains("(not read: "), "{rules}");
+}
+
+/// By a process of its own: a file that this one has open for writing is inherited by whatever other
+/// tests start meanwhile, and cannot be run as long as it is.
+fn copy_binary(to: &std::path::Path) {
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg(env!("CARGO_BIN_EXE_swarmlb")).arg(to).status().expect("cp starts");
+    assert!(copied.success(), "{copied}");
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the binary is run as an operator's shell runs it")]
 
 mod completing;
+mod dumps;
 mod errors;
 mod fixture;
 mod reading;

@@ -7,6 +7,7 @@ mod agreement;
 mod comparison;
 mod dry_run;
 mod foreground;
+mod foreign;
 mod healing;
 mod kills;
 mod leaving;

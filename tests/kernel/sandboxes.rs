@@ -43,7 +43,7 @@ fn a_command_in_a_sandbox_ends_with_its_own_exit_code() {
         let bridge = swarmlb.good("sandbox exec collabnet -- ip -o link show br0");
         assert!(bridge.contains("br0"), "{bridge}");
         swarmlb.ending("sandbox exec nowhere.1 -- true", 2);
-        swarmlb.ending("sandbox exec collab-box.1 -- no-such-program", 2);
+        swarmlb.ending("sandbox exec collab-box.1 -- no-such-program", 127);
         swarmlb.reset();
     });
 }
@@ -59,7 +59,7 @@ fn a_dump_names_what_addresses_and_marks_belong_to() {
             "# filter: which packets are refused",
             "10.0.3.2",
             "10.0.3.3/24",
-            "local 10.0.3.2 dev lo src 10.0.3.3",
+            "local 10.0.3.2 dev lo table local proto 108 scope host src 10.0.3.3",
             "collabweb.2",
             "net.ipv4.conf.all.arp_ignore = 1",
         ] {

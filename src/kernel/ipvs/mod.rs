@@ -1,5 +1,6 @@
 //! IPVS in one namespace: changes in batches, and what its tables hold.
 
+mod connection;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::node::{
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
+pub use connection::connections;
 use wire::{FamilyId, Query, Reply};
 
 /// A socket to IPVS inside a namespace.
