@@ -510,6 +510,42 @@ fn the_main_example_runs_to_its_end_and_leaves_nothing() {
 }
 
 #[test]
+fn the_example_of_daily_life_runs_to_its_end_and_leaves_nothing() {
+    let Some(output) = in_private_world("examples/02-daily-life.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    // What is typed, and what must be said before the next.
+    let expected = [
+        ("swarmlb service scale --detach echo=1", "echo scaled to 1"),
+        ("swarmlb service ps echo", "Draining"),
+        ("swarmlb diag dns tasks.echo --from box.1", "as it should be"),
+        ("echo \"are you there, $greeting?\"", "are you there, echo.2?"),
+        ("swarmlb service scale echo=1", "echo scaled to 1"),
+        ("swarmlb service ps echo --format '{{.Name}} {{.DesiredState}}'", "\necho.1 running\n"),
+        ("swarmlb task exec job.1 -- printenv SWARMLB_SERVICE", "\njob\n"),
+        ("swarmlb service logs --timestamps", "reads its settings"),
+        ("swarmlb diag dns web --from box.1", "30 s"),
+        ("swarmlb diag dns web --from box.1", "30 s"),
+        ("swarmlb diag compare-dns-ipvs --clients 3", "each client\n  met one task only"),
+        ("head -n 2 \"$report\"", "way,mechanism,client"),
+        ("swarmlb network ls --format '{{.Name}}'", "\nshop\n"),
+        ("swarmlb sandbox dump --raw", "tcp dport 22 drop"),
+        ("swarmlb network rm shop", "\nshop\n"),
+    ];
+    let mut steps = said.split("\n$ ");
+    for (command, answer) in expected {
+        let step = steps.find(|step| step.starts_with(command));
+        let step = step.unwrap_or_else(|| panic!("`{command}` is not in its place: {said}"));
+        let (line, _) = step.split_once('\n').unwrap_or((step, ""));
+        assert!(step[line.len()..].contains(answer), "no `{answer}`: {step}");
+    }
+    for order in ["10.0.5.9 10.0.5.10 ", "10.0.5.10 10.0.5.9 "] {
+        assert!(said.contains(order), "no `{order}`: {said}");
+    }
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+#[test]
 fn a_world_tells_of_what_is_left_in_it() {
     let Some(output) = in_private_world("swarmlb --quiet network create left") else { return };
     assert_eq!(output.status.code(), Some(99), "{}", told(&output));
