@@ -2,6 +2,7 @@
 
 mod agent;
 mod change;
+mod confirmation;
 mod convergence;
 mod diag;
 mod documents;

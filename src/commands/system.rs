@@ -1,16 +1,14 @@
 //! `swarmlb system …`
 
-use std::io::{IsTerminal, Write};
-
 use serde::Serialize;
 
-use super::Report;
 use super::agent::end_keeper;
 use super::convergence::{Wait, Waited};
 use super::session::{Session, must_be_root};
+use super::{Report, confirmation};
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::intent::{Intent, IntentError};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::program;
@@ -153,12 +151,8 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     must_be_root(what)?;
     if !session.is_fresh() {
         let intent = session.intent()?;
-        if !yes && !confirmed(&session, &intent)? {
-            return Err(Failure::new(
-                Exit::Usage,
-                what,
-                "it was not confirmed; nothing was touched",
-            ));
+        if !yes {
+            confirmation::ask(what, &about(&session, &intent), "--yes")?;
         }
         let store = session.store()?;
         let committed = session.edit(&store, edit)?;
@@ -173,21 +167,12 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     Ok(Report::good(""))
 }
 
-fn confirmed(session: &Session, intent: &Intent) -> Result<bool, Failure> {
-    let what = "reset the system";
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, what, "nobody can be asked: stdin is no terminal")
-            .hint("say `--yes`"));
-    }
-    eprint!(
-        "This removes {}, {} and {}, and deletes {}. Go on? [y/N] ",
+fn about(session: &Session, intent: &Intent) -> String {
+    format!(
+        "This removes {}, {} and {}, and deletes {}.",
         count(intent.services.len(), "service"),
         count(intent.tasks.len(), "task"),
         count(intent.networks.len(), "network"),
         session.state.root().display()
-    );
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::io(what, &error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    )
 }

@@ -1,5 +1,7 @@
 //! What an edit of the intent refuses, with the values that it refused it for.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
@@ -28,16 +30,29 @@ pub enum IntentError {
     SubnetUsed { subnet: Subnet, other: Subnet, by: NetworkName },
     #[error("subnet {subnet} overlaps the route {route} of this machine")]
     SubnetRouted { subnet: Subnet, route: Ipv4Net },
-    #[error("{count} subnets were given; a network has one")]
-    TooManySubnets { count: usize },
+    #[error("subnet {subnet} overlaps {other}, which was given too")]
+    SubnetTwice { subnet: Subnet, other: Subnet },
+    #[error("gateway {gateway} is in {}", no_subnet(subnets))]
+    GatewayOutside { gateway: Ipv4Addr, subnets: Vec<Subnet> },
+    #[error("gateway {gateway} is the {what} address of subnet {subnet}")]
+    GatewayReserved { gateway: Ipv4Addr, subnet: Subnet, what: &'static str },
+    #[error("subnet {subnet} was given two gateways, {first} and {second}")]
+    GatewayTwice { subnet: Subnet, first: Ipv4Addr, second: Ipv4Addr },
     #[error("10.0.0.0/8 has no free /24 left beside this machine's routes and other networks")]
     NoFreeSubnet,
     #[error("MTU {mtu} is out of range: 576 to 8950")]
     Mtu { mtu: u32 },
     #[error(
-        "subnet {subnet} of network `{network}` has too few addresses: {needed} needed, {free} free of {capacity}"
+        "{} of network `{network}` {} too few addresses: {needed} needed, {free} free of {capacity}",
+        list(subnets), if subnets.len() == 1 { "has" } else { "have" }
     )]
-    NoFreeAddress { network: NetworkName, subnet: Subnet, needed: u32, free: u32, capacity: u32 },
+    NoFreeAddress {
+        network: NetworkName,
+        subnets: Vec<Subnet>,
+        needed: u32,
+        free: u32,
+        capacity: u32,
+    },
     #[error("{asked} replicas are more than one service may have ({most})")]
     TooManyReplicas { asked: u32, most: u32 },
     #[error("image `host` needs a command to run")]
@@ -52,6 +67,21 @@ pub enum IntentError {
     NoIpvs { node: String },
     #[error("all fwmarks are in use")]
     NoFreeFwmark,
+}
+
+/// `subnet A` or `subnets A, B`.
+fn list(subnets: &[Subnet]) -> String {
+    let list: Vec<String> = subnets.iter().map(Subnet::to_string).collect();
+    let noun = if list.len() == 1 { "subnet" } else { "subnets" };
+    format!("{noun} {}", list.join(", "))
+}
+
+fn no_subnet(subnets: &[Subnet]) -> String {
+    match subnets {
+        [] => "no subnet, for none was given".to_owned(),
+        [subnet] => format!("none of the network's addresses: its subnet is {subnet}"),
+        _ => format!("none of {}", list(subnets)),
+    }
 }
 
 fn services(names: &[ServiceName]) -> String {

@@ -1,6 +1,6 @@
 //! Services, and the edits that make, scale and remove them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName, Task,
-    TaskName,
+    Alias, DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName,
+    Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -118,6 +118,9 @@ pub struct Service {
     pub command: Vec<String>,
     pub replicas: u32,
     pub networks: Vec<NetworkName>,
+    /// Its other names, each on one network only. Services may share one.
+    #[serde(default)]
+    pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
     pub scheduler: Scheduler,
     pub data_plane: DataPlaneChoice,
@@ -141,6 +144,8 @@ pub struct ServiceSpec {
     pub command: Vec<String>,
     pub replicas: u32,
     pub networks: Vec<NetworkName>,
+    /// Names beside its own, by network.
+    pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
     pub data_plane: DataPlaneChoice,
     pub labels: BTreeMap<String, String>,
@@ -157,6 +162,7 @@ impl ServiceSpec {
             command: Vec::new(),
             replicas: 1,
             networks: vec![network],
+            aliases: BTreeMap::new(),
             endpoint_mode: EndpointMode::default(),
             data_plane: DataPlaneChoice::default(),
             labels: BTreeMap::new(),
@@ -232,6 +238,7 @@ impl Intent {
             command: spec.command,
             replicas: 0,
             networks: spec.networks,
+            aliases: spec.aliases,
             endpoint_mode: spec.endpoint_mode,
             scheduler: Scheduler::default(),
             data_plane: spec.data_plane,

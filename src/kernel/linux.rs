@@ -118,6 +118,7 @@ impl<P: Processes> Linux<P> {
             links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: open.route.addresses(&seen)?.into_iter().collect(),
             routes: open.route.local_routes()?.into_iter().collect(),
+            paths: open.route.paths(&seen)?.into_iter().collect(),
             sysctls: sysctl::read(open.namespace.as_fd())?,
             table: nft::read(open.namespace.as_fd())?,
             virtual_servers: match open.ipvs()? {
@@ -427,7 +428,7 @@ impl Transport {
         match op.object() {
             Object::Namespace { .. } => Transport::Namespace,
             Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
-            Object::Route(_) => Transport::Route,
+            Object::Route(_) | Object::Path(_) => Transport::Route,
             Object::Sysctl { .. } => Transport::Sysctl,
             Object::Table
             | Object::BaseRule(_)
@@ -470,6 +471,8 @@ fn set_peer(node: &mut Node, at: &PeerName, to: &PeerName) {
 
 fn route_change(op: &Op) -> Option<RouteChange> {
     match &op.change {
+        Change::Add(Object::Path(path)) => Some(RouteChange::AddPath(path.clone())),
+        Change::Del(Object::Path(path)) => Some(RouteChange::DelPath(path.clone())),
         Change::Add(Object::Route(route)) => Some(RouteChange::Add(route.clone())),
         Change::Del(Object::Route(route)) => Some(RouteChange::Del(route.clone())),
         _ => None,

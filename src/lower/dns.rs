@@ -57,6 +57,8 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
             );
         }
     };
+    let aliases: Vec<String> =
+        service.aliases.get(network).into_iter().flatten().map(ToString::to_string).collect();
     let mut tasks = Vec::new();
     for task in intent.tasks_of(&service.name) {
         if let Some(endpoint) = task.endpoint(network) {
@@ -65,11 +67,15 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
             tasks.push((address, format!("{}.{network}", task.name)));
         }
     }
+    let vip = service.vips.get(network).map(|vip| IpAddr::V4(vip.address));
     let addresses: Vec<IpAddr> = tasks.iter().map(|(address, _)| *address).collect();
     add(format!("tasks.{}", service.name), &addresses);
-    match service.vips.get(network) {
-        Some(vip) => {
-            let address = IpAddr::V4(vip.address);
+    for alias in &aliases {
+        add(format!("tasks.{alias}"), &addresses);
+        add(alias.clone(), &vip.as_ref().map_or_else(|| addresses.clone(), |vip| vec![*vip]));
+    }
+    match vip {
+        Some(address) => {
             add(service.name.to_string(), &[address]);
             tasks.push((address, format!("{}.{network}", service.name)));
         }
@@ -113,6 +119,36 @@ mod tests {
         intent.create_service(spec, "id".into(), 0).unwrap();
         assert_eq!(ask(&intent, "rr").unwrap(), ask(&intent, "tasks.rr").unwrap());
         assert_eq!(ask(&intent, "rr").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_alias_is_known_on_its_network_only_and_services_share_it() {
+        let mut intent = story();
+        network(&mut intent, "other", "10.0.4.0/24");
+        for (name, alias, mode) in [
+            ("db-1", "db", EndpointMode::Vip),
+            ("db-2", "db", EndpointMode::Vip),
+            ("rr", "turns", EndpointMode::Dnsrr),
+            ("twin", "collabweb", EndpointMode::Vip),
+        ] {
+            let mut spec =
+                crate::intent::ServiceSpec { endpoint_mode: mode, ..spec(name, "collabnet", 2) };
+            spec.networks.push("other".parse().unwrap());
+            let on = "collabnet".parse().unwrap();
+            spec.aliases.insert(on, [alias.parse().unwrap()].into());
+            intent.create_service(spec, format!("id-{name}"), 0).unwrap();
+        }
+        let both = [ask(&intent, "db-1").unwrap(), ask(&intent, "db-2").unwrap()].concat();
+        assert_eq!(ask(&intent, "db").unwrap(), both);
+        assert_eq!(ask(&intent, "DB.collabnet").unwrap(), both);
+        assert_eq!(ask(&intent, "tasks.db").unwrap().len(), 4);
+        assert_eq!(ask(&intent, "turns").unwrap(), ask(&intent, "tasks.rr").unwrap());
+        let own = ask(&intent, "collabweb").unwrap();
+        assert_eq!(own, ["10.0.3.2".to_owned(), ask(&intent, "twin").unwrap().remove(0)]);
+        service(&mut intent, "elsewhere", "other", 1);
+        let task = &intent.tasks[&"elsewhere.1".parse().unwrap()];
+        assert_eq!(expected(&intent, task, "db"), None);
+        assert_eq!(expected(&intent, task, "db-1").unwrap().len(), 1);
     }
 
     #[test]

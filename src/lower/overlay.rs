@@ -23,11 +23,10 @@ pub(super) fn lower(intent: &Intent, _name: &NodeName, node: &mut Node) {
 
 fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
     let sandbox = super::sandbox(intent, node, SandboxName::from(&network.name));
-    let gateway = network.pool.gateway;
     let bridge = Link {
         kind: LinkKind::Bridge,
         // A bridge without a MAC of its own changes it with every port that comes or goes.
-        mac: Some(Mac::of(gateway)),
+        mac: network.pools.first().map(|pool| Mac::of(pool.gateway)),
         mtu: network.mtu,
         master: None,
         up: true,
@@ -41,7 +40,9 @@ fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
     };
     sandbox.links.insert(BRIDGE.into(), bridge);
     sandbox.links.insert(VXLAN.into(), vxlan);
-    if let Ok(net) = Ipv4Net::new(gateway, network.pool.subnet.prefix_len()) {
-        sandbox.addresses.insert(Address { link: BRIDGE.into(), net });
+    for pool in &network.pools {
+        if let Ok(net) = Ipv4Net::new(pool.gateway, pool.subnet.prefix_len()) {
+            sandbox.addresses.insert(Address { link: BRIDGE.into(), net });
+        }
     }
 }

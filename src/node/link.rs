@@ -150,6 +150,19 @@ pub struct Address {
     pub net: Ipv4Net,
 }
 
+/// A route to a range beyond the subnet of a link: over the link itself, or by a router on it.
+/// `ip route add TO [via VIA] dev LINK src SOURCE`
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Path {
+    pub to: Ipv4Net,
+    pub link: LinkName,
+    /// The router; none where the range is on the link itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub via: Option<Ipv4Addr>,
+    /// The address that connections to it come from.
+    pub source: Ipv4Addr,
+}
+
 /// A route that makes an address local without an interface holding it:
 /// `ip route add local ADDRESS dev lo src SOURCE table local`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use entry::Entry;
-pub use link::{Address, Link, LinkKind, LinkName, Mac, PeerName, Route};
+pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
 pub use object::{Key, Object};
 pub use process::Process;
 pub use sandbox::{Owner, Sandbox, SandboxName, Sysctl};

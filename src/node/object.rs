@@ -4,10 +4,11 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, PeerName, Process,
+    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
     RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
@@ -33,6 +34,7 @@ pub enum Object {
         port: Port,
     },
     Address(Address),
+    Path(Path),
     Route(Route),
     Sysctl {
         sysctl: Sysctl,
@@ -82,6 +84,7 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
     Table,
@@ -100,6 +103,7 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
             Object::Table => Key::Table,
@@ -187,6 +191,7 @@ impl Sandbox {
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Link, LinkName, Process, Route, Table, VirtualServer, VirtualServerKey};
+use super::{
+    Address, Link, LinkName, Path, Process, Route, Table, VirtualServer, VirtualServerKey,
+};
 use crate::intent::{ClusterId, NetworkName, TaskName};
 
 /// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
@@ -97,8 +99,11 @@ pub struct Sandbox {
     pub owner: Owner,
     pub links: BTreeMap<LinkName, Link>,
     pub addresses: BTreeSet<Address>,
-    /// Routes that somebody added; those that the kernel made by itself are left out.
+    /// Local routes that swarmlb added; those that the kernel made by itself are left out.
     pub routes: BTreeSet<Route>,
+    /// Routes beyond the links' own subnets, those that swarmlb added.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub paths: BTreeSet<Path>,
     /// Settings that differ from the kernel's default.
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// swarmlb's nftables table.

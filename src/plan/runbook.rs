@@ -9,7 +9,7 @@ use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
-    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, RealServer, Route,
+    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, Path, RealServer, Route,
     SandboxName, VirtualServerKey,
 };
 
@@ -62,6 +62,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Address(address) => {
             format!("ip -n {sandbox} address add {} dev {}", address.net, address.link)
         }
+        Object::Path(path) => format!("ip -n {sandbox} route add {}", path_words(path)),
         Object::Route(route) => format!("ip -n {sandbox} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
             inside(sandbox, format_args!("sysctl -qw {sysctl}={value}"))
@@ -101,6 +102,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         Object::Address(address) => {
             format!("ip -n {sandbox} address del {} dev {}", address.net, address.link)
         }
+        Object::Path(path) => format!("ip -n {sandbox} route del {}", path_words(path)),
         Object::Route(route) => format!("ip -n {sandbox} route del {}", route_words(route)),
         Object::Sysctl { sysctl, .. } => {
             inside(sandbox, format_args!("sysctl -qw {sysctl}={}", sysctl.default_value()))
@@ -233,6 +235,13 @@ fn master(master: Option<&LinkName>) -> String {
 
 fn state(up: bool) -> &'static str {
     if up { "up" } else { "down" }
+}
+
+fn path_words(path: &Path) -> String {
+    let Path { to, link, source, .. } = path;
+    let via = path.via.map(|via| format!("via {via} ")).unwrap_or_default();
+    let to = if to.prefix_len() == 0 { "default".to_owned() } else { to.to_string() };
+    format!("{to} {via}dev {link} src {source} proto {ROUTE_PROTOCOL}")
 }
 
 fn route_words(route: &Route) -> String {

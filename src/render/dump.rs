@@ -31,7 +31,9 @@ impl Names {
         }
         for network in intent.networks.values() {
             let name = format!("gateway of {}", network.name);
-            addresses.insert(network.pool.gateway, name);
+            for pool in &network.pools {
+                addresses.insert(pool.gateway, name.clone());
+            }
         }
         Self { addresses, marks }
     }
@@ -281,12 +283,18 @@ pub fn links(sandbox: &Sandbox, names: &Names) -> String {
     text
 }
 
-/// Local routes to VIPs.
+/// Local routes to VIPs, and routes beyond the links' own subnets.
 pub fn routes(sandbox: &Sandbox, names: &Names) -> String {
-    if sandbox.routes.is_empty() {
-        return "(no local routes to VIPs)\n".into();
-    }
     let mut text = String::new();
+    for path in &sandbox.paths {
+        let via = path.via.map(|via| format!(" via {via}")).unwrap_or_default();
+        let line = format!("{}{via} dev {} src {}", path.to, path.link, path.source);
+        let noted = path.via.map(|via| names.note(&via.to_string())).unwrap_or_default();
+        text.push_str(&format!("{line}{noted}\n"));
+    }
+    if sandbox.routes.is_empty() {
+        text.push_str("(no local routes to VIPs)\n");
+    }
     for route in &sandbox.routes {
         let line = format!("local {} dev lo src {}", route.address, route.source);
         text.push_str(&format!("{line}{}\n", names.note(&route.address.to_string())));

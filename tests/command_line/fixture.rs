@@ -67,10 +67,8 @@ pub fn story() -> Intent {
         [("collabnet", "10.0.3.0/24"), ("small", "10.0.9.0/29"), ("bare", "10.0.5.0/24")]
     {
         let spec = NetworkSpec {
-            name: name.parse().expect("a name"),
             subnets: vec![subnet.parse().expect("a subnet")],
-            vni: None,
-            mtu: None,
+            ..NetworkSpec::new(name.parse().expect("a name"))
         };
         let id = format!("{name:x<25}");
         intent.create_network(spec, id, &Machine::default()).expect("a network");
@@ -86,6 +84,7 @@ pub fn story() -> Intent {
             command: Vec::new(),
             replicas,
             networks: vec!["collabnet".parse().expect("a name")],
+            aliases: Default::default(),
             endpoint_mode,
             data_plane: DataPlaneChoice::Auto,
             labels: Default::default(),

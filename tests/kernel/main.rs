@@ -6,6 +6,7 @@
 mod agreement;
 mod dry_run;
 mod healing;
+mod networks;
 mod sandboxes;
 mod story;
 mod survival;

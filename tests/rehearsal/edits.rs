@@ -1,22 +1,27 @@
 //! Random intents: what some sequence of an operator's edits leads to. Edits that the intent refuses
 //! are part of it, and must change nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
 use swarmlb::intent::{
-    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine, NetworkName,
-    NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+    Alias, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine,
+    NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
 const NETWORKS: [&str; 3] = ["blue", "green", "red"];
 /// Fewer than networks, so that one network takes the range of another that went. The /29 is soon full.
 const SUBNETS: [&str; 3] = ["10.0.3.0/24", "10.0.4.0/24", "10.0.9.0/29"];
+/// Second subnets, for networks that were given a first.
+const MORE: [&str; 2] = ["10.0.20.0/29", "10.0.21.0/24"];
+const ALIASES: [&str; 2] = ["store", "api"];
 const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 #[derive(Debug, Clone)]
 pub enum Edit {
-    CreateNetwork { name: usize, subnet: Option<usize>, mtu: Option<u32> },
+    CreateNetwork { name: usize, subnet: Option<usize>, more: Option<usize>, mtu: Option<u32> },
     RemoveNetwork(usize),
     CreateService(Create),
     RemoveService(usize),
@@ -64,10 +69,9 @@ fn edit() -> impl Strategy<Value = Edit> {
 pub fn create_network() -> impl Strategy<Value = Edit> {
     let subnet = prop::option::weighted(0.8, 0..SUBNETS.len());
     let mtu = prop::option::of(prop_oneof![Just(1400), Just(8950)]);
-    (0..NETWORKS.len(), subnet, mtu).prop_map(|(name, subnet, mtu)| Edit::CreateNetwork {
-        name,
-        subnet,
-        mtu,
+    let more = prop::option::weighted(0.4, 0..MORE.len());
+    (0..NETWORKS.len(), subnet, more, mtu).prop_map(|(name, subnet, more, mtu)| {
+        Edit::CreateNetwork { name, subnet, more: subnet.and(more), mtu }
     })
 }
 
@@ -125,12 +129,12 @@ pub fn apply(intent: &mut Intent, edits: &[Edit]) {
 
 fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
     match edit {
-        Edit::CreateNetwork { name, subnet, mtu } => {
+        Edit::CreateNetwork { name, subnet, more, mtu } => {
+            let texts = subnet.iter().map(|at| SUBNETS[*at]).chain(more.iter().map(|at| MORE[*at]));
             let spec = NetworkSpec {
-                name: network(*name),
-                subnets: subnet.iter().map(|at| SUBNETS[*at].parse().expect("a subnet")).collect(),
-                vni: None,
+                subnets: texts.map(|text| text.parse().expect("a subnet")).collect(),
                 mtu: *mtu,
+                ..NetworkSpec::new(network(*name))
             };
             intent.create_network(spec, format!("id-{name}"), &Machine::default())
         }
@@ -145,6 +149,14 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
 }
 
 impl Create {
+    fn aliases(&self) -> BTreeMap<NetworkName, BTreeSet<Alias>> {
+        let alias = |at: &usize| {
+            let alias = ALIASES[*at % ALIASES.len()].parse().expect("an alias");
+            (network(*at), [alias].into())
+        };
+        self.networks.iter().map(alias).collect()
+    }
+
     fn spec(&self) -> ServiceSpec {
         ServiceSpec {
             name: service(self.name),
@@ -152,6 +164,7 @@ impl Create {
             command: self.command.iter().flat_map(|word| ["sh".into(), word.clone()]).collect(),
             replicas: self.replicas,
             networks: self.networks.iter().map(|at| network(*at)).collect(),
+            aliases: self.aliases(),
             endpoint_mode: self.endpoint_mode,
             data_plane: self.data_plane,
             labels: Default::default(),

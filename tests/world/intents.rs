@@ -22,11 +22,10 @@ pub fn empty() -> Intent {
 }
 
 pub fn network(intent: &mut Intent, name: &str, subnet: &str) {
+    let subnets = subnet.split(',').map(|subnet| subnet.parse().expect("a subnet"));
     let spec = NetworkSpec {
-        name: name.parse().expect("a name"),
-        subnets: vec![subnet.parse().expect("a subnet")],
-        vni: None,
-        mtu: None,
+        subnets: subnets.collect(),
+        ..NetworkSpec::new(name.parse().expect("a name"))
     };
     intent.create_network(spec, format!("id-{name}"), &Machine::default()).expect("a network");
 }
@@ -47,6 +46,7 @@ pub fn service_on(
         image: Image::Whoami,
         command: Vec::new(),
         replicas,
+        aliases: Default::default(),
         networks: networks.iter().map(|network| network.parse().expect("a name")).collect(),
         endpoint_mode: EndpointMode::Vip,
         data_plane,
@@ -66,10 +66,10 @@ pub fn story() -> Intent {
     intent
 }
 
-/// Two networks, a service on both, one without tasks, one on the other data plane.
+/// Two networks, one of two subnets, a service on both, one without tasks, one on the other data plane.
 pub fn crossing() -> Intent {
     let mut intent = story();
-    network(&mut intent, "second", "10.0.4.0/28");
+    network(&mut intent, "second", "10.0.4.0/29,10.0.5.0/28");
     service(&mut intent, "both", &["collabnet", "second"], 2);
     service(&mut intent, "idle", &["second"], 0);
     service_on(&mut intent, "plain", &["second"], 2, DataPlaneChoice::Nftables);
