@@ -62,6 +62,9 @@ pub struct Create {
     /// [default: a subnet's first]
     #[arg(long = "gateway", value_name = "ADDRESS")]
     pub gateways: Vec<Ipv4Addr>,
+    /// Its tasks reach each other and nothing outside, by packet or by DNS
+    #[arg(long)]
+    pub internal: bool,
     /// A label of the network; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,

@@ -1,6 +1,7 @@
 //! `swarmlb network …`
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let mut spec = NetworkSpec {
         subnets: create.subnets,
         gateways: create.gateways,
+        internal: create.internal,
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         ..NetworkSpec::new(create.name)
     };
@@ -43,8 +45,19 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let id = crate::random::id(25);
     let edit = |intent: &mut Intent| intent.create_network(spec.clone(), id.clone(), &machine);
     let reach = Reach::of(create.dry_run.dry_run, false);
-    Change { global, session: &session, what: &what, services: &[], reach }
-        .make(format!("{id}\n"), edit)
+    let change = Change { global, session: &session, what: &what, services: &[], reach };
+    let report = change.make(format!("{id}\n"), edit)?;
+    if !spec.internal && reach == Reach::Converged && !session.is_recorded() {
+        warn_of_obstacle();
+    }
+    Ok(report)
+}
+
+/// It was made; but packets to and from the outside may be dropped by a firewall of others.
+fn warn_of_obstacle() {
+    if let Some(obstacle) = super::system::forward_obstacle() {
+        let _ = writeln!(std::io::stderr(), "warning: {obstacle}");
+    }
 }
 
 /// The one driver that there is.
@@ -114,6 +127,8 @@ struct Detail<'a> {
     subnets: Vec<SubnetDetail>,
     vni: u32,
     mtu: u32,
+    /// Whether its tasks reach nothing outside.
+    internal: bool,
     /// Of all subnets together.
     addresses_left: u32,
     labels: &'a BTreeMap<String, String>,
@@ -172,6 +187,7 @@ impl<'a> Detail<'a> {
             subnets,
             vni: network.vni.0,
             mtu: network.mtu,
+            internal: network.internal,
             labels: &network.labels,
             services,
         }
@@ -189,6 +205,9 @@ impl<'a> Detail<'a> {
         }
         line("VNI", &self.vni.to_string());
         line("MTU", &self.mtu.to_string());
+        if self.internal {
+            line("internal", "yes: nothing outside is reached from it");
+        }
         for (key, value) in self.labels {
             line("label", &format!("{key}={value}"));
         }

@@ -77,6 +77,8 @@ fn row(intent: &Intent, node: &Node, name: &SandboxName) -> Row {
         (true, None, None) => ("left over", "nothing any more".into()),
         (false, _, _) => match &sandbox.owner {
             Owner::Cluster(id) => ("foreign", format!("swarmlb cluster {id}")),
+            Owner::Guest(id) if *id == intent.cluster.id => ("node", "the gateway bridge".into()),
+            Owner::Guest(id) => ("foreign", format!("swarmlb cluster {id}")),
             Owner::Foreign => ("foreign", "-".into()),
         },
     };

@@ -9,9 +9,11 @@ use super::{Report, confirmation};
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
-use crate::intent::{Intent, IntentError};
+use crate::intent::{Egress, Intent, IntentError};
+use crate::kernel::egress;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::program;
+use crate::node::LinkName;
 use crate::render::english::count;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
@@ -31,6 +33,8 @@ struct Info {
     root: bool,
     ipvs: Option<String>,
     data_plane: &'static str,
+    /// How tasks reach the outside.
+    egress: String,
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
@@ -90,6 +94,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
         root,
         data_plane: if ipvs.is_some() { "ipvs" } else { "nftables" },
         ipvs,
+        egress: egress_words(&session, root, &mut limits),
         programs: programs.into(),
         limits,
     };
@@ -97,6 +102,54 @@ fn info(global: &Global) -> Result<Report, Failure> {
         Format::Json => Report::json(&info),
         Format::Table => Ok(Report::good(info_text(&info))),
     }
+}
+
+/// How tasks reach the outside, and among `limits` what stands in the way.
+fn egress_words(session: &Session, root: bool, limits: &mut Vec<String>) -> String {
+    if !root {
+        return "for root to see only".into();
+    }
+    let impossible = |reason: &str, limits: &mut Vec<String>| {
+        limits.push(format!(
+            "no egress: {reason}; only networks made with `--internal` are possible"
+        ));
+        "none".to_owned()
+    };
+    if let Err(refusal) = egress::can_masquerade() {
+        return impossible(&format!("no masquerading: {refusal}"), limits);
+    }
+    limits.extend(forward_obstacle());
+    let intent = match session.is_fresh() {
+        true => None,
+        false => session.intent().ok(),
+    };
+    let record = intent
+        .as_ref()
+        .and_then(|intent| Some((&intent.cluster.id, &intent.nodes.get(&session.node)?.egress)));
+    match record {
+        Some((_, Egress::Impossible(reason))) => impossible(reason, limits),
+        Some((cluster, Egress::Through(pool))) => {
+            let bridge = LinkName::gateway_bridge(cluster);
+            format!("masqueraded, from {} over {bridge}", pool.subnet)
+        }
+        Some((_, Egress::Unknown)) | None => "masqueraded, over a gateway bridge".into(),
+    }
+}
+
+/// What a firewall of others drops of the tasks' packets, and the cure. It is theirs to change.
+pub fn forward_obstacle() -> Option<String> {
+    let chains = egress::obstacles().unwrap_or_default();
+    let chain = chains.first()?;
+    let cure = match chain.as_str() {
+        "filter FORWARD" => {
+            "say `iptables -I DOCKER-USER -i swlb-+ -m comment --comment swarmlb -j ACCEPT` and \
+             the same with `-o` (FORWARD instead of DOCKER-USER where Docker is not)"
+        }
+        _ => "accept there what comes from and goes to the links `swlb-*`",
+    };
+    Some(format!(
+        "chain {chain} drops what nobody accepts, and tasks may not reach the outside: {cure}"
+    ))
 }
 
 fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
@@ -114,13 +167,14 @@ fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
 fn info_text(info: &Info) -> String {
     let ipvs = info.ipvs.as_deref().unwrap_or("no");
     let mut text = format!(
-        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\n",
+        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\n",
         info.version,
         info.node,
         info.state_dir,
         info.kernel,
         if info.root { "yes" } else { "no" },
         info.data_plane,
+        info.egress,
     );
     for program in &info.programs {
         let path = program.path.as_deref().unwrap_or("missing");

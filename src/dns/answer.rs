@@ -55,7 +55,11 @@ pub fn answer_with(
     if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Answer::Reply(bare(&request, ResponseCode::BADVERS, transport));
     }
-    answer_known(zone, rotation, &request, transport).map_or(Answer::Forward, Answer::Reply)
+    match answer_known(zone, rotation, &request, transport) {
+        Some(reply) => Answer::Reply(reply),
+        None if zone.secluded => Answer::Reply(bare(&request, ResponseCode::ServFail, transport)),
+        None => Answer::Forward,
+    }
 }
 
 /// A reply to `request` that carries nothing but `code`; `None` when `request` is noise.

@@ -51,6 +51,13 @@ impl Intent {
                 return Err(IntentError::SubnetUsed { subnet, other, by });
             }
         }
+        for node in self.nodes.values() {
+            let other = node.gateway().map(|pool| pool.subnet);
+            if let Some(other) = other.filter(|other| subnet.overlaps(&other.net())) {
+                let node = node.name.clone();
+                return Err(IntentError::SubnetGateway { subnet, other, node });
+            }
+        }
         match machine.routes.iter().find(|route| subnet.overlaps(route)) {
             Some(route) => Err(IntentError::SubnetRouted { subnet, route: *route }),
             None => Ok(subnet),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{NetworkName, ServiceName, Subnet, Vni};
+use super::{NetworkName, NodeName, ServiceName, Subnet, Vni};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -61,6 +61,14 @@ pub enum IntentError {
     NeedlessCommand,
     #[error("network `{name}` was given twice")]
     NetworkTwice { name: NetworkName },
+    #[error("node `{node}` cannot let tasks reach the outside: {reason}")]
+    NoEgress { node: NodeName, reason: String },
+    #[error("subnet {subnet} overlaps {other}, from which node `{node}` reaches the outside")]
+    SubnetGateway { subnet: Subnet, other: Subnet, node: NodeName },
+    #[error(
+        "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
+    )]
+    NoRoomOnGateway { node: NodeName, most: u32 },
     #[error("no node is there to run tasks")]
     NoNode,
     #[error("node `{node}` has no IPVS")]

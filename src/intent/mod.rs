@@ -5,6 +5,7 @@
 //! once, by pure allocators, and remembered. Nothing here knows a kernel, a file or a clock.
 
 pub mod allocate;
+pub mod egress;
 pub mod error;
 pub mod name;
 pub mod network;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
-pub use node::{ClusterId, DataPlane, DataPlaneChoice, NodeRecord};
+pub use node::{ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
 pub use service::{EndpointMode, Image, Scheduler, Service, ServiceSpec, Vip};
 pub use subnet::Subnet;
 pub use task::{Endpoint, Task};
@@ -108,7 +109,7 @@ pub mod tests {
     pub fn one_node() -> Intent {
         let mut intent = Intent::new(ClusterId("c1".into()));
         let name: NodeName = "node-1".parse().unwrap();
-        intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: true });
+        intent.nodes.insert(name.clone(), NodeRecord::new(name, true));
         intent
     }
 

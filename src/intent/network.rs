@@ -26,6 +26,9 @@ pub struct Network {
     pub pools: Vec<Pool>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Whether it has no way to the outside.
+    #[serde(default)]
+    pub internal: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -60,7 +63,7 @@ pub struct Pool {
 
 impl Pool {
     /// All of a subnet but its gateway: the one that was asked for, else the first address.
-    fn new(subnet: Subnet, gateway: Option<Ipv4Addr>) -> Self {
+    pub(super) fn new(subnet: Subnet, gateway: Option<Ipv4Addr>) -> Self {
         let last = subnet.net().network();
         Self { subnet, gateway: gateway.unwrap_or_else(|| subnet.gateway()), last }
     }
@@ -95,6 +98,8 @@ pub struct NetworkSpec {
     pub vni: Option<Vni>,
     pub mtu: Option<u32>,
     pub labels: BTreeMap<String, String>,
+    /// Whether it shall have no way to the outside.
+    pub internal: bool,
 }
 
 impl NetworkSpec {
@@ -107,6 +112,7 @@ impl NetworkSpec {
             vni: None,
             mtu: None,
             labels: BTreeMap::new(),
+            internal: false,
         }
     }
 }
@@ -136,6 +142,9 @@ impl Intent {
         if spec.name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(IntentError::NumericNetwork { name: spec.name });
         }
+        if !spec.internal {
+            self.check_egress()?;
+        }
         let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
         if !(576..=8950).contains(&mtu) {
             return Err(IntentError::Mtu { mtu });
@@ -145,8 +154,9 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let network = Network { id, name: spec.name.clone(), vni, mtu, pools, labels: spec.labels };
-        self.networks.insert(spec.name, network);
+        let NetworkSpec { name, labels, internal, .. } = spec;
+        let network = Network { id, name: name.clone(), vni, mtu, pools, labels, internal };
+        self.networks.insert(name, network);
         Ok(())
     }
 

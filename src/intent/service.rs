@@ -316,9 +316,10 @@ impl Intent {
                     Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
                 })
                 .collect();
+            let egress = if self.is_outward(service) { self.next_egress(&node)? } else { None };
             self.cluster.tasks_made += 1;
             let id = format!("{}-{}", service.id, self.cluster.tasks_made);
-            self.tasks.insert(name.clone(), Task { id, name, node, endpoints });
+            self.tasks.insert(name.clone(), Task { id, name, node, endpoints, egress });
         }
         Ok(())
     }

@@ -12,11 +12,11 @@ use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
 use crate::intent::ClusterId;
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
+    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Sysctl,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{commands, owner_alias, owner_of};
+use crate::plan::runbook::{TABLE, commands, owner_alias, owner_of, table_of};
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -75,7 +75,7 @@ impl<P: Processes> Linux<P> {
 
     /// The open namespace of that name. One that was replaced under us is opened anew.
     fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
-        let namespace = netns::open(name.as_str())?;
+        let namespace = netns::of(name)?;
         let inode = netns::inode(&namespace)?;
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
@@ -95,7 +95,7 @@ impl<P: Processes> Linux<P> {
         let mut names = Vec::new();
         let there = netns::names()?;
         // What is open keeps a namespace alive that has lost its name, and its links with it.
-        self.open.retain(|name, _| there.contains(&name.0));
+        self.open.retain(|name, _| name.guest().is_some() || there.contains(&name.0));
         for name in there.into_iter().map(SandboxName) {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
@@ -103,10 +103,51 @@ impl<P: Processes> Linux<P> {
                 self.open.remove(&name);
             }
         }
+        names.push(SandboxName::of_node(cluster));
         Ok(names)
     }
 
+    /// The node's namespace, once for each cluster that has a gateway bridge in it.
+    fn guests(&mut self) -> Result<Vec<SandboxName>, Refusal> {
+        let mut route = RouteSocket::open(netns::node()?.as_fd())?;
+        let bridges = route.links()?.into_iter().filter(|link| link.link.kind == LinkKind::Bridge);
+        let clusters = bridges.filter_map(|link| link.name.gateway_of());
+        Ok(clusters.map(|cluster| SandboxName::of_node(&cluster)).collect())
+    }
+
+    /// What a cluster has in a namespace that is another's. By its marks: a bridge that bears its
+    /// name with the bridge's ports, what stands on these, and a table that bears its name.
+    fn observe_guest(
+        &mut self,
+        name: &SandboxName,
+        cluster: ClusterId,
+    ) -> Result<(Sandbox, Vec<Seen>), Refusal> {
+        let open = self.open(name)?;
+        let bridge = LinkName::gateway_bridge(&cluster);
+        let mut seen = open.route.links()?;
+        seen.retain(|link| match link.link.kind {
+            LinkKind::Bridge => link.name == bridge,
+            LinkKind::Veth { .. } => {
+                link.name.is_port() && link.link.master.as_ref() == Some(&bridge)
+            }
+            _ => false,
+        });
+        let sandbox = Sandbox {
+            owner: Owner::Guest(cluster),
+            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: open.route.addresses(&seen)?.into_iter().collect(),
+            paths: open.route.paths(&seen)?.into_iter().collect(),
+            sysctls: sysctl::read(open.namespace.as_fd(), &[Sysctl::IpForward])?,
+            table: nft::read(open.namespace.as_fd(), &table_of(name))?,
+            ..Sandbox::default()
+        };
+        Ok((sandbox, seen))
+    }
+
     fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
+        if let Some(cluster) = name.guest() {
+            return self.observe_guest(name, cluster);
+        }
         let open = self.open(name)?;
         let seen = open.route.links()?;
         let owner = seen
@@ -119,8 +160,8 @@ impl<P: Processes> Linux<P> {
             addresses: open.route.addresses(&seen)?.into_iter().collect(),
             routes: open.route.local_routes()?.into_iter().collect(),
             paths: open.route.paths(&seen)?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd())?,
-            table: nft::read(open.namespace.as_fd())?,
+            sysctls: sysctl::read(open.namespace.as_fd(), &Sysctl::ALL)?,
+            table: nft::read(open.namespace.as_fd(), TABLE)?,
             virtual_servers: match open.ipvs()? {
                 Some(ipvs) => ipvs.observe()?,
                 None => BTreeMap::new(),
@@ -269,6 +310,9 @@ impl<P: Processes> Linux<P> {
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 let master = port.master.as_ref();
                 overlay.change_link(&port.peer.link, None, port.mtu, master, port.up)?;
+                if master.is_some() {
+                    overlay.isolate(&port.peer.link, port.isolated)?;
+                }
                 self.open(&op.sandbox)?.route.change_link(name, *mac, *mtu, None, *up)
             }
             Change::Add(Object::Address(address)) => {
@@ -350,7 +394,10 @@ impl Open {
 impl<P: Processes> Kernel for Linux<P> {
     fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
         let names: Vec<SandboxName> = match scope {
-            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
+            Scope::All => {
+                let named = netns::names()?.into_iter().map(SandboxName);
+                named.chain(self.guests()?).collect()
+            }
             Scope::Only(names) => names.clone(),
             Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
@@ -359,11 +406,12 @@ impl<P: Processes> Kernel for Linux<P> {
         for name in names {
             // One that is missing, or goes while it is read, is not there.
             match self.observe_one(&name) {
+                Ok((sandbox, _)) if name.guest().is_some() && sandbox.is_vacant() => {}
                 Ok((sandbox, links)) => {
                     node.sandboxes.insert(name.clone(), sandbox);
                     seen.insert(name, links);
                 }
-                Err(_) if netns::open(name.as_str()).is_err() => {}
+                Err(_) if netns::of(&name).is_err() => {}
                 Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
                 Err(refusal) => {
                     let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
@@ -451,7 +499,7 @@ fn is_endpoint(link: &Seen) -> bool {
 
 /// A file in the directory on which nothing is mounted (yet, or any more) is no namespace.
 fn is_bound(name: &SandboxName) -> bool {
-    let file = netns::open(name.as_str());
+    let file = netns::of(name);
     file.is_ok_and(|file| {
         nix::sys::statfs::fstatfs(&file)
             .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
@@ -479,39 +527,46 @@ fn route_change(op: &Op) -> Option<RouteChange> {
     }
 }
 
-fn setting(op: &Op) -> Option<(crate::node::Sysctl, u32)> {
+fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
     match &op.change {
         Change::Add(Object::Sysctl { sysctl, value })
-        | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, *value)),
-        Change::Del(Object::Sysctl { sysctl, .. }) => Some((*sysctl, sysctl.default_value())),
+        | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, Some(*value))),
+        Change::Del(Object::Sysctl { sysctl, .. }) => {
+            Some((*sysctl, (!sysctl.stays()).then(|| sysctl.default_value())))
+        }
         _ => None,
     }
 }
 
 fn nft_commands(op: &Op) -> String {
+    let table = &table_of(&op.sandbox);
     match &op.change {
-        Change::Add(Object::Table) => commands::add_table(),
-        Change::Del(Object::Table) => commands::del_table(),
-        Change::Add(Object::BaseRule(rule)) => commands::add_rule(*rule),
-        Change::Del(Object::BaseRule(rule)) => commands::del_rule(*rule),
-        Change::Add(Object::Guard(address)) => commands::add_guard(*address),
-        Change::Del(Object::Guard(address)) => commands::del_guard(*address),
-        Change::Add(Object::Mark { address, fwmark }) => commands::add_mark(*address, *fwmark),
-        Change::Del(Object::Mark { address, fwmark }) => commands::del_mark(*address, *fwmark),
+        Change::Add(Object::Table) => commands::add_table(table),
+        Change::Del(Object::Table) => commands::del_table(table),
+        Change::Add(Object::BaseRule(rule)) => commands::add_rule(table, *rule),
+        Change::Del(Object::BaseRule(rule)) => commands::del_rule(table, *rule),
+        Change::Add(Object::Guard(address)) => commands::add_guard(table, *address),
+        Change::Del(Object::Guard(address)) => commands::del_guard(table, *address),
+        Change::Add(Object::Mark { address, fwmark }) => {
+            commands::add_mark(table, *address, *fwmark)
+        }
+        Change::Del(Object::Mark { address, fwmark }) => {
+            commands::del_mark(table, *address, *fwmark)
+        }
         Change::Add(Object::Dispatch { fwmark, dispatch }) => {
-            commands::add_dispatch(*fwmark, dispatch)
+            commands::add_dispatch(table, *fwmark, dispatch)
         }
         Change::Del(Object::Dispatch { fwmark, dispatch }) => {
-            commands::del_dispatch(*fwmark, dispatch)
+            commands::del_dispatch(table, *fwmark, dispatch)
         }
         Change::Set {
             from: Object::Mark { address, fwmark: from },
             to: Object::Mark { fwmark: to, .. },
-        } => commands::set_mark(*address, *from, *to),
+        } => commands::set_mark(table, *address, *from, *to),
         Change::Set {
             from: Object::Dispatch { fwmark, dispatch: from },
             to: Object::Dispatch { dispatch: to, .. },
-        } => commands::set_dispatch(*fwmark, from, to),
+        } => commands::set_dispatch(table, *fwmark, from, to),
         _ => String::new(),
     }
 }

@@ -3,6 +3,7 @@
 //! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
 //! at least as strict, rehearses every plan before Linux is touched.
 
+pub mod egress;
 pub mod ipvs;
 pub mod linux;
 pub mod netlink;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
+use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -50,12 +51,12 @@ fn refusal(said: &str) -> Refusal {
     Refusal::saying(errno.unwrap_or(Errno::EINVAL), sentence)
 }
 
-/// swarmlb's table; none when there is none.
+/// swarmlb's table of that name; none when there is none.
 ///
 /// # Errors
 /// When `nft` is missing or says what cannot be read.
-pub fn read(namespace: BorrowedFd<'_>) -> Result<Option<Table>, Refusal> {
-    Ok(ruleset(namespace)?.map(|(table, _)| table))
+pub fn read(namespace: BorrowedFd<'_>, name: &str) -> Result<Option<Table>, Refusal> {
+    Ok(ruleset(namespace, name)?.map(|(table, _)| table))
 }
 
 /// How many connections each target of each mark was given since it was added. Only the nftables
@@ -66,13 +67,13 @@ pub fn read(namespace: BorrowedFd<'_>) -> Result<Option<Table>, Refusal> {
 pub fn connections(
     namespace: BorrowedFd<'_>,
 ) -> Result<BTreeMap<(Fwmark, Ipv4Addr), u64>, Refusal> {
-    Ok(ruleset(namespace)?.map(|(_, counters)| counters).unwrap_or_default())
+    Ok(ruleset(namespace, TABLE)?.map(|(_, counters)| counters).unwrap_or_default())
 }
 
 type Counters = BTreeMap<(Fwmark, Ipv4Addr), u64>;
 
-fn ruleset(namespace: BorrowedFd<'_>) -> Result<Option<(Table, Counters)>, Refusal> {
-    let arguments = ["-j", "list", "table", "ip", TABLE];
+fn ruleset(namespace: BorrowedFd<'_>, name: &str) -> Result<Option<(Table, Counters)>, Refusal> {
+    let arguments = ["-j", "list", "table", "ip", name];
     let output = program::run(namespace, "nft", &arguments, "").map_err(missing)?;
     if !output.status.success() {
         let refusal = refusal(&String::from_utf8_lossy(&output.stderr));
@@ -82,6 +83,28 @@ fn ruleset(namespace: BorrowedFd<'_>) -> Result<Option<(Table, Counters)>, Refus
         Refusal::saying(Errno::EBADMSG, format!("what `nft -j` printed cannot be read: {error}"))
     })?;
     Ok(Some(parse(&document)))
+}
+
+/// Chains of others that drop what is forwarded unless somebody accepts it, by table and chain. An
+/// accept of ours would not make them.
+///
+/// # Errors
+/// When `nft` is missing or refuses.
+pub fn forward_drops(namespace: BorrowedFd<'_>) -> Result<Vec<String>, Refusal> {
+    let output = program::run(namespace, "nft", &["-j", "list", "chains"], "").map_err(missing)?;
+    if !output.status.success() {
+        return Err(refusal(&String::from_utf8_lossy(&output.stderr)));
+    }
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let chains = document["nftables"].as_array().into_iter().flatten().map(|item| &item["chain"]);
+    let drops = chains.filter(|chain| {
+        let family = chain["family"].as_str();
+        chain["hook"] == "forward"
+            && chain["policy"] == "drop"
+            && family.is_some_and(|family| ["ip", "inet"].contains(&family))
+    });
+    let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(drops.map(|c| format!("{} {}", words(&c["table"]), words(&c["name"]))).collect())
 }
 
 /// The text of every table, as `nft list ruleset` prints it.
@@ -138,7 +161,11 @@ fn mark(element: &Value) -> Option<(Ipv4Addr, Fwmark)> {
 fn rule(rule: &Value, table: &mut Table, counters: &mut Counters) {
     let Some(chain) = rule["chain"].as_str() else { return };
     let expressions = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if let Some(base) = BaseRule::ALL.into_iter().find(|base| base.chain() == chain) {
+    if let Some(rule) = ranged(chain, expressions) {
+        table.rules.insert(rule);
+        return;
+    }
+    if let Some(base) = BaseRule::OF_VIPS.into_iter().find(|base| base.chain() == chain) {
         if is_ours(base, expressions) {
             table.rules.insert(base);
         }
@@ -160,7 +187,24 @@ fn is_ours(base: BaseRule, expressions: &[Value]) -> bool {
         BaseRule::MarkOut => text.contains("\"@vip-mark\"") && text.contains("mangle"),
         BaseRule::RejectIn => text.contains("\"@vips\"") && text.contains("reject"),
         BaseRule::BalanceOut => text.contains("\"@mark-chain\""),
+        BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => false,
     }
+}
+
+/// A rule about a range, with that range, when it does what it is for.
+fn ranged(chain: &str, expressions: &[Value]) -> Option<BaseRule> {
+    let range = |expression: &Value| {
+        let prefix = &expression["match"]["right"]["prefix"];
+        let length = u8::try_from(prefix["len"].as_u64()?).ok()?;
+        Ipv4Net::new(prefix["addr"].as_str()?.parse().ok()?, length).ok()
+    };
+    let range = expressions.iter().find_map(range)?;
+    let (rule, verdict) =
+        [(BaseRule::MasqueradeOut(range), "masquerade"), (BaseRule::DropForward(range), "drop")]
+            .into_iter()
+            .find(|(rule, _)| rule.chain() == chain)?;
+    let does = |expression: &Value| expression.get(verdict).is_some();
+    expressions.iter().any(does).then_some(rule)
 }
 
 fn hexadecimal(text: &str) -> Option<Fwmark> {

@@ -43,6 +43,15 @@ impl Rehearsal {
     /// # Errors
     /// As Linux would: EEXIST, ENOENT, ENODEV, EBUSY, EINVAL.
     pub fn try_op(&mut self, op: &Op) -> Outcome {
+        let outcome = self.do_op(op);
+        // Where we are guests, the namespace is there before us and after us.
+        self.node
+            .sandboxes
+            .retain(|_, held| !(matches!(held.owner, Owner::Guest(_)) && held.is_vacant()));
+        outcome
+    }
+
+    fn do_op(&mut self, op: &Op) -> Outcome {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let sandbox = Sandbox {
@@ -70,6 +79,10 @@ impl Rehearsal {
     }
 
     fn sandbox(&mut self, name: &SandboxName) -> Result<&mut Sandbox, Refusal> {
+        if let Some(cluster) = name.guest() {
+            let guest = Sandbox { owner: Owner::Guest(cluster), ..Sandbox::default() };
+            return Ok(self.node.sandboxes.entry(name.clone()).or_insert(guest));
+        }
         self.node.sandboxes.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
     }
 
@@ -111,10 +124,12 @@ impl Rehearsal {
             peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
         };
         let kind = veth(sandbox, name);
-        let end = Link { kind, mac: None, mtu: port.mtu, master: port.master.clone(), up: port.up };
+        let (mtu_there, isolated, up_there) = (port.mtu, port.isolated, port.up);
+        let master = port.master.clone();
+        let end = Link { kind, mac: None, mtu: mtu_there, master, isolated, up: up_there };
         self.sandbox(&port.peer.sandbox)?.links.insert(port.peer.link.clone(), end);
         let kind = veth(&port.peer.sandbox, &port.peer.link);
-        let end = Link { kind, mac, mtu, master: None, up };
+        let end = Link { kind, mac, mtu, master: None, isolated: false, up };
         self.sandbox(sandbox)?.links.insert(name.clone(), end);
         Ok(())
     }
@@ -141,6 +156,7 @@ impl Rehearsal {
         needs_master(peer_sandbox, port.master.as_ref())?;
         let other = peer_sandbox.links.get_mut(&port.peer.link).ok_or(Errno::ENODEV)?;
         (other.master, other.mtu, other.up) = (port.master.clone(), port.mtu, port.up);
+        other.isolated = port.isolated;
         let sandbox = self.sandbox(sandbox)?;
         if !up {
             free_of_paths(sandbox, name)?;
@@ -158,7 +174,8 @@ impl Kernel for Rehearsal {
             Scope::All => true,
             Scope::Only(names) => names.contains(name),
             Scope::Cluster(id, names) => {
-                names.contains(name) || sandbox.owner == Owner::Cluster(id.clone())
+                let ours = [Owner::Cluster(id.clone()), Owner::Guest(id.clone())];
+                names.contains(name) || ours.contains(&sandbox.owner)
             }
         });
         Ok(node)

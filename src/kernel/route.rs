@@ -10,14 +10,15 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, InfoVxlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVxlan,
+    AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVxlan,
     RouteMessageBuilder,
 };
 
@@ -281,7 +282,24 @@ impl RouteSocket {
         if port.up {
             message = message.up();
         }
-        self.new_link(message.build())
+        self.new_link(message.build())?;
+        if !port.isolated {
+            return Ok(());
+        }
+        self.isolate(&port.peer.link, true).inspect_err(|_| {
+            let _ = self.del_link(&port.peer.link);
+        })
+    }
+
+    /// Keeps a bridge's port apart from its other isolated ports, or lets it be one of all.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn isolate(&mut self, port: &LinkName, isolated: bool) -> Outcome {
+        let index = self.index(port)?;
+        let message = LinkBridgePort::new(index).isolated(isolated).build();
+        // The settings of a port are taken with a message for new links, and by no other.
+        self.netlink.request(bytes(RouteNetlinkMessage::NewLink(message), 0))
     }
 
     /// Changes a link in place.
@@ -520,6 +538,7 @@ fn link_seen(message: &LinkMessage) -> (Seen, Option<u32>) {
             mac: None,
             mtu: 0,
             master: None,
+            isolated: false,
             up: message.header.flags.contains(LinkFlags::Up),
         },
         alias: None,
@@ -537,7 +556,10 @@ fn link_seen(message: &LinkMessage) -> (Seen, Option<u32>) {
             LinkAttribute::IfAlias(alias) => seen.alias = Some(alias.clone()),
             LinkAttribute::Link(index) => seen.peer_index = Some(*index),
             LinkAttribute::LinkNetNsId(number) => seen.peer_namespace = Some(*number),
-            LinkAttribute::LinkInfo(infos) => seen.link.kind = kind_seen(infos),
+            LinkAttribute::LinkInfo(infos) => {
+                seen.link.kind = kind_seen(infos);
+                seen.link.isolated = is_isolated(infos);
+            }
             _ => {}
         }
     }
@@ -567,6 +589,15 @@ fn kind_seen(infos: &[LinkInfo]) -> LinkKind {
         Some(other) => LinkKind::Other { name: format!("{other:?}").to_lowercase() },
         None => LinkKind::Other { name: "physical".into() },
     }
+}
+
+fn is_isolated(infos: &[LinkInfo]) -> bool {
+    infos.iter().any(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+            settings.contains(&InfoBridgePort::Isolated(true))
+        }
+        _ => false,
+    })
 }
 
 fn vxlan_seen(infos: &[LinkInfo]) -> LinkKind {

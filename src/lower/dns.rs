@@ -24,12 +24,20 @@ pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Zone> {
 /// What a task's resolver answers: everything on the networks that the task is on.
 pub fn zone(intent: &Intent, task: &Task) -> Zone {
     let mut zone = Zone::new(TTL);
+    let service = intent.services.get(&task.name.service);
+    zone.secluded = service.is_some_and(|service| !intent.is_outward(service));
     for endpoint in &task.endpoints {
+        let mut here = Zone::new(TTL);
         for service in intent.services.values() {
             if service.networks.contains(&endpoint.network) {
-                add_service(intent, service, &endpoint.network, &mut zone);
+                add_service(intent, service, &endpoint.network, &mut here);
             }
         }
+        // As in Docker: the first network that knows a name tells what it is.
+        for (name, addresses) in here.names {
+            zone.names.entry(name).or_insert(addresses);
+        }
+        zone.pointers.extend(here.pointers);
     }
     zone
 }
@@ -149,6 +157,41 @@ mod tests {
         let task = &intent.tasks[&"elsewhere.1".parse().unwrap()];
         assert_eq!(expected(&intent, task, "db"), None);
         assert_eq!(expected(&intent, task, "db-1").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn of_several_networks_the_first_that_knows_a_name_tells_it() {
+        let mut intent = story();
+        network(&mut intent, "other", "10.0.4.0/24");
+        let mut both = spec("both", "other", 1);
+        both.networks.push("collabnet".parse().unwrap());
+        intent.create_service(both, "id-both".into(), 0).unwrap();
+        let task = &intent.tasks[&"both.1".parse().unwrap()];
+        let asked = |name: &str| {
+            let addresses = expected(&intent, task, name).unwrap();
+            addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("both"), ["10.0.4.2"]);
+        assert_eq!(asked("both.other"), ["10.0.4.2"]);
+        assert_eq!(asked("both.collabnet"), ask(&intent, "both").unwrap());
+        assert_eq!(asked("collabweb"), ["10.0.3.2"]);
+    }
+
+    #[test]
+    fn who_is_only_on_internal_networks_asks_nobody_outside() {
+        let mut intent = story();
+        let hidden = crate::intent::NetworkSpec {
+            internal: true,
+            ..crate::intent::NetworkSpec::new("hidden".parse().unwrap())
+        };
+        intent.create_network(hidden, "id".into(), &Default::default()).unwrap();
+        service(&mut intent, "inner", "hidden", 1);
+        let mut both = spec("both", "hidden", 1);
+        both.networks.push("collabnet".parse().unwrap());
+        intent.create_service(both, "id".into(), 0).unwrap();
+        let secluded = |task: &str| zone(&intent, &intent.tasks[&task.parse().unwrap()]).secluded;
+        assert!(secluded("inner.1"));
+        assert!(!secluded("both.1") && !secluded("collabweb.1"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) fn lower<'a>(intent: &Intent, task: &Task, node: &'a mut Node) -> &'a
             mac,
             mtu: network.mtu,
             master,
+            isolated: false,
             up: true,
         };
         super::sandbox(intent, node, overlay.clone())

@@ -12,7 +12,14 @@ pub const DATA_PORT: u16 = 4789;
 const LOOPBACK_MTU: u32 = 65536;
 
 pub fn loopback() -> Link {
-    Link { kind: LinkKind::Loopback, mac: None, mtu: LOOPBACK_MTU, master: None, up: true }
+    Link {
+        kind: LinkKind::Loopback,
+        mac: None,
+        mtu: LOOPBACK_MTU,
+        master: None,
+        isolated: false,
+        up: true,
+    }
 }
 
 pub(super) fn lower(intent: &Intent, _name: &NodeName, node: &mut Node) {
@@ -29,6 +36,7 @@ fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
         mac: network.pools.first().map(|pool| Mac::of(pool.gateway)),
         mtu: network.mtu,
         master: None,
+        isolated: false,
         up: true,
     };
     let vxlan = Link {
@@ -36,6 +44,7 @@ fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
         mac: None,
         mtu: network.mtu,
         master: Some(BRIDGE.into()),
+        isolated: false,
         up: true,
     };
     sandbox.links.insert(BRIDGE.into(), bridge);

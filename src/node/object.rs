@@ -75,6 +75,9 @@ pub struct Port {
     pub peer: PeerName,
     pub master: Option<LinkName>,
     pub mtu: u32,
+    /// Kept apart from the bridge's other isolated ports.
+    #[serde(default)]
+    pub isolated: bool,
     pub up: bool,
 }
 
@@ -160,14 +163,19 @@ pub const ENDPOINT: &str = "eth";
 
 fn is_our_name(link: &LinkName) -> bool {
     let name = link.as_str();
-    name == BRIDGE || name == VXLAN || name.starts_with(ENDPOINT) || link.is_port()
+    name == BRIDGE
+        || name == VXLAN
+        || name.starts_with(ENDPOINT)
+        || link.is_port()
+        || link.gateway_of().is_some()
 }
 
 impl Node {
     /// Makes the sandboxes of other clusters foreign.
     pub fn disown_others(&mut self, cluster: &ClusterId) {
         for sandbox in self.sandboxes.values_mut() {
-            if sandbox.owner != Owner::Cluster(cluster.clone()) {
+            let ours = [Owner::Cluster(cluster.clone()), Owner::Guest(cluster.clone())];
+            if !ours.contains(&sandbox.owner) {
                 sandbox.owner = Owner::Foreign;
             }
         }
@@ -265,7 +273,8 @@ fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: 
         None => Object::Link { name, link: link.clone() },
         Some((peer, other)) => {
             let (peer, master) = (peer.clone(), other.master.clone());
-            let port = Port { peer, master, mtu: other.mtu, up: other.up };
+            let (mtu, isolated, up) = (other.mtu, other.isolated, other.up);
+            let port = Port { peer, master, mtu, isolated, up };
             Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
         }
     }

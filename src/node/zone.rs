@@ -18,6 +18,10 @@ pub struct Zone {
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// The names of an address, the preferred one first.
     pub pointers: BTreeMap<IpAddr, Vec<String>>,
+    /// Whether nobody outside is asked for what is not known here: a query that goes out carries data
+    /// out, in its name.
+    #[serde(default)]
+    pub secluded: bool,
 }
 
 impl Zone {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::intent::{
     DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, ServiceName, TaskName, Vip,
 };
+use crate::lower::dns;
 use crate::node::{BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, VirtualServerKey};
 
 /// A step of a packet to a VIP, in the order in which it takes them.
@@ -214,7 +215,7 @@ impl Look<'_> {
             format!("namespace `{name}` was made by somebody else")
         };
         let mut rungs = vec![rung(Step::Sandbox, mine, evidence)];
-        rungs.extend(answer.map(|answer| self.name(answer)));
+        rungs.extend(answer.map(|answer| self.name(name, answer)));
         rungs.push(self.route(sandbox, own));
         rungs.push(self.mark(sandbox));
         rungs.push(self.fail_closed(sandbox));
@@ -224,20 +225,38 @@ impl Look<'_> {
         rungs
     }
 
-    fn name(&self, answer: &Result<Vec<IpAddr>, String>) -> Rung {
+    fn name(&self, sandbox: &SandboxName, answer: &Result<Vec<IpAddr>, String>) -> Rung {
         let name = &self.service.name;
-        match answer {
-            Ok(addresses) if addresses[..] == [IpAddr::V4(self.vip.address)] => {
-                rung(Step::Name, true, format!("`{name}` is {}", self.vip.address))
+        let addresses = match answer {
+            Ok(addresses) => addresses,
+            Err(reason) => {
+                return rung(Step::Name, false, format!("`{name}` does not resolve: {reason}"));
             }
-            Ok(addresses) => {
-                let got: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                let got = if got.is_empty() { "nothing".into() } else { got.join(" ") };
-                let evidence = format!("`{name}` should be {} and is {got}", self.vip.address);
-                rung(Step::Name, false, evidence)
-            }
-            Err(reason) => rung(Step::Name, false, format!("`{name}` does not resolve: {reason}")),
+        };
+        let (got, want): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+            (addresses.iter().copied().collect(), self.name_means(sandbox));
+        let words = |addresses: &BTreeSet<IpAddr>| match addresses.len() {
+            0 => "nothing".to_owned(),
+            _ => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        };
+        if got != want {
+            let evidence = format!("`{name}` should be {} and is {}", words(&want), words(&got));
+            return rung(Step::Name, false, evidence);
         }
+        let evidence = match got.contains(&IpAddr::V4(self.vip.address)) {
+            true => format!("`{name}` is {}", words(&got)),
+            false => format!("`{name}` is {} of another network", words(&got)),
+        };
+        rung(Step::Name, true, evidence)
+    }
+
+    /// What the service's name stands for in a sandbox: this VIP alone, unless the sandbox is on
+    /// several networks of the service or others share the name as an alias.
+    fn name_means(&self, sandbox: &SandboxName) -> BTreeSet<IpAddr> {
+        let task = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *sandbox);
+        let known =
+            task.and_then(|task| dns::expected(self.intent, task, self.service.name.as_str()));
+        known.unwrap_or_else(|| vec![self.vip.address]).into_iter().map(IpAddr::V4).collect()
     }
 
     fn route(&self, sandbox: &Sandbox, own: Ipv4Addr) -> Rung {

@@ -56,7 +56,7 @@ pub fn node_1() -> NodeName {
 
 pub fn empty() -> Intent {
     let mut intent = Intent::new(ClusterId("c1".into()));
-    intent.nodes.insert(node_1(), NodeRecord { name: node_1(), ipvs: true });
+    intent.nodes.insert(node_1(), NodeRecord::new(node_1(), true));
     intent
 }
 

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod dry_run;
+mod egress;
 mod healing;
 mod networks;
 mod sandboxes;

@@ -494,7 +494,7 @@ pub fn foreign_part(node: &Node) -> Node {
 }
 
 fn link(kind: LinkKind) -> Link {
-    Link { kind, mac: None, mtu: 1420, master: None, up: true }
+    Link { kind, mac: None, mtu: 1420, master: None, isolated: false, up: true }
 }
 
 fn virtual_server(persistence: u32) -> VirtualServer {

@@ -21,11 +21,20 @@ const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 #[derive(Debug, Clone)]
 pub enum Edit {
-    CreateNetwork { name: usize, subnet: Option<usize>, more: Option<usize>, mtu: Option<u32> },
+    CreateNetwork {
+        name: usize,
+        subnet: Option<usize>,
+        more: Option<usize>,
+        mtu: Option<u32>,
+        internal: bool,
+    },
     RemoveNetwork(usize),
     CreateService(Create),
     RemoveService(usize),
-    Scale { name: usize, replicas: u32 },
+    Scale {
+        name: usize,
+        replicas: u32,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -42,12 +51,14 @@ pub struct Create {
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub ipvs: Vec<bool>,
+    /// Whether tasks reach the outside.
+    pub egress: bool,
 }
 
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     // Mostly with IPVS: it is the plane with more to it.
-    prop::collection::vec(prop::bool::weighted(0.7), 1..=NODES.len())
-        .prop_map(|ipvs| Cluster { ipvs })
+    let ipvs = prop::collection::vec(prop::bool::weighted(0.7), 1..=NODES.len());
+    (ipvs, prop::bool::weighted(0.7)).prop_map(|(ipvs, egress)| Cluster { ipvs, egress })
 }
 
 pub fn edits(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
@@ -70,9 +81,13 @@ pub fn create_network() -> impl Strategy<Value = Edit> {
     let subnet = prop::option::weighted(0.8, 0..SUBNETS.len());
     let mtu = prop::option::of(prop_oneof![Just(1400), Just(8950)]);
     let more = prop::option::weighted(0.4, 0..MORE.len());
-    (0..NETWORKS.len(), subnet, more, mtu).prop_map(|(name, subnet, more, mtu)| {
-        Edit::CreateNetwork { name, subnet, more: subnet.and(more), mtu }
-    })
+    let internal = prop::bool::weighted(0.3);
+    (0..NETWORKS.len(), subnet, more, mtu, internal).prop_map(
+        |(name, subnet, more, mtu, internal)| {
+            let more = subnet.and(more);
+            Edit::CreateNetwork { name, subnet, more, mtu, internal }
+        },
+    )
 }
 
 fn create_service() -> impl Strategy<Value = Create> {
@@ -105,7 +120,10 @@ impl Cluster {
     pub fn empty(&self) -> Intent {
         let mut intent = Intent::new(ClusterId(CLUSTER.into()));
         for (name, ipvs) in self.names().into_iter().zip(&self.ipvs) {
-            intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: *ipvs });
+            intent.nodes.insert(name.clone(), NodeRecord::new(name.clone(), *ipvs));
+            if self.egress {
+                intent.settle_egress(&name, Ok(&Machine::default()));
+            }
         }
         intent
     }
@@ -129,11 +147,12 @@ pub fn apply(intent: &mut Intent, edits: &[Edit]) {
 
 fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
     match edit {
-        Edit::CreateNetwork { name, subnet, more, mtu } => {
+        Edit::CreateNetwork { name, subnet, more, mtu, internal } => {
             let texts = subnet.iter().map(|at| SUBNETS[*at]).chain(more.iter().map(|at| MORE[*at]));
             let spec = NetworkSpec {
                 subnets: texts.map(|text| text.parse().expect("a subnet")).collect(),
                 mtu: *mtu,
+                internal: *internal,
                 ..NetworkSpec::new(network(*name))
             };
             intent.create_network(spec, format!("id-{name}"), &Machine::default())

@@ -14,10 +14,11 @@ pub fn node_name() -> NodeName {
     "node-1".parse().expect("a name")
 }
 
-/// A cluster of one node, which has IPVS in the virtual machine and not elsewhere.
+/// A cluster of one node, which has a gateway bridge, and which has IPVS in the virtual machine and not elsewhere.
 pub fn empty() -> Intent {
     let mut intent = Intent::new(ClusterId("test".into()));
-    intent.nodes.insert(node_name(), NodeRecord { name: node_name(), ipvs: in_vm() });
+    intent.nodes.insert(node_name(), NodeRecord::new(node_name(), in_vm()));
+    intent.settle_egress(&node_name(), Ok(&Machine::default()));
     intent
 }
 

@@ -191,6 +191,20 @@ fn a_pointer_that_the_wire_cannot_carry_is_left_out() {
 }
 
 #[test]
+fn a_secluded_zone_answers_what_it_knows_and_forwards_nothing() {
+    let secluded = Zone { secluded: true, ..zone() };
+    let decided = |zone: &Zone, name| {
+        let query = query(name, RecordType::A).to_vec().expect("a query");
+        answer(zone, 0, &query, Transport::Udp)
+    };
+    assert_eq!(decided(&secluded, "web"), decided(&zone(), "web"));
+    let Answer::Reply(reply) = decided(&secluded, "elsewhere") else {
+        panic!("it was not answered")
+    };
+    assert_eq!(reply[3] & 0x0f, 2, "SERVFAIL");
+}
+
+#[test]
 fn what_the_zone_does_not_know_is_forwarded() {
     for (name, kind) in [
         ("elsewhere", RecordType::A),
