@@ -301,10 +301,11 @@ impl Intent {
     }
 
     fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
-        let mut addresses = BTreeMap::new();
+        // In the order in which they were given: `eth0` is on the first.
+        let mut addresses = Vec::new();
         for network in &service.networks {
             let chosen = self.next_addresses(network, slots.len() as u32)?;
-            addresses.insert(network.clone(), chosen.into_iter());
+            addresses.push((network.clone(), chosen.into_iter()));
         }
         for slot in slots {
             let name = TaskName { service: service.name.clone(), slot: *slot };
