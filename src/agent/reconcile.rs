@@ -12,7 +12,7 @@ use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{ClusterId, Fwmark, Id, Intent, NodeName, NodeRecord, Task, TaskName};
+use crate::intent::{ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::journal::say;
@@ -20,7 +20,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
@@ -176,26 +176,25 @@ enum Ended {
 /// Makes this node known, and the cluster when it is the first.
 fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
+    let machine = way_out();
     loop {
         let loaded = records::load_intent(store)?;
         let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
         // What cannot be told this time is as it was: it decides what balances every VIP.
         let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
-        let record = NodeRecord { name: name.clone(), ipvs };
+        let mut intent = match &loaded {
+            Some(loaded) => loaded.intent.clone(),
+            None => Intent::new(ClusterId(crate::random::id(8))),
+        };
+        let record = NodeRecord::new(name.clone(), ipvs);
+        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         let edit = match &loaded {
-            Some(loaded) if loaded.intent.nodes.get(name) == Some(&record) => {
-                return Ok(loaded.clone());
-            }
+            Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
-                let mut intent = loaded.intent.clone();
-                intent.nodes.insert(name.clone(), record);
                 records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?
             }
-            None => {
-                let mut intent = Intent::new(ClusterId(crate::random::id(8)));
-                intent.nodes.insert(name.clone(), record);
-                records::commit_intent(store, Revision::NEVER, None, &intent)?
-            }
+            None => records::commit_intent(store, Revision::NEVER, None, &intent)?,
         };
         if edit == Edit::Overtaken {
             continue;
@@ -216,6 +215,16 @@ fn answer_for_those_who_run(known: &Known, resolvers: &Resolvers) {
             eprintln!("no DNS in sandbox `{}` yet: {refusal}", running.sandbox);
         }
     }
+}
+
+/// What a gateway bridge's range must not overlap.
+///
+/// # Errors
+/// Why tasks cannot reach the outside from here.
+pub fn way_out() -> Result<Machine, String> {
+    egress::can_masquerade().map_err(|refusal| format!("no masquerading: {refusal}"))?;
+    let routes = egress::routes().map_err(|refusal| refusal.to_string())?;
+    Ok(Machine { routes })
 }
 
 /// Whether this machine's kernel has IPVS, its module loaded if need be.

@@ -82,11 +82,12 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("id", "25 letters and digits"),
     ("name", "the network's name"),
     ("driver", "`overlay`"),
-    ("subnet", "its range"),
-    ("gateway", "the bridge's address"),
+    ("subnets", "each with subnet, gateway and addresses_left"),
     ("vni", "the VXLAN network identifier"),
     ("mtu", "bytes"),
-    ("addresses_left", "how many addresses nobody has"),
+    ("internal", "whether its tasks reach nothing outside"),
+    ("labels", "by key"),
+    ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
 ];
 
@@ -139,6 +140,14 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: NETWORK_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "network prune",
+        examples: &[
+            ("Networks that nothing is on, after a question:", "swarmlb network prune"),
+            ("Without being asked, in a script:", "swarmlb network prune --force"),
+        ],
         ..NOTHING
     },
     Page {

@@ -1,15 +1,14 @@
 //! A command's way to the cluster: the store for what was asked, the kernel for what is.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 use super::narration::Narration;
-use crate::agent::has_ipvs;
 use crate::agent::status::NodeStatus;
+use crate::agent::{has_ipvs, way_out};
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
@@ -18,8 +17,7 @@ use crate::keeper::daemon;
 use crate::keeper::protocol::State;
 use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
-use crate::kernel::route::RouteSocket;
-use crate::kernel::{Kernel, Scope, netns};
+use crate::kernel::{Kernel, Scope, egress};
 use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
@@ -127,8 +125,12 @@ impl Session {
 
     fn first_intent(&self) -> Intent {
         let mut intent = Intent::new(ClusterId("new".into()));
-        let record = NodeRecord { name: self.node.clone(), ipvs: has_ipvs() };
+        let record = NodeRecord::new(self.node.clone(), has_ipvs());
         intent.nodes.insert(self.node.clone(), record);
+        // Without root nothing is found out, and nothing would be made either.
+        if nix::unistd::geteuid().is_root() && !self.is_recorded() {
+            intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
+        }
         intent
     }
 
@@ -293,7 +295,7 @@ impl Session {
             return Ok(Machine::default());
         }
         must_be_root(&self.what)?;
-        routes()
+        egress::routes()
             .map(|routes| Machine { routes })
             .map_err(|refusal| Failure::kernel(self.what.as_str(), &refusal))
     }
@@ -352,17 +354,6 @@ pub fn must_be_root(what: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(Exit::Cannot, what, "this needs root")
         .hint("network namespaces and IPVS need CAP_SYS_ADMIN and CAP_NET_ADMIN: use `sudo`"))
-}
-
-fn routes() -> Result<Vec<ipnet::Ipv4Net>, crate::kernel::Refusal> {
-    // The keeper lives in the machine's own namespace, whatever the caller is in.
-    let machine = std::fs::File::open("/proc/1/ns/net");
-    let here = netns::current().and_then(netns::inode)?;
-    let mut socket = match &machine {
-        Ok(namespace) if netns::inode(namespace)? != here => RouteSocket::open(namespace.as_fd())?,
-        _ => RouteSocket::open_here()?,
-    };
-    socket.ranges()
 }
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {

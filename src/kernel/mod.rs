@@ -5,6 +5,7 @@
 
 pub mod contents;
 pub mod docker;
+pub mod egress;
 pub mod ipvs;
 pub mod linux;
 pub mod module;

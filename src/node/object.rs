@@ -4,10 +4,11 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, PeerName, Process,
+    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
     RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
@@ -33,6 +34,7 @@ pub enum Object {
         port: Port,
     },
     Address(Address),
+    Path(Path),
     Route(Route),
     Sysctl {
         sysctl: Sysctl,
@@ -73,6 +75,9 @@ pub struct Port {
     pub peer: PeerName,
     pub master: Option<LinkName>,
     pub mtu: u32,
+    /// Kept apart from the bridge's other isolated ports.
+    #[serde(default)]
+    pub isolated: bool,
     pub up: bool,
 }
 
@@ -82,6 +87,7 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
     Table,
@@ -100,6 +106,7 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
             Object::Table => Key::Table,
@@ -156,14 +163,19 @@ pub const ENDPOINT: &str = "eth";
 
 fn is_our_name(link: &LinkName) -> bool {
     let name = link.as_str();
-    name == BRIDGE || name == VXLAN || name.starts_with(ENDPOINT) || link.is_port()
+    name == BRIDGE
+        || name == VXLAN
+        || name.starts_with(ENDPOINT)
+        || link.is_port()
+        || link.gateway_of().is_some()
 }
 
 impl Node {
     /// Makes the sandboxes of other clusters foreign.
     pub fn disown_others(&mut self, cluster: &ClusterId) {
         for sandbox in self.sandboxes.values_mut() {
-            if sandbox.owner != Owner::Cluster(cluster.clone()) {
+            let ours = [Owner::Cluster(cluster.clone()), Owner::Guest(cluster.clone())];
+            if !ours.contains(&sandbox.owner) {
                 sandbox.owner = Owner::Foreign;
             }
         }
@@ -187,6 +199,7 @@ impl Sandbox {
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
@@ -260,7 +273,8 @@ fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: 
         None => Object::Link { name, link: link.clone() },
         Some((peer, other)) => {
             let (peer, master) = (peer.clone(), other.master.clone());
-            let port = Port { peer, master, mtu: other.mtu, up: other.up };
+            let (mtu, isolated, up) = (other.mtu, other.isolated, other.up);
+            let port = Port { peer, master, mtu, isolated, up };
             Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
         }
     }

@@ -19,7 +19,7 @@ pub fn floor(object: &Object) -> u8 {
         },
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
-        Object::Sysctl { .. } => 6,
+        Object::Path(_) | Object::Sysctl { .. } => 6,
         Object::Table => 7,
         Object::BaseRule(_) => 8,
         Object::Guard(_) => 9,
@@ -66,7 +66,12 @@ pub fn teardown(
 ) {
     let going: BTreeSet<SandboxName> = objects
         .iter()
-        .filter(|(_, object)| matches!(object, Object::Namespace { .. }))
+        .filter(|(sandbox, object)| match object {
+            Object::Namespace { .. } => true,
+            // Nothing is left of ours where we are guests without a bridge.
+            Object::Link { .. } => sandbox.guest().is_some(),
+            _ => false,
+        })
         .map(|(sandbox, _)| (*sandbox).clone())
         .collect();
     objects.sort_by_cached_key(|(sandbox, object)| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Index;
-use crate::node::{Address, Key, Object, SandboxName};
+use crate::node::{Address, Key, Object, Path, Route, SandboxName};
 
 /// Where the objects are that are made anew; each is both there and wanted.
 pub type Remade<'a> = BTreeSet<&'a (SandboxName, Key)>;
@@ -53,9 +53,11 @@ fn loses_ground(
             .as_ref()
             .is_some_and(|master| goes(&port.peer.sandbox, Key::Link(master.clone()))),
         Object::Address(address) => goes(sandbox, Key::Link(address.link.clone())),
-        Object::Route(route) => addresses(have, sandbox)
-            .filter(|address| address.net.addr() == route.source)
-            .any(|address| goes(sandbox, Key::Address(address.clone()))),
+        Object::Route(Route { source, .. }) | Object::Path(Path { source, .. }) => {
+            addresses(have, sandbox)
+                .filter(|address| address.net.addr() == *source)
+                .any(|address| goes(sandbox, Key::Address(address.clone())))
+        }
         _ => false,
     }
 }

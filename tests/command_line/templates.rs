@@ -17,7 +17,7 @@ fn dockers_templates_print_a_line_for_each_row() {
         "collab-box 0/1\ncollabweb 0/3\nrr 0/2\n"
     );
     assert_eq!(
-        format(&["network", "ls"], "{{ name }} {{ subnet }}"),
+        format(&["network", "ls"], "{{ name }} {{ subnets[0].subnet }}"),
         "bare 10.0.5.0/24\ncollabnet 10.0.3.0/24\nsmall 10.0.9.0/29\n"
     );
     assert_eq!(

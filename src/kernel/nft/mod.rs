@@ -2,6 +2,7 @@
 //! sandbox. Only showing the rules of others needs the program `nft`.
 
 mod change;
+pub mod guest;
 mod layout;
 mod observed;
 pub mod wire;
