@@ -452,6 +452,7 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: &[
+            ("conditions", "who asked whom, how often and with what cache"),
             ("ways", "each with way, mechanism, requests, answered, tasks, spread and latency"),
             ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
         ],

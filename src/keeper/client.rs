@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -21,6 +22,17 @@ impl Client {
     /// When no keeper answers.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         Ok(Self { stream: UnixStream::connect(socket)? })
+    }
+
+    /// The same; an answer that takes longer than `patience` is none.
+    ///
+    /// # Errors
+    /// When no keeper answers.
+    pub fn connect_within(socket: &Path, patience: Duration) -> io::Result<Self> {
+        let client = Self::connect(socket)?;
+        client.stream.set_read_timeout(Some(patience))?;
+        client.stream.set_write_timeout(Some(patience))?;
+        Ok(client)
     }
 
     /// Asks, and waits for the answer.

@@ -6,7 +6,6 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -58,15 +57,19 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
     Ok(true)
 }
 
+/// How long a keeper that is not known to be well may take to answer: what a killed one was about to
+/// start can hold its socket, and never answers.
+const SHORTLY: Duration = Duration::from_millis(500);
+
+/// A store that ended this often, and never answered, will not.
+const ENOUGH: u32 = 3;
+
 /// The environment of keeper, agent, store and tasks, whoever started them.
 pub const ENVIRONMENT: [(&str, &str); 3] = [
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/"),
     ("LANG", "C.UTF-8"),
 ];
-
-/// A store that ended this often, and never answered, will not.
-const ENOUGH: u32 = 3;
 
 /// Leaves behind what a process inherits without a word: open files, ignored signals, a umask. A
 /// lock or a pipe of the caller's shell would otherwise be held as long as the last task lives.
@@ -155,8 +158,8 @@ pub struct NotStarted {
 
 /// Whether the store ended so often that it will not come up.
 fn store_is_hopeless(state: &StateDir) -> bool {
-    let status =
-        Client::connect(&state.keeper_socket()).ok().and_then(|keeper| keeper.status().ok());
+    let keeper = Client::connect_within(&state.keeper_socket(), SHORTLY).ok();
+    let status = keeper.and_then(|keeper| keeper.status().ok());
     status.is_some_and(|status| status.store.is_none() && status.store_restarts >= ENOUGH)
 }
 
@@ -165,12 +168,12 @@ fn why_not(state: &StateDir) -> NotStarted {
     for name in ["keeper", "store"] {
         let log = state.log(name);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let hint = text.lines().map(words).rfind(|line| !line.is_empty());
+        let hint = text.lines().rev().map(words).find(|line| !line.is_empty());
         let hint = hint.and_then(|line| line.strip_prefix("hint: ")).map(str::to_owned);
-        let lines = text.lines().map(words);
-        let said = lines.filter(|line| !line.is_empty() && !line.starts_with("hint:")).last();
+        let is_hint = |line: &str| words(line).starts_with("hint:");
+        let said = text.lines().rfind(|line| !line.is_empty() && !is_hint(line));
         if let Some(line) = said {
-            let line = line.trim_start_matches("error: ");
+            let line = words(line).trim_start_matches("error: ");
             let problem = format!("the {name} did not start: {line} (see {})", log.display());
             return NotStarted { problem, hint };
         }
@@ -204,11 +207,7 @@ pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result
     state.create()?;
     let lock =
         File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
-    let held = match manner {
-        Manner::Background => is_held_by_us(&lock, &state.keeper_socket())?,
-        Manner::Foreground(_) => is_given_up(&lock, state)?,
-    };
-    if !held {
+    if !is_held_by_us(&lock, state, &manner)? {
         return Ok(());
     }
     let notify = match manner {
@@ -224,17 +223,25 @@ pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result
     Keeper::new(state.clone(), lock, arguments, Readiness::new(notify))?.run()
 }
 
-/// Takes the lock; false when another keeper has it. One that was killed may have it yet for a
-/// moment: its connections are closed first, and the rest of its files takes the kernel a while.
-fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
+/// Takes the lock; false when another keeper has it that will do as well. One that was killed may have
+/// it yet for a moment: its connections are closed first, and the rest of its files takes the kernel a
+/// while.
+fn is_held_by_us(lock: &File, state: &StateDir, manner: &Manner) -> io::Result<bool> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if *manner != Manner::Background => {
+                if Instant::now() > deadline {
+                    return Err(io::Error::other("another keeper does not end"));
+                }
+                end_other(state);
+            }
             Err(TryLockError::WouldBlock) => {
                 // The socket of a dying one may still take connections, but nobody answers there.
-                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.status().is_ok());
+                let keeper = Client::connect_within(&state.keeper_socket(), SHORTLY);
+                let lives = keeper.is_ok_and(|keeper| keeper.status().is_ok());
                 if lives || Instant::now() > deadline {
                     return Ok(false);
                 }
@@ -244,24 +251,9 @@ fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock, and ends the keeper that has it.
-fn is_given_up(lock: &File, state: &StateDir) -> io::Result<bool> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
-                return Err(io::Error::other("another keeper does not end"));
-            }
-            Err(TryLockError::WouldBlock) => end_other(state),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
 /// Tells the keeper that runs to end. One that is just starting or ending does not answer.
 fn end_other(state: &StateDir) {
-    if let Ok(other) = Client::connect(&state.keeper_socket()) {
+    if let Ok(other) = Client::connect_within(&state.keeper_socket(), SHORTLY) {
         let _ = other.ask(&Request::Shutdown);
     }
     std::thread::sleep(Duration::from_millis(5));
