@@ -24,13 +24,15 @@ use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::state_dir::StateDir;
-use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::store::{Revision, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store may be away before it is looked whether its keeper lives.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 1000;
 
@@ -82,11 +84,20 @@ impl Session {
         self.state.create().map_err(|error| {
             Failure::io(format!("use state directory {}", self.state.root().display()), &error)
         })?;
-        daemon::ensure(&self.state, &self.arguments)
-            .map_err(|error| Failure::io(self.what.as_str(), &error))?;
-        killpoint::pass(|| "the keeper answers".into());
-        Client::connect_within(&self.state.store_socket(), PATIENCE)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            daemon::ensure(&self.state, &self.arguments)
+                .map_err(|error| Failure::io(self.what.as_str(), &error))?;
+            killpoint::pass(|| "the keeper answers".into());
+            match Client::connect_within(&self.state.store_socket(), LOOK) {
+                // Its keeper may have been killed just now, and whoever would start another with it.
+                Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
+                other => {
+                    return other
+                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
+                }
+            }
+        }
     }
 
     /// Whether anything was ever made in this state directory.

@@ -22,6 +22,8 @@ use crate::state_dir::StateDir;
 
 /// How long a keeper may take to be there, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a keeper is waited for that takes connections and says nothing.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Starts a keeper when none answers, and waits until it does. `arguments` are the global options
 /// that it hands to agent and store.
@@ -35,10 +37,16 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     let mut child = spawn(state, arguments)?;
     let deadline = Instant::now() + PATIENCE;
     while !answers(state) {
-        // One that found another holding the lock ends well: that other one answers soon.
-        let failed = child.try_wait()?.is_some_and(|status| !status.success());
-        if failed || Instant::now() > deadline {
+        if Instant::now() > deadline {
             return Err(io::Error::other(why_not(state)));
+        }
+        match child.try_wait()? {
+            Some(status) if !status.success() => {
+                return Err(io::Error::other(why_not(state)));
+            }
+            // It found another one at work, which answers soon, unless that one was just killed.
+            Some(_) if !lives(state) => child = spawn(state, arguments)?,
+            _ => {}
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -109,11 +117,16 @@ fn why_not(state: &StateDir) -> String {
     format!("the keeper did not start (see {})", state.log("keeper").display())
 }
 
-/// Whether a keeper, its store and its agent accept connections.
+/// Whether a keeper answers and its store accepts connections.
 fn answers(state: &StateDir) -> bool {
-    [state.keeper_socket(), state.store_socket()]
-        .iter()
-        .all(|socket| UnixStream::connect(socket).is_ok())
+    lives(state) && UnixStream::connect(state.store_socket()).is_ok()
+}
+
+/// Whether a keeper runs. The socket of one that was killed takes connections as long as the
+/// kernel needs to close it, but nobody answers there.
+pub fn lives(state: &StateDir) -> bool {
+    let keeper = Client::connect(&state.keeper_socket());
+    keeper.is_ok_and(|keeper| keeper.is_alive(ANSWER))
 }
 
 /// Runs as the keeper until told to end. Returns at once when another one holds the directory.
@@ -143,7 +156,7 @@ fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {
                 // The socket of a dying one may still take connections, but nobody answers there.
-                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.status().is_ok());
+                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.is_alive(ANSWER));
                 if lives || Instant::now() > deadline {
                     return Ok(false);
                 }

@@ -70,6 +70,21 @@ fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
         "error: cannot show the output of `colabweb`: there is no service `colabweb`\n\
          hint: did you mean `collabweb`?\n",
     );
+    for line in ["--network=colabnet", "--network=bare --network=colabnet"] {
+        let words: Vec<&str> = line.split(' ').collect();
+        refused(
+            &[&["service", "create", "--dry-run", "--name=web"], &words[..]].concat(),
+            2,
+            "error: cannot create service `web`: there is no network `colabnet`\n\
+             hint: did you mean `collabnet`?\n",
+        );
+    }
+    refused(
+        &["network", "rm", "green", "--dry-run"],
+        2,
+        "error: cannot remove network `green`: there is no network `green`\n\
+         hint: see `swarmlb network ls`\n",
+    );
     refused(
         &["service", "rm", "nginx", "--dry-run"],
         2,
@@ -411,7 +426,11 @@ fn without_root_it_is_said_what_is_needed() {
     std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
     let binary = lab.path("swarmlb");
     if root {
-        std::fs::copy(env!("CARGO_BIN_EXE_swarmlb"), &binary).expect("a copy");
+        // By a process of its own: what another test's thread starts meanwhile would hold open for
+        // writing what this one writes, and a file that is open for writing cannot be run.
+        let mut copy = std::process::Command::new("cp");
+        let copied = copy.arg(env!("CARGO_BIN_EXE_swarmlb")).arg(&binary).status();
+        assert!(copied.expect("cp starts").success(), "no copy");
     }
     let run = |words: &[&str]| {
         let mut command = lab.fresh(words);
