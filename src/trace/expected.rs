@@ -129,7 +129,7 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
     let dispatched = |sandbox: &&Sandbox| {
         sandbox.table.as_ref().is_some_and(|table| table.dispatches.contains_key(&fwmark))
     };
-    let plane = match sandboxes.iter().any(|sandbox| dispatched(sandbox)) {
+    let plane = match sandboxes.iter().any(dispatched) {
         true => DataPlane::Nftables,
         false => DataPlane::Ipvs,
     };
