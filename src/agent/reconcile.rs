@@ -83,6 +83,8 @@ struct Agent {
     zoned: Option<Revision>,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
+    /// Set when the keeper did not answer: only a new one and a new agent can go on.
+    keeper_lost: bool,
     refusal: Option<RefusalReport>,
     unreadable: Option<String>,
     refusal_pause: Duration,
@@ -109,13 +111,41 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
+    let ended = run_for_keeper(state, name, arguments);
+    if ended.is_err() && !daemon::lives(state) {
+        succeed(state, arguments);
+    }
+    match ended? {
+        Ended::KeeperGone => Ok(()),
+        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
+    }
+}
+
+/// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
+fn succeed(state: &StateDir, arguments: &[String]) {
+    say("the keeper is gone; starting another");
+    if let Err(error) = daemon::spawn(state, arguments) {
+        say(format!("cannot start a keeper: {error}"));
+    }
+}
+
+fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+    // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
+    let watched = Keeper::connect(&state.keeper_socket())?;
+    let keeper = watched.status().map_err(io::Error::other)?.keeper;
+    if keeper != std::os::unix::process::parent_id() as i32 {
+        say("another keeper has taken over, and has an agent of its own");
+        return Ok(Ended::KeeperGone);
+    }
     let store =
         Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
-    let watched = Keeper::connect(&state.keeper_socket())?;
-    processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
+    let successor = (state.clone(), arguments.to_vec());
+    let succeed = move || succeed(&successor.0, &successor.1);
+    processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
+        .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
@@ -146,6 +176,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         zones,
         zoned: Some(loaded.revision),
         observed: None,
+        keeper_lost: false,
         refusal: None,
         unreadable: None,
         refusal_pause: REFUSAL_PAUSE,
@@ -158,19 +189,22 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
-    match agent.run(&receiver) {
-        Ended::KeeperGone => {
-            // Whoever started the tasks is gone, but they go on: a new keeper adopts them.
-            say("the keeper is gone; starting another");
-            daemon::spawn(state, arguments).map(drop)
-        }
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    Ok(agent.run(&receiver))
 }
 
 enum Ended {
     KeeperGone,
     LeaseGone,
+}
+
+/// Waits until the keeper's end is seen and its successor started, unless it lives after all.
+fn await_end(events: &Receiver<Event>) {
+    let deadline = Instant::now() + AGAIN;
+    while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if matches!(event, Event::KeeperGone) {
+            return;
+        }
+    }
 }
 
 /// Makes this node known, and the cluster when it is the first.
@@ -257,6 +291,10 @@ impl Agent {
     fn run(mut self, events: &Receiver<Event>) -> Ended {
         loop {
             self.turn();
+            if self.keeper_lost {
+                await_end(events);
+                return Ended::KeeperGone;
+            }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
             let first = loop {
@@ -400,6 +438,10 @@ impl Agent {
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
             self.reconcile();
+            if self.keeper_lost {
+                // What was refused for want of a keeper is the next agent's to do, and no news.
+                return;
+            }
             if audits && self.refusal.is_none() {
                 // From the end of it: a node of many sandboxes shall not read without a pause.
                 self.audit = Instant::now() + AUDIT;
@@ -421,6 +463,10 @@ impl Agent {
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
         while let Some(refused) = self.carry_out(&desired) {
+            if refused.refusal.errno == nix::errno::Errno::EPIPE {
+                self.keeper_lost = true;
+                return;
+            }
             attempts -= 1;
             if attempts == 0 {
                 self.refused(&refused);

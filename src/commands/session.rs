@@ -24,13 +24,15 @@ use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::store::{Revision, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store may be away before it is looked whether its keeper lives.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 1000;
 
@@ -92,15 +94,24 @@ impl Session {
     pub fn store(&self) -> Result<Client, Failure> {
         must_be_root(&self.what)?;
         self.state.create().map_err(|error| Failure::state(&self.state, &error))?;
-        let started = daemon::ensure(&self.state, &self.arguments)
-            .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
-        self.narration.step(|| match started {
-            true => "started the keeper, which runs store and agent".into(),
-            false => "the keeper runs already".into(),
-        });
-        killpoint::pass(|| "the keeper answers".into());
-        Client::connect_within(&self.state.store_socket(), PATIENCE)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let started = daemon::ensure(&self.state, &self.arguments)
+                .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
+            self.narration.step(|| match started {
+                true => "started the keeper, which runs store and agent".into(),
+                false => "the keeper runs already".into(),
+            });
+            killpoint::pass(|| "the keeper answers".into());
+            match Client::connect_within(&self.state.store_socket(), LOOK) {
+                // Its keeper may have been killed just now, and whoever would start another with it.
+                Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
+                other => {
+                    return other
+                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
+                }
+            }
+        }
     }
 
     /// Whether anything was ever made in this state directory.

@@ -71,6 +71,20 @@ impl Client {
         }
     }
 
+    /// Whether the keeper lives: it answers, or keeps the connection for `patience` without a word
+    /// as one that was stopped does. One that was killed loses it as soon as it is asked.
+    pub fn is_alive(self, patience: Duration) -> bool {
+        let asked = self
+            .stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| frame::send(&self.stream, &Request::Status, &[]))
+            .and_then(|()| frame::receive::<Reply>(&self.stream));
+        match asked {
+            Ok(answer) => answer.is_some(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// Turns the connection into a stream of processes that changed; all of them are told first.
     ///
     /// # Errors

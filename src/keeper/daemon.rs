@@ -25,6 +25,8 @@ use crate::state_dir::StateDir;
 
 /// How long a keeper may take to be there, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a keeper is waited for that takes connections and says nothing.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Starts a keeper when none answers, and waits until it does. `arguments` are the global options
 /// that it hands to agent and store. True when it was started.
@@ -40,10 +42,8 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
     let mut child = spawn(state, arguments)?;
     let deadline = Instant::now() + PATIENCE;
     while !answers(state) {
-        // One that found another holding the lock ends well: that other one answers soon.
-        let failed = child.try_wait()?.is_some_and(|status| !status.success());
         let hopeless = store_is_hopeless(state);
-        if failed || hopeless || Instant::now() > deadline {
+        if hopeless || Instant::now() > deadline {
             let why = why_not(state);
             if hopeless && child.try_wait()?.is_none() {
                 // It would go on trying for ever.
@@ -51,6 +51,14 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
                 child.wait()?;
             }
             return Err(io::Error::other(why));
+        }
+        match child.try_wait()? {
+            Some(status) if !status.success() => {
+                return Err(io::Error::other(why_not(state)));
+            }
+            // It found another one at work, which answers soon, unless that one was just killed.
+            Some(_) if !lives(state) => child = spawn(state, arguments)?,
+            _ => {}
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -182,11 +190,16 @@ fn why_not(state: &StateDir) -> NotStarted {
     NotStarted { problem, hint: None }
 }
 
-/// Whether a keeper, its store and its agent accept connections.
+/// Whether a keeper answers and its store accepts connections.
 fn answers(state: &StateDir) -> bool {
-    [state.keeper_socket(), state.store_socket()]
-        .iter()
-        .all(|socket| UnixStream::connect(socket).is_ok())
+    lives(state) && UnixStream::connect(state.store_socket()).is_ok()
+}
+
+/// Whether a keeper runs. The socket of one that was killed takes connections as long as the
+/// kernel needs to close it, but nobody answers there.
+pub fn lives(state: &StateDir) -> bool {
+    let keeper = Client::connect(&state.keeper_socket());
+    keeper.is_ok_and(|keeper| keeper.is_alive(ANSWER))
 }
 
 /// How a keeper stands to whoever started it.
@@ -240,8 +253,8 @@ fn is_held_by_us(lock: &File, state: &StateDir, manner: &Manner) -> io::Result<b
             }
             Err(TryLockError::WouldBlock) => {
                 // The socket of a dying one may still take connections, but nobody answers there.
-                let keeper = Client::connect_within(&state.keeper_socket(), SHORTLY);
-                let lives = keeper.is_ok_and(|keeper| keeper.status().is_ok());
+                let lives = Client::connect(&state.keeper_socket())
+                    .is_ok_and(|keeper| keeper.is_alive(ANSWER));
                 if lives || Instant::now() > deadline {
                     return Ok(false);
                 }
