@@ -3,15 +3,16 @@
 //! Setup and teardown are written once: what is too much is removed in teardown order, and what is
 //! missing is the inverse of removing it, reversed.
 
+mod index;
 pub mod op;
 pub mod order;
 mod remade;
 pub mod runbook;
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::node::{Dispatch, Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
+use crate::node::{Dispatch, Node, Object};
+use index::{Index, Place};
 pub use op::{Change, Op};
 use remade::Remade;
 
@@ -25,14 +26,13 @@ impl Plan {
     /// What turns `observed` into `desired`. Empty when they are equal. What swarmlb does not make
     /// (a foreign sandbox, a virtual server by address in one of ours) is left alone.
     pub fn between(observed: &Node, desired: &Node) -> Plan {
-        let have = index(observed);
-        let want = index(desired);
+        let (have, want) = index::indexes(observed, desired);
         let remade = remade::remade(&have, &want);
         let (narrowed, widened) = dispatches(&have, &want, &remade);
         let mut ops = narrowed;
-        ops.extend(removals(&have, &want, &remade));
-        let added = removals(&want, &have, &remade);
-        let mut added = added.iter().rev().map(Op::inverse).peekable();
+        ops.extend(removals(observed, &have, &want, &remade));
+        let added = removals(desired, &want, &have, &remade);
+        let mut added = added.into_iter().rev().map(Op::into_inverse).peekable();
         // What is changed may become the port of a bridge that is made here.
         while let Some(link) = added.next_if(|op| order::is_link(op.object())) {
             ops.push(link);
@@ -58,30 +58,14 @@ impl Plan {
     }
 }
 
-type Index = BTreeMap<(SandboxName, Key), Object>;
-
-fn index(node: &Node) -> Index {
-    node.objects().map(|(name, object)| ((name.clone(), object.key()), object)).collect()
-}
-
 /// Removes what is in `have` but not in `want`, and what is `remade`, in teardown order.
-fn removals(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
-    let gone = |(at, object): &(&(SandboxName, Key), &Object)| match want.contains_key(*at) {
+fn removals(node: &Node, have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> Vec<Op> {
+    let gone = |(at, object): &(&Place<'_>, &Object)| match want.contains_key(*at) {
         false => object.is_of_our_kind(),
         true => remade.contains(*at),
     };
-    let mut objects: Vec<(&SandboxName, &Object)> =
-        have.iter().filter(gone).map(|((sandbox, _), object)| (sandbox, object)).collect();
-    let members = members(have);
-    order::teardown(&mut objects, |sandbox, server, real| {
-        let at = (sandbox.clone(), Key::VirtualServer(*server));
-        let rotation = match have.get(&at) {
-            Some(Object::VirtualServer { rotation, .. }) => rotation.0,
-            _ => 0,
-        };
-        members.get(&(sandbox, server)).map_or(0, |all| order::position(all, real, rotation))
-    });
-    objects
+    let objects = have.iter().filter(gone).map(|((sandbox, _), object)| (*sandbox, object));
+    order::teardown(node, objects.collect())
         .into_iter()
         .map(|(sandbox, object)| Op {
             sandbox: sandbox.clone(),
@@ -90,20 +74,9 @@ fn removals(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
         .collect()
 }
 
-/// The real servers of each virtual server, sorted.
-fn members(index: &Index) -> BTreeMap<(&SandboxName, &VirtualServerKey), Vec<RealServerKey>> {
-    let mut members: BTreeMap<_, Vec<RealServerKey>> = BTreeMap::new();
-    for (sandbox, key) in index.keys() {
-        if let Key::RealServer(server, real) = key {
-            members.entry((sandbox, server)).or_default().push(*real);
-        }
-    }
-    members
-}
-
 /// Changes the targets of the nftables data plane in two steps: those that go are left out before
 /// their tasks end, and those that come are taken in once their tasks run.
-fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<Op>) {
+fn dispatches(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> (Vec<Op>, Vec<Op>) {
     let (mut narrowed, mut widened) = (Vec::new(), Vec::new());
     for (at, from) in have.iter().filter(|(at, _)| !remade.contains(at)) {
         let Some(to) = want.get(at).filter(|to| *to != from) else { continue };
@@ -134,8 +107,8 @@ fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<
 }
 
 /// Changes in place what is in both with another value.
-fn changes(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
-    let changed = |(at, from): (&(SandboxName, Key), &Object)| {
+fn changes(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> Vec<Op> {
+    let changed = |(at, from): (&Place<'_>, &Object)| {
         let to = want.get(at)?;
         let in_steps = matches!(from, Object::Dispatch { .. });
         (from != to && !remade.contains(at) && !in_steps).then(|| Op {
@@ -153,7 +126,7 @@ mod tests {
     use super::*;
     use crate::intent::tests::{service, story};
     use crate::lower::lower;
-    use crate::node::VirtualServerKey;
+    use crate::node::{SandboxName, VirtualServerKey};
 
     fn node_1() -> crate::intent::NodeName {
         "node-1".parse().unwrap()

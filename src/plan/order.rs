@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::node::{LinkKind, Object, RealServerKey, SandboxName, VirtualServerKey};
+use crate::node::{
+    LinkKind, Node, Object, RealServerKey, SandboxName, VirtualServer, VirtualServerKey,
+};
 
 /// How high above the namespace an object stands: teardown goes from the highest floor down,
 /// setup upwards. A VIP's route comes last and goes first, so that a VIP is there only when
@@ -58,36 +60,106 @@ pub fn is_link(object: &Object) -> bool {
     matches!(object, Object::Namespace { .. } | Object::Link { .. } | Object::Veth { .. })
 }
 
-/// Sorts what goes into the order in which it must go. `picks` tells the place of a real server in
-/// the order in which round robin shall pick.
-pub fn teardown(
-    objects: &mut [(&SandboxName, &Object)],
-    picks: impl Fn(&SandboxName, &VirtualServerKey, &RealServerKey) -> usize,
-) {
-    let going: BTreeSet<SandboxName> = objects
+/// Objects of `node`, in the order of their keys sandbox by sandbox, in the order in which they must
+/// go.
+pub fn teardown<'a>(
+    node: &Node,
+    objects: Vec<(&'a SandboxName, &'a Object)>,
+) -> Vec<(&'a SandboxName, &'a Object)> {
+    let going: BTreeSet<&SandboxName> = objects
         .iter()
         .filter(|(_, object)| matches!(object, Object::Namespace { .. }))
-        .map(|(sandbox, _)| (*sandbox).clone())
+        .map(|(sandbox, _)| *sandbox)
         .collect();
-    objects.sort_by_cached_key(|(sandbox, object)| {
-        let stage = stage(object, going.contains(sandbox));
-        let floor = Reverse(floor(object));
-        // Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to
-        // one sandbox goes in one batch.
-        let (before, after) =
-            if stage == Stage::Links { (floor, Reverse(0)) } else { (Reverse(0), floor) };
+    let mut picks = Picks::new(node);
+    let mut turns: Vec<_> = objects
+        .into_iter()
+        .map(|(sandbox, object)| {
+            let turn = Turn::of(sandbox, object, going.contains(sandbox), &mut picks);
+            (turn, object)
+        })
+        .collect();
+    // Stable, so that equals stay in the order of their keys.
+    turns.sort_by(|(one, _), (other, _)| one.cmp(other));
+    turns.into_iter().map(|(turn, object)| (turn.sandbox, object)).collect()
+}
+
+/// When an object goes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn<'a> {
+    stage: Stage,
+    /// Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to one
+    /// sandbox goes in one batch.
+    link: Reverse<u8>,
+    sandbox: &'a SandboxName,
+    floor: Reverse<u8>,
+    server: Option<VirtualServerKey>,
+    pick: usize,
+}
+
+impl<'a> Turn<'a> {
+    fn of(
+        sandbox: &'a SandboxName,
+        object: &Object,
+        sandbox_goes: bool,
+        picks: &mut Picks<'_>,
+    ) -> Self {
+        let stage = stage(object, sandbox_goes);
+        let floor = floor(object);
+        let (link, floor) = if stage == Stage::Links { (floor, 0) } else { (0, floor) };
         let (server, pick) = match object {
-            Object::RealServer { server, key, .. } => (Some(*server), picks(sandbox, server, key)),
+            Object::RealServer { server, key, .. } => {
+                (Some(*server), picks.pick(sandbox, server, key))
+            }
             _ => (None, 0),
         };
-        (stage, before, (*sandbox).clone(), after, server, pick, object.key())
-    });
+        Self { stage, link: Reverse(link), sandbox, floor: Reverse(floor), server, pick }
+    }
+}
+
+/// The order in which round robin shall pick, in a node's virtual servers.
+struct Picks<'a> {
+    node: &'a Node,
+    /// The virtual server that was asked for last: its real servers are asked for together.
+    last: Option<(&'a SandboxName, VirtualServerKey, &'a VirtualServer)>,
+}
+
+impl<'a> Picks<'a> {
+    fn new(node: &'a Node) -> Self {
+        Self { node, last: None }
+    }
+
+    fn pick(
+        &mut self,
+        sandbox: &SandboxName,
+        server: &VirtualServerKey,
+        real: &RealServerKey,
+    ) -> usize {
+        self.find(sandbox, server).map_or(0, |server| position(server, real))
+    }
+
+    fn find(
+        &mut self,
+        sandbox: &SandboxName,
+        server: &VirtualServerKey,
+    ) -> Option<&'a VirtualServer> {
+        if let Some((name, key, found)) = self.last
+            && key == *server
+            && name == sandbox
+        {
+            return Some(found);
+        }
+        let (name, sandbox) = self.node.sandboxes.get_key_value(sandbox)?;
+        let found = sandbox.virtual_servers.get(server)?;
+        self.last = Some((name, *server, found));
+        Some(found)
+    }
 }
 
 /// The place of a real server in the order in which round robin shall pick: the `rotation`-th of
 /// the sorted list is the first.
-pub fn position(all: &[RealServerKey], key: &RealServerKey, rotation: u32) -> usize {
-    let index = all.iter().position(|other| other == key).unwrap_or_default();
-    let count = all.len().max(1);
-    (index + count - rotation as usize % count) % count
+fn position(server: &VirtualServer, real: &RealServerKey) -> usize {
+    let index = server.real_servers.keys().position(|key| key == real).unwrap_or_default();
+    let count = server.real_servers.len().max(1);
+    (index + count - server.rotation.0 as usize % count) % count
 }

@@ -59,7 +59,7 @@ impl Ipvs {
     pub fn change(&mut self, ops: &[Op]) -> io::Result<Vec<Outcome>> {
         let mut messages = Vec::with_capacity(ops.len());
         for op in ops {
-            match message(op, self.family) {
+            match message(op, self.family, 0) {
                 Some(message) => messages.push(message),
                 None => return Err(Errno::EINVAL.into()),
             }
@@ -167,8 +167,8 @@ fn reply(kind: FamilyId, family: FamilyId, payload: &[u8]) -> Result<Reply, Refu
     }
 }
 
-fn message(op: &Op, family: FamilyId) -> Option<Vec<u8>> {
-    let change = |change: wire::Change<'_>| Some(change.to_bytes(family, 0));
+pub fn message(op: &Op, family: FamilyId, sequence: u32) -> Option<Vec<u8>> {
+    let change = |change: wire::Change<'_>| Some(change.to_bytes(family, sequence));
     match (&op.change, op.object()) {
         (Change::Add(_), Object::VirtualServer { .. }) => {
             change(wire::Change::NewService(&server(op.object())?))
