@@ -7,16 +7,17 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
+use super::nft::Nft;
 use super::route::{RouteChange, RouteSocket, Seen};
-use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
+use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl};
 use crate::intent::ClusterId;
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
+    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Table,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{commands, owner_alias, owner_of};
+use crate::plan::runbook::{owner_alias, owner_of};
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -55,6 +56,7 @@ struct Open {
     namespace: File,
     inode: u64,
     route: RouteSocket,
+    nft: Option<Nft>,
     ipvs: Option<Ipvs>,
 }
 
@@ -80,7 +82,7 @@ impl<P: Processes> Linux<P> {
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
             let route = RouteSocket::open(namespace.as_fd())?;
-            let open = Open { namespace, inode, route, ipvs: None };
+            let open = Open { namespace, inode, route, nft: None, ipvs: None };
             self.open.insert(name.clone(), open);
         }
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
@@ -119,7 +121,7 @@ impl<P: Processes> Linux<P> {
             addresses: open.route.addresses(&seen)?.into_iter().collect(),
             routes: open.route.local_routes()?.into_iter().collect(),
             sysctls: sysctl::read(open.namespace.as_fd())?,
-            table: nft::read(open.namespace.as_fd())?,
+            table: open.table()?,
             virtual_servers: match open.ipvs()? {
                 Some(ipvs) => ipvs.observe()?,
                 None => BTreeMap::new(),
@@ -196,7 +198,7 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft => self.change_table(ops),
+            Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
                 match open.ipvs()? {
@@ -302,25 +304,6 @@ impl<P: Processes> Linux<P> {
         }
     }
 
-    /// All as one transaction. When it is refused nothing of it was done, so the operations go one
-    /// by one, to learn which it was.
-    fn change_table(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Refusal> {
-        let Some(first) = ops.first() else { return Ok(Vec::new()) };
-        let namespace = self.open(&first.sandbox)?.namespace.as_fd();
-        let lines: Vec<String> = ops.iter().map(nft_commands).collect();
-        if nft::run(namespace, &lines.join("\n")).is_ok() {
-            return Ok(lines.iter().map(|_| Ok(())).collect());
-        }
-        let mut outcomes = Vec::new();
-        for line in &lines {
-            outcomes.push(nft::run(namespace, line));
-            if outcomes.last().is_some_and(Result::is_err) {
-                break;
-            }
-        }
-        Ok(outcomes)
-    }
-
     fn change_processes(&mut self, ops: &[Op]) -> Vec<Outcome> {
         let processes: Vec<(&SandboxName, &Process)> = ops
             .iter()
@@ -337,6 +320,23 @@ impl<P: Processes> Linux<P> {
 }
 
 impl Open {
+    /// nf_tables in this namespace.
+    fn nft(&mut self) -> Result<&mut Nft, Refusal> {
+        if self.nft.is_none() {
+            self.nft = Some(Nft::open(self.namespace.as_fd())?);
+        }
+        self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    fn table(&mut self) -> Result<Option<Table>, Refusal> {
+        match self.nft() {
+            Ok(nft) => Ok(nft.read()?.map(|(table, _)| table)),
+            // A kernel without netfilter holds no table.
+            Err(refusal) if refusal.errno == Errno::EPROTONOSUPPORT => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// IPVS in this namespace; none where the kernel lacks it.
     fn ipvs(&mut self) -> Result<Option<&mut Ipvs>, Refusal> {
         if self.ipvs.is_none() {
@@ -482,34 +482,6 @@ fn setting(op: &Op) -> Option<(crate::node::Sysctl, u32)> {
         | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, *value)),
         Change::Del(Object::Sysctl { sysctl, .. }) => Some((*sysctl, sysctl.default_value())),
         _ => None,
-    }
-}
-
-fn nft_commands(op: &Op) -> String {
-    match &op.change {
-        Change::Add(Object::Table) => commands::add_table(),
-        Change::Del(Object::Table) => commands::del_table(),
-        Change::Add(Object::BaseRule(rule)) => commands::add_rule(*rule),
-        Change::Del(Object::BaseRule(rule)) => commands::del_rule(*rule),
-        Change::Add(Object::Guard(address)) => commands::add_guard(*address),
-        Change::Del(Object::Guard(address)) => commands::del_guard(*address),
-        Change::Add(Object::Mark { address, fwmark }) => commands::add_mark(*address, *fwmark),
-        Change::Del(Object::Mark { address, fwmark }) => commands::del_mark(*address, *fwmark),
-        Change::Add(Object::Dispatch { fwmark, dispatch }) => {
-            commands::add_dispatch(*fwmark, dispatch)
-        }
-        Change::Del(Object::Dispatch { fwmark, dispatch }) => {
-            commands::del_dispatch(*fwmark, dispatch)
-        }
-        Change::Set {
-            from: Object::Mark { address, fwmark: from },
-            to: Object::Mark { fwmark: to, .. },
-        } => commands::set_mark(*address, *from, *to),
-        Change::Set {
-            from: Object::Dispatch { fwmark, dispatch: from },
-            to: Object::Dispatch { dispatch: to, .. },
-        } => commands::set_dispatch(*fwmark, from, to),
-        _ => String::new(),
     }
 }
 

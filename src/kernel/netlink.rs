@@ -1,6 +1,7 @@
 //! A netlink socket inside a namespace: batches in which every message is accounted for, dumps,
 //! and the kernel's own sentences. Synchronous: a reply follows its request.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -32,12 +33,31 @@ const DUMP_ATTEMPTS: usize = 8;
 /// Longer silence than this, in seconds, is an error and no patience.
 const PATIENCE: i64 = 10;
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// A datagram longer than what a send buffer has from the start (`net.core.wmem_default`) needs a
+/// larger one.
+const SEND_BUFFER: usize = 128 << 10;
+/// The longest message of the kernel: a dump comes in pieces of 32 KiB.
+const LONGEST: usize = 64 << 10;
+
+thread_local! {
+    /// Shared by all sockets of a thread: an exchange ends before the next begins.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A socket of one netlink protocol in one namespace.
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
-    buffer: Vec<u8>,
+    send_buffer: usize,
+}
+
+/// A transaction that was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchanged {
+    /// The first message that was refused, counted from 0 behind the one that begins the
+    /// transaction; none where the transaction as a whole was refused.
+    pub message: Option<usize>,
+    pub refusal: Refusal,
 }
 
 /// One message of the kernel.
@@ -69,7 +89,75 @@ impl Netlink {
         socket.set_cap_ack(true)?;
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; 64 * 1024] })
+        Ok(Self { socket, sequence: 0, send_buffer: SEND_BUFFER })
+    }
+
+    /// The number that the next message gets.
+    pub fn next_sequence(&self) -> u32 {
+        self.sequence.wrapping_add(1)
+    }
+
+    /// Sends a transaction of netfilter: a message that begins it, so many that are numbered on from
+    /// [`next_sequence`](Self::next_sequence), of which the last asks for an acknowledgement, and one
+    /// that ends it. Tells why it was not done.
+    ///
+    /// # Errors
+    /// When the socket itself fails.
+    pub fn transact(&mut self, datagram: &[u8], count: u32) -> io::Result<Option<Unchanged>> {
+        let begin = self.next_sequence();
+        let last = begin.wrapping_add(count);
+        self.sequence = last.wrapping_add(1);
+        self.make_room(datagram.len())?;
+        self.socket.send(datagram, 0)?;
+        let mut first_refused: Option<(u32, Refusal)> = None;
+        let mut answered = false;
+        with_buffer(|buffer| {
+            // All answers are there when the sending is over.
+            while let Some(length) = self.receive_now(buffer)? {
+                for frame in frames(&buffer[..length]) {
+                    let place = frame.sequence.wrapping_sub(begin);
+                    if frame.kind != NLMSG_ERROR || place > count {
+                        continue;
+                    }
+                    answered |= frame.sequence == last;
+                    if let Err(refusal) = acknowledged(&frame)
+                        && first_refused.as_ref().is_none_or(|(first, _)| place < *first)
+                    {
+                        first_refused = Some((place, refusal));
+                    }
+                }
+            }
+            Ok::<_, io::Error>(())
+        })?;
+        match first_refused {
+            Some((place, refusal)) => {
+                let message = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
+                Ok(Some(Unchanged { message, refusal }))
+            }
+            None if answered => Ok(None),
+            None => Err(io::Error::other("the kernel did not say what came of a transaction")),
+        }
+    }
+
+    fn make_room(&mut self, length: usize) -> io::Result<()> {
+        if length > self.send_buffer {
+            setsockopt(&self.socket, sockopt::SndBufForce, &length.saturating_mul(2))?;
+            self.send_buffer = length;
+        }
+        Ok(())
+    }
+
+    /// What is there already; none when nothing is. Acknowledgements that found no room are passed
+    /// over: the first of them did.
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => return Ok(Some(length)),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(errno) => return Err(io::Error::from(errno)),
+            }
+        }
     }
 
     /// Sends messages, many in one datagram, and tells what came of each.
@@ -86,7 +174,8 @@ impl Netlink {
                 datagram.extend_from_slice(message);
             }
             self.socket.send(&datagram, 0)?;
-            outcomes.extend(self.acknowledgements(first, chunk.len())?);
+            let count = chunk.len();
+            outcomes.extend(with_buffer(|buffer| self.acknowledgements(buffer, first, count))?);
         }
         Ok(outcomes)
     }
@@ -120,10 +209,14 @@ impl Netlink {
     pub fn get(&mut self, mut message: Vec<u8>) -> Result<Vec<Vec<u8>>, Refusal> {
         self.number(&mut message, NLM_F_REQUEST | NLM_F_ACK);
         self.socket.send(&message, 0)?;
+        with_buffer(|buffer| self.answers(buffer))
+    }
+
+    fn answers(&self, buffer: &mut [u8]) -> Result<Vec<Vec<u8>>, Refusal> {
         let mut payloads = Vec::new();
         loop {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]) {
                 if frame.sequence != self.sequence {
                     continue;
                 }
@@ -139,11 +232,15 @@ impl Netlink {
     fn try_dump(&mut self, mut message: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
         self.number(&mut message, NLM_F_REQUEST | NLM_F_DUMP);
         self.socket.send(&message, 0)?;
+        with_buffer(|buffer| self.dumped(buffer))
+    }
+
+    fn dumped(&self, buffer: &mut [u8]) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
         let mut payloads = Vec::new();
         let mut disturbed = false;
         loop {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]) {
                 if frame.sequence != self.sequence {
                     continue;
                 }
@@ -169,12 +266,17 @@ impl Netlink {
         }
     }
 
-    fn acknowledgements(&mut self, first: u32, count: usize) -> io::Result<Vec<Outcome>> {
+    fn acknowledgements(
+        &self,
+        buffer: &mut [u8],
+        first: u32,
+        count: usize,
+    ) -> io::Result<Vec<Outcome>> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         let mut missing = count;
         while missing > 0 {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]) {
                 let place = frame.sequence.wrapping_sub(first) as usize;
                 if frame.kind != NLMSG_ERROR {
                     continue;
@@ -198,10 +300,10 @@ impl Netlink {
         message[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
     }
 
-    fn receive(&mut self) -> io::Result<usize> {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length > buffer.len() => {
                     return Err(io::Error::other("the kernel's message was longer than 64 KiB"));
                 }
                 Ok(length) => return Ok(length),
@@ -211,6 +313,15 @@ impl Netlink {
             }
         }
     }
+}
+
+/// Lends the thread's buffer, which is put back whatever comes of it.
+fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = BUFFER.take();
+    buffer.resize(LONGEST, 0);
+    let result = work(&mut buffer);
+    BUFFER.replace(buffer);
+    result
 }
 
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use super::ipvs::Ipvs;
-use super::{Refusal, netns, nft};
+use super::nft::Nft;
+use super::{Refusal, netns};
 use crate::node::{Entry, SandboxName, VirtualServerKey};
 use crate::trace::vip::{Tally, Traffic};
 
@@ -58,7 +59,8 @@ pub fn count_ipvs(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Re
 /// The kernel's refusal.
 pub fn count_nftables(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
     let namespace = netns::open(sandbox.as_str())?;
-    for ((mark, address), connections) in nft::connections(namespace.as_fd())? {
+    let Some((_, counters)) = Nft::open(namespace.as_fd())?.read()? else { return Ok(()) };
+    for ((mark, address), connections) in counters {
         let tally = Tally { connections, ..Tally::default() };
         traffic.insert((sandbox.clone(), mark, address), tally);
     }

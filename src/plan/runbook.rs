@@ -301,7 +301,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The commands for `nft`, used for the runbook and for the kernel alike.
+/// The commands for `nft`. `kernel::nft` sends the same to the kernel, message for message.
 pub mod commands {
     use super::*;
 
@@ -320,7 +320,7 @@ pub mod commands {
 
     pub fn add_rule(rule: BaseRule) -> String {
         let chain = rule.chain();
-        // A chain whose rules somebody flushed is still there: `add` takes that, and only that.
+        // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
         let (hook, words) = match rule {
             BaseRule::MarkOut => {
                 ("type route hook output priority -150", "meta mark set ip daddr map @vip-mark")
@@ -333,7 +333,8 @@ pub mod commands {
             }
         };
         format!(
-            "add chain ip {TABLE} {chain} {{ {hook}; }}; flush chain ip {TABLE} {chain}; \
+            "add chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}; \
+             add chain ip {TABLE} {chain} {{ {hook}; }}; \
              add rule ip {TABLE} {chain} {words}"
         )
     }
