@@ -9,9 +9,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use swarmlb::kernel::ipvs::wire::{
-    Batch, Change, Completeness, Family, FamilyId, Flags, Forwarding, Info, Key, Name, Netmask,
-    Protocol, Query, RealServer, Reply, Statistics, Timeouts, Tunnel, TunnelKind, VirtualServer,
-    replies,
+    Change, Completeness, Family, FamilyId, Flags, Forwarding, Info, Key, Name, Netmask, Protocol,
+    Query, RealServer, Reply, Statistics, Timeouts, Tunnel, TunnelKind, VirtualServer, replies,
 };
 
 const IPVS: FamilyId = FamilyId(0x20);
@@ -452,32 +451,6 @@ fn an_interrupted_list_says_so() {
         .map(|incoming| incoming.expect("a real server").completeness)
         .collect();
     assert_eq!(seen, [Completeness::Interrupted, Completeness::Whole]);
-}
-
-#[test]
-fn a_batch_is_its_changes_in_a_row_and_accounts_for_each() {
-    let server = VirtualServer::new(MARK, name("rr"));
-    let mut batch = Batch::new(IPVS, u32::MAX);
-    assert!(batch.is_empty());
-    assert_eq!(batch.push(&Change::NewService(&server)), u32::MAX);
-    assert_eq!(batch.push(&Change::Flush), 0);
-    assert_eq!(batch.push(&Change::DelService(&MARK)), 1);
-    let apart = [
-        Change::NewService(&server).to_bytes(IPVS, u32::MAX),
-        Change::Flush.to_bytes(IPVS, 0),
-        Change::DelService(&MARK).to_bytes(IPVS, 1),
-    ];
-    assert_eq!(batch.as_bytes(), apart.concat());
-    assert_eq!(batch.len(), 3);
-
-    let ack = |sequence, errno| swarmlb::kernel::ipvs::wire::Ack { sequence, errno, message: None };
-    let mut receipts = batch.receipts();
-    assert!(receipts.note(ack(1, 3)));
-    assert!(!receipts.note(ack(1, 0)), "the second for the same change");
-    assert!(!receipts.note(ack(2, 0)), "of no change in this batch");
-    assert!(receipts.note(ack(u32::MAX, 0)));
-    assert_eq!(receipts.open(), 1);
-    assert_eq!(receipts.into_acks(), [Some(ack(u32::MAX, 0)), None, Some(ack(1, 3))]);
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Agent {
         for op in plan.kernel_ops().filter(|_| heals) {
             eprintln!("mending what somebody changed: {op}");
         }
-        match carry_out(&mut self.kernel, &observed, &plan) {
+        match carry_out(&mut self.kernel, observed, &plan) {
             Ok(node) => {
                 self.observed = Some(node);
                 None
