@@ -181,9 +181,8 @@ impl Node {
 impl Sandbox {
     /// Every object of a sandbox. The other ends of its veth pairs are looked up in `node`.
     pub fn objects(&self, node: &Node) -> Vec<Object> {
-        let mut objects = Vec::new();
-        self.ground_objects(node, &mut objects);
-        self.virtual_server_objects(self.virtual_servers.keys(), &mut objects);
+        let mut objects = self.ground_objects(node);
+        objects.extend(self.virtual_server_objects(self.virtual_servers.keys()));
         objects
     }
 
@@ -202,7 +201,8 @@ impl Sandbox {
     }
 
     /// Every object but virtual servers and their real servers.
-    pub fn ground_objects(&self, node: &Node, objects: &mut Vec<Object>) {
+    pub fn ground_objects(&self, node: &Node) -> Vec<Object> {
+        let mut objects = Vec::new();
         if let Owner::Cluster(owner) = &self.owner {
             objects.push(Object::Namespace { owner: owner.clone() });
         }
@@ -212,32 +212,33 @@ impl Sandbox {
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
-        self.table_objects(objects);
+        self.table_objects(&mut objects);
         objects.extend(self.process.iter().cloned().map(Object::Process));
+        objects
     }
 
     /// The virtual servers of these keys, where they are there, and then their real servers.
     pub fn virtual_server_objects<'a>(
-        &self,
+        &'a self,
         keys: impl Iterator<Item = &'a VirtualServerKey> + Clone,
-        objects: &mut Vec<Object>,
-    ) {
+    ) -> impl Iterator<Item = Object> {
         let found = keys.filter_map(|key| Some((key, self.virtual_servers.get(key)?)));
-        objects.extend(found.clone().map(|(key, server)| Object::VirtualServer {
+        let servers = found.clone().map(|(key, server)| Object::VirtualServer {
             key: *key,
             scheduler: server.scheduler.clone(),
             flags: server.flags,
             persistence: server.persistence,
             rotation: server.rotation,
-        }));
-        objects.extend(found.flat_map(|(server, held)| {
+        });
+        let real_servers = found.flat_map(|(server, held)| {
             let object = |(key, real): (&_, &_)| Object::RealServer {
                 server: *server,
                 key: *key,
                 real: *real,
             };
             held.real_servers.iter().map(object)
-        }));
+        });
+        servers.chain(real_servers)
     }
 
     fn table_objects(&self, objects: &mut Vec<Object>) {

@@ -8,8 +8,44 @@ use crate::node::{Key, LinkKind, Node, Object, Owner, Sandbox, SandboxName, Virt
 /// Where an object is.
 pub type Place<'a> = (&'a SandboxName, Key);
 
-/// Objects by where they are.
-pub type Index<'a> = BTreeMap<Place<'a>, Object>;
+/// Objects by where they are, sorted. A list and not a map: a large one is made in less memory.
+#[derive(Debug)]
+pub struct Index<'a>(Vec<(Place<'a>, Object)>);
+
+impl<'a> Index<'a> {
+    fn new(mut objects: Vec<(Place<'a>, Object)>) -> Self {
+        objects.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // Of two in one place, as only somebody else leaves them, the last counts.
+        objects.dedup_by(|last, first| {
+            let same = last.0 == first.0;
+            if same {
+                std::mem::swap(last, first);
+            }
+            same
+        });
+        Self(objects)
+    }
+
+    pub fn get(&self, at: &Place<'_>) -> Option<&Object> {
+        let found = self.0.binary_search_by(|(place, _)| place.cmp(at)).ok()?;
+        self.0.get(found).map(|(_, object)| object)
+    }
+
+    pub fn contains(&self, at: &Place<'_>) -> bool {
+        self.get(at).is_some()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Place<'a>, &Object)> + Clone {
+        self.0.iter().map(|(place, object)| (place, object))
+    }
+
+    /// The objects of one sandbox.
+    pub fn of<'i>(&'i self, sandbox: &'i SandboxName) -> impl Iterator<Item = &'i Object> {
+        let first = self.0.partition_point(|((name, _), _)| *name < sandbox);
+        let all = self.0.get(first..).unwrap_or_default().iter();
+        all.take_while(move |((name, _), _)| *name == sandbox).map(|(_, object)| object)
+    }
+}
 
 /// The objects of both nodes that a plan between them may touch, or that stand near such.
 pub fn indexes<'a>(observed: &'a Node, desired: &'a Node) -> (Index<'a>, Index<'a>) {
@@ -24,16 +60,15 @@ type Servers<'a> = BTreeMap<&'a SandboxName, Vec<&'a VirtualServerKey>>;
 fn index<'a>(node: &'a Node, grounds: &BTreeSet<&SandboxName>, servers: &Servers<'_>) -> Index<'a> {
     let mut objects = Vec::new();
     for (name, sandbox) in node.sandboxes.iter().filter(|(_, sandbox)| is_ours(sandbox)) {
-        let mut found = Vec::new();
+        let mut take = |object: Object| objects.push(((name, object.key()), object));
         if grounds.contains(name) {
-            sandbox.ground_objects(node, &mut found);
+            sandbox.ground_objects(node).into_iter().for_each(&mut take);
         }
         if let Some(keys) = servers.get(name) {
-            sandbox.virtual_server_objects(keys.iter().copied(), &mut found);
+            sandbox.virtual_server_objects(keys.iter().copied()).for_each(take);
         }
-        objects.extend(found.into_iter().map(|object| ((name, object.key()), object)));
     }
-    objects.into_iter().collect()
+    Index::new(objects)
 }
 
 fn is_ours(sandbox: &Sandbox) -> bool {

@@ -11,7 +11,7 @@ pub mod runbook;
 
 use std::net::Ipv4Addr;
 
-use crate::node::{Dispatch, Node, Object};
+use crate::node::{Dispatch, Node, Object, SandboxName};
 use index::{Index, Place};
 pub use op::{Change, Op};
 use remade::Remade;
@@ -29,16 +29,20 @@ impl Plan {
         let (have, want) = index::indexes(observed, desired);
         let remade = remade::remade(&have, &want);
         let (narrowed, widened) = dispatches(&have, &want, &remade);
-        let mut ops = narrowed;
-        ops.extend(removals(observed, &have, &want, &remade));
-        let added = removals(desired, &want, &have, &remade);
-        let mut added = added.into_iter().rev().map(Op::into_inverse).peekable();
-        // What is changed may become the port of a bridge that is made here.
-        while let Some(link) = added.next_if(|op| order::is_link(op.object())) {
-            ops.push(link);
-        }
-        ops.extend(changes(&have, &want, &remade));
-        ops.extend(added);
+        let gone = removals(observed, &have, &want, &remade);
+        let mut added = removals(desired, &want, &have, &remade);
+        let changed = changes(&have, &want, &remade);
+        let steps = narrowed.len() + gone.len() + added.len() + changed.len() + widened.len();
+        let mut ops = Vec::with_capacity(steps);
+        ops.extend(narrowed);
+        ops.extend(gone.into_iter().map(|place| op(place, Change::Del)));
+        // Setup is teardown backwards. What is changed may become the port of a bridge that is made
+        // here, so links come before.
+        let links = added.iter().rev().take_while(|(_, object)| order::is_link(object)).count();
+        let others = added.len() - links;
+        ops.extend(added.drain(others..).rev().map(|place| op(place, Change::Add)));
+        ops.extend(changed);
+        ops.extend(added.into_iter().rev().map(|place| op(place, Change::Add)));
         ops.extend(widened);
         Plan { ops }
     }
@@ -58,20 +62,23 @@ impl Plan {
     }
 }
 
-/// Removes what is in `have` but not in `want`, and what is `remade`, in teardown order.
-fn removals(node: &Node, have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> Vec<Op> {
-    let gone = |(at, object): &(&Place<'_>, &Object)| match want.contains_key(*at) {
+fn op((sandbox, object): (&SandboxName, &Object), change: fn(Object) -> Change) -> Op {
+    Op { sandbox: sandbox.clone(), change: change(object.clone()) }
+}
+
+/// What is in `have` but not in `want`, and what is `remade`, in teardown order.
+fn removals<'i>(
+    node: &Node,
+    have: &'i Index<'_>,
+    want: &Index<'_>,
+    remade: &Remade<'_>,
+) -> Vec<(&'i SandboxName, &'i Object)> {
+    let gone = |(at, object): &(&Place<'_>, &Object)| match want.contains(at) {
         false => object.is_of_our_kind(),
         true => remade.contains(*at),
     };
     let objects = have.iter().filter(gone).map(|((sandbox, _), object)| (*sandbox, object));
-    order::teardown(node, objects.collect())
-        .into_iter()
-        .map(|(sandbox, object)| Op {
-            sandbox: sandbox.clone(),
-            change: Change::Del(object.clone()),
-        })
-        .collect()
+    order::teardown(node, objects)
 }
 
 /// Changes the targets of the nftables data plane in two steps: those that go are left out before

@@ -60,60 +60,84 @@ pub fn is_link(object: &Object) -> bool {
     matches!(object, Object::Namespace { .. } | Object::Link { .. } | Object::Veth { .. })
 }
 
-/// Objects of `node`, in the order of their keys sandbox by sandbox, in the order in which they must
-/// go.
+/// Sorts objects of `node`, which come in the order of their keys sandbox by sandbox, into the order in
+/// which they must go.
 pub fn teardown<'a>(
     node: &Node,
-    objects: Vec<(&'a SandboxName, &'a Object)>,
+    objects: impl Iterator<Item = (&'a SandboxName, &'a Object)> + Clone,
 ) -> Vec<(&'a SandboxName, &'a Object)> {
     let going: BTreeSet<&SandboxName> = objects
-        .iter()
+        .clone()
         .filter(|(_, object)| matches!(object, Object::Namespace { .. }))
-        .map(|(sandbox, _)| *sandbox)
+        .map(|(sandbox, _)| sandbox)
         .collect();
-    let mut picks = Picks::new(node);
-    let mut turns: Vec<_> = objects
-        .into_iter()
+    let mut turns = Turns::new(node);
+    let mut sorted: Vec<(Turn, &SandboxName, &Object)> = objects
         .map(|(sandbox, object)| {
-            let turn = Turn::of(sandbox, object, going.contains(sandbox), &mut picks);
-            (turn, object)
+            (turns.of(sandbox, object, going.contains(sandbox)), sandbox, object)
         })
         .collect();
     // Stable, so that equals stay in the order of their keys.
-    turns.sort_by(|(one, _), (other, _)| one.cmp(other));
-    turns.into_iter().map(|(turn, object)| (turn.sandbox, object)).collect()
+    sorted.sort_by_key(|(turn, _, _)| *turn);
+    sorted.into_iter().map(|(_, sandbox, object)| (sandbox, object)).collect()
 }
 
 /// When an object goes.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
     stage: Stage,
     /// Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to one
     /// sandbox goes in one batch.
     link: Reverse<u8>,
-    sandbox: &'a SandboxName,
+    /// Sandboxes and virtual servers are numbered as they come.
+    sandbox: u32,
     floor: Reverse<u8>,
-    server: Option<VirtualServerKey>,
-    pick: usize,
+    server: u32,
+    pick: u32,
 }
 
-impl<'a> Turn<'a> {
-    fn of(
-        sandbox: &'a SandboxName,
-        object: &Object,
-        sandbox_goes: bool,
-        picks: &mut Picks<'_>,
-    ) -> Self {
+/// Gives objects their turns as they come.
+struct Turns<'a> {
+    picks: Picks<'a>,
+    sandbox: Option<&'a SandboxName>,
+    sandboxes: u32,
+    server: Option<VirtualServerKey>,
+    servers: u32,
+}
+
+impl<'a> Turns<'a> {
+    fn new(node: &'a Node) -> Self {
+        let picks = Picks::new(node);
+        Self { picks, sandbox: None, sandboxes: 0, server: None, servers: 0 }
+    }
+
+    fn of(&mut self, sandbox: &'a SandboxName, object: &Object, sandbox_goes: bool) -> Turn {
+        if self.sandbox != Some(sandbox) {
+            (self.sandbox, self.server) = (Some(sandbox), None);
+            self.sandboxes += 1;
+        }
         let stage = stage(object, sandbox_goes);
         let floor = floor(object);
         let (link, floor) = if stage == Stage::Links { (floor, 0) } else { (0, floor) };
         let (server, pick) = match object {
-            Object::RealServer { server, key, .. } => {
-                (Some(*server), picks.pick(sandbox, server, key))
-            }
-            _ => (None, 0),
+            Object::RealServer { server, key, .. } => self.of_real(sandbox, *server, key),
+            _ => (0, 0),
         };
-        Self { stage, link: Reverse(link), sandbox, floor: Reverse(floor), server, pick }
+        let (link, floor, sandbox) = (Reverse(link), Reverse(floor), self.sandboxes);
+        Turn { stage, link, sandbox, floor, server, pick }
+    }
+
+    fn of_real(
+        &mut self,
+        sandbox: &SandboxName,
+        server: VirtualServerKey,
+        real: &RealServerKey,
+    ) -> (u32, u32) {
+        if self.server != Some(server) {
+            self.server = Some(server);
+            self.servers += 1;
+        }
+        (self.servers, self.picks.pick(sandbox, &server, real))
     }
 }
 
@@ -134,8 +158,9 @@ impl<'a> Picks<'a> {
         sandbox: &SandboxName,
         server: &VirtualServerKey,
         real: &RealServerKey,
-    ) -> usize {
-        self.find(sandbox, server).map_or(0, |server| position(server, real))
+    ) -> u32 {
+        let place = self.find(sandbox, server).map_or(0, |server| position(server, real));
+        u32::try_from(place).unwrap_or(u32::MAX)
     }
 
     fn find(

@@ -12,17 +12,17 @@ pub type Remade<'a> = BTreeSet<&'a Place<'a>>;
 /// What of `have` has another value in `want` that it cannot become, and all that stands on it.
 pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
     let cannot_become = |(at, object): &(&Place<'_>, &Object)| {
-        want.get(*at).is_some_and(|other| other != *object && !object.can_become(other))
+        want.get(at).is_some_and(|other| other != *object && !object.can_become(other))
     };
     let mut remade: Remade<'a> = have.iter().filter(cannot_become).map(|(at, _)| at).collect();
-    if remade.is_empty() && have.keys().all(|at| want.contains_key(at)) {
+    if remade.is_empty() && have.iter().all(|(at, _)| want.contains(at)) {
         return remade;
     }
     // Nothing stands higher than three floors above a link: port, address, route.
     loop {
-        let goes = |at: &Place<'_>| remade.contains(at) || !want.contains_key(at);
+        let goes = |at: &Place<'_>| remade.contains(at) || !want.contains(at);
         let falls = |(at, object): &(&Place<'_>, &Object)| {
-            want.contains_key(*at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
+            want.contains(at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
         };
         let more: Vec<_> = have.iter().filter(falls).map(|(at, _)| at).collect();
         if more.is_empty() {
@@ -41,7 +41,7 @@ fn loses_ground(
 ) -> bool {
     let goes = |sandbox: &SandboxName, key: Key| {
         let at = (sandbox, key);
-        have.contains_key(&at) && goes(&at)
+        have.contains(&at) && goes(&at)
     };
     let sandbox = at.0;
     match object {
@@ -65,9 +65,7 @@ fn addresses<'a>(
     have: &'a Index<'_>,
     sandbox: &'a SandboxName,
 ) -> impl Iterator<Item = &'a Address> {
-    let from = (sandbox, Key::Namespace);
-    let all = have.range(from..).take_while(move |((name, _), _)| *name == sandbox);
-    all.filter_map(|(_, object)| match object {
+    have.of(sandbox).filter_map(|object| match object {
         Object::Address(address) => Some(address),
         _ => None,
     })
