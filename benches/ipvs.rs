@@ -6,11 +6,12 @@
 
 mod report;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use swarmlb::node::{
 use swarmlb::plan::Plan;
 
 use report::{Bar, Row, cannot, report, rounds, timed};
+
+type Table = BTreeMap<VirtualServerKey, VirtualServer>;
 
 /// The large table.
 const SERVERS: u32 = 10_000;
@@ -50,15 +53,19 @@ fn main() -> ExitCode {
     if !matches!(Ipvs::open_here(), Ok(Some(_))) {
         return cannot("this kernel has no IPVS", "`scripts/bench.sh ipvs` brings one");
     }
-    let wanted: Vec<String> =
+    let named: Vec<String> =
         std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let benches: [(&str, fn(&PathBuf) -> Vec<Row>); 3] =
-        [("change", |_| vec![change()]), ("fill", fill), ("share", |ipvsadm| vec![share(ipvsadm)])];
-    let rows = benches
-        .iter()
-        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
-        .flat_map(|(_, bench)| bench(&ipvsadm))
-        .collect::<Vec<_>>();
+    let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
+    let mut rows = Vec::new();
+    if is_wanted("change") {
+        rows.push(change());
+    }
+    if is_wanted("fill") {
+        rows.extend(fill(&ipvsadm));
+    }
+    if is_wanted("share") {
+        rows.push(share(&ipvsadm));
+    }
     report(&rows)
 }
 
@@ -79,7 +86,7 @@ fn change() -> Row {
 }
 
 /// 10,000 × 5 into a fresh sandbox.
-fn fill(ipvsadm: &PathBuf) -> Vec<Row> {
+fn fill(ipvsadm: &Path) -> Vec<Row> {
     let text = Text::new("fill", &servers(SERVERS, 0));
     let mut ours = || {
         let empty = Fresh::new("bench");
@@ -131,7 +138,7 @@ fn fill(ipvsadm: &PathBuf) -> Vec<Row> {
 }
 
 /// 1 % of 10,000 × 5 changed.
-fn share(ipvsadm: &PathBuf) -> Row {
+fn share(ipvsadm: &Path) -> Row {
     let mut ours = Filled::new("ours", SERVERS);
     let theirs = Fresh::new("theirs");
     let before = Text::new("before", &servers(SERVERS, 0));
@@ -160,10 +167,7 @@ fn share(ipvsadm: &PathBuf) -> Row {
 
 /// Virtual servers by mark. The real servers of the first `changed` have another weight. (Another
 /// scheduler would cost the kernel a wait that hides all else.)
-fn servers(
-    count: u32,
-    changed: u32,
-) -> std::collections::BTreeMap<VirtualServerKey, VirtualServer> {
+fn servers(count: u32, changed: u32) -> Table {
     let real = |number: u32, place: u8| {
         let [_, _, high, low] = number.to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(10, high, low, place));
@@ -206,7 +210,7 @@ impl Fresh {
         Self { name, held, namespace }
     }
 
-    fn node(&self, servers: std::collections::BTreeMap<VirtualServerKey, VirtualServer>) -> Node {
+    fn node(&self, servers: Table) -> Node {
         let mut node = self.held.clone();
         for sandbox in node.sandboxes.values_mut() {
             sandbox.virtual_servers = servers.clone();
@@ -365,10 +369,7 @@ fn done(mut bytes: &[u8]) -> usize {
 struct Text(tempfile::NamedTempFile);
 
 impl Text {
-    fn new(
-        name: &str,
-        servers: &std::collections::BTreeMap<VirtualServerKey, VirtualServer>,
-    ) -> Self {
+    fn new(name: &str, servers: &Table) -> Self {
         let mut text = String::new();
         for (key, server) in servers {
             let VirtualServerKey::Fwmark(mark) = key else { panic!("{key}") };
@@ -383,7 +384,7 @@ impl Text {
     }
 }
 
-fn ipvsadm_does(ipvsadm: &PathBuf, sandbox: &Fresh, arguments: &[&str], input: Option<&Text>) {
+fn ipvsadm_does(ipvsadm: &Path, sandbox: &Fresh, arguments: &[&str], input: Option<&Text>) {
     let input = match input {
         Some(text) => Stdio::from(text.0.reopen().expect("the file")),
         None => Stdio::null(),

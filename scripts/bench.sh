@@ -35,7 +35,7 @@ in_vm() {
 
 # Programming IPVS, beside ipvsadm and a bare loop.
 bench_ipvs() {
-    in_vm 1200 "$(built ipvs)"
+    in_vm 3600 "$(built ipvs)"
 }
 
 mapfile -t known < <(declare -F | sed -n 's/^declare -f bench_//p')
