@@ -103,8 +103,8 @@ fn requests<'a>(datagrams: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 fn must_be_read(datagrams: &[Vec<u8>], command: &str) {
-    let family = datagrams.iter().filter(|datagram| is_request(datagram)).map(|d| kind(d));
-    let family = FamilyId(family.filter(|kind| *kind != CONTROL).last().expect("a request"));
+    let mut family = datagrams.iter().filter(|datagram| is_request(datagram)).map(|d| kind(d));
+    let family = FamilyId(family.rfind(|kind| *kind != CONTROL).expect("a request"));
     let mut answers = 0;
     for datagram in datagrams.iter().filter(|datagram| !is_request(datagram)) {
         for incoming in replies(datagram, family) {
