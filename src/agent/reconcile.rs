@@ -498,7 +498,7 @@ impl Agent {
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
-        match carry_out(&mut self.kernel, &observed, &plan) {
+        match carry_out(&mut self.kernel, observed, &plan) {
             Ok(node) => {
                 self.observed = Some(node);
                 None

@@ -124,7 +124,10 @@ pub const PAGES: &[Page] = &[
         command: "network ls",
         examples: &[
             ("All of them:", "swarmlb network ls"),
-            ("Names with their ranges:", "swarmlb network ls --format '{{.Name}} {{.Subnet}}'"),
+            (
+                "Names with their ranges:",
+                "swarmlb network ls --format '{{.Name}} {{json .Subnets}}'",
+            ),
             ("For a program:", "swarmlb network ls --format json"),
         ],
         fields: NETWORK_FIELDS,
@@ -237,6 +240,7 @@ pub const PAGES: &[Page] = &[
             ("command", "the command of `host`, word by word"),
             ("replicas", "how many tasks are asked for"),
             ("networks", "the networks' names"),
+            ("aliases", "by network: other names of the service there"),
             ("endpoint_mode", "`vip` or `dnsrr`"),
             ("scheduler", "how IPVS picks a real server"),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),

@@ -271,7 +271,7 @@ impl<P: Processes> Linux<P> {
             Transport::Link => Ok(vec![self.change_link(first)]),
             Transport::Route => {
                 let changes: Vec<RouteChange> = ops.iter().filter_map(route_change).collect();
-                Ok(self.open(&first.sandbox)?.route.change_routes(&changes)?)
+                Ok(self.open(&first.sandbox)?.route.change_routes(&changes))
             }
             Transport::Sysctl => {
                 let settings: Vec<_> = ops.iter().filter_map(setting).collect();
@@ -285,7 +285,7 @@ impl<P: Processes> Linux<P> {
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
                 match open.ipvs()? {
-                    Some(ipvs) => Ok(ipvs.change(ops)?),
+                    Some(ipvs) => Ok(ipvs.change(ops)),
                     None => Err(no_ipvs()),
                 }
             }
