@@ -4,8 +4,10 @@ PREFIX ?= /usr/local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Tiers to test, all unless named: make test TIERS="wire kernel"
 TIERS ?=
+# Benches to run, all unless named: make bench BENCHES=ipvs
+BENCHES ?=
 
-.PHONY: help build install deb demo test fmt lint doc generate clean
+.PHONY: help build install deb demo test bench fmt lint doc generate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +37,9 @@ demo: ## play examples/01-main-job.sh, in a virtual machine where the kernel has
 
 test: ## run every tier of tests (CONTRIBUTING.md), or those named in TIERS
 	@scripts/test.sh $(TIERS)
+
+bench: ## measure swarmlb beside its peers, by the benches named in BENCHES or all
+	@scripts/bench.sh $(BENCHES)
 
 fmt: ## format the sources
 	cargo fmt

@@ -71,7 +71,9 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoNode => Exit::Cannot,
+            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } | IntentError::NoNode => {
+                Exit::Cannot
+            }
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -272,7 +274,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::VniUsed { free: Some(free), .. } => {
             format!("leave out `--opt vni`; the next free one is {free}")
         }
-        IntentError::SubnetUsed { .. } | IntentError::SubnetRouted { .. } => {
+        IntentError::SubnetUsed { .. }
+        | IntentError::SubnetRouted { .. }
+        | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
         }
         IntentError::NoFreeAddress { needed, free, .. } => {
@@ -281,6 +285,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         }
         IntentError::NoCommand => {
             "write the command behind the image: `swarmlb service create host nc -lk 80`".into()
+        }
+        IntentError::NoEgress { .. } => {
+            "make it with `--internal`: its tasks reach each other, and nothing outside".into()
+        }
+        IntentError::NoRoomOnGateway { .. } => {
+            "tasks that need nothing outside can be on a network made with `--internal`".into()
         }
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()

@@ -10,4 +10,4 @@ mod reconcile;
 mod resolvers;
 pub mod status;
 
-pub use reconcile::{has_ipvs, resolv_conf, run};
+pub use reconcile::{has_ipvs, resolv_conf, run, way_out};

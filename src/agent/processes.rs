@@ -95,11 +95,17 @@ impl Known {
     }
 }
 
-/// Follows what the keeper tells of processes, and tells the agent.
+/// Follows what the keeper tells of processes, and tells the agent. Once the keeper is gone,
+/// `succeed` is called first: the agent may be waiting for the store, which went with it.
 ///
 /// # Errors
 /// When the keeper does not answer or no thread can be made.
-pub fn follow(keeper: Client, known: Arc<Known>, events: Sender<Event>) -> Result<(), Refusal> {
+pub fn follow(
+    keeper: Client,
+    known: Arc<Known>,
+    events: Sender<Event>,
+    succeed: impl FnOnce() + Send + 'static,
+) -> Result<(), Refusal> {
     let (first, watch) = keeper.watch()?;
     first.into_iter().for_each(|running| known.note(running));
     std::thread::Builder::new().name("keeper".into()).spawn(move || {
@@ -110,6 +116,7 @@ pub fn follow(keeper: Client, known: Arc<Known>, events: Sender<Event>) -> Resul
             }
         }
         known.end();
+        succeed();
         let _ = events.send(Event::KeeperGone);
     })?;
     Ok(())

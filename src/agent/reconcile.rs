@@ -12,7 +12,7 @@ use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{ClusterId, Fwmark, Id, Intent, NodeName, NodeRecord, Task, TaskName};
+use crate::intent::{ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::journal::say;
@@ -20,7 +20,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
@@ -83,6 +83,8 @@ struct Agent {
     zoned: Option<Revision>,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
+    /// Set when the keeper did not answer: only a new one and a new agent can go on.
+    keeper_lost: bool,
     refusal: Option<RefusalReport>,
     unreadable: Option<String>,
     refusal_pause: Duration,
@@ -109,13 +111,41 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
+    let ended = run_for_keeper(state, name, arguments);
+    if ended.is_err() && !daemon::lives(state) {
+        succeed(state, arguments);
+    }
+    match ended? {
+        Ended::KeeperGone => Ok(()),
+        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
+    }
+}
+
+/// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
+fn succeed(state: &StateDir, arguments: &[String]) {
+    say("the keeper is gone; starting another");
+    if let Err(error) = daemon::spawn(state, arguments) {
+        say(format!("cannot start a keeper: {error}"));
+    }
+}
+
+fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+    // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
+    let watched = Keeper::connect(&state.keeper_socket())?;
+    let keeper = watched.status().map_err(io::Error::other)?.keeper;
+    if keeper != std::os::unix::process::parent_id() as i32 {
+        say("another keeper has taken over, and has an agent of its own");
+        return Ok(Ended::KeeperGone);
+    }
     let store =
         Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
-    let watched = Keeper::connect(&state.keeper_socket())?;
-    processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
+    let successor = (state.clone(), arguments.to_vec());
+    let succeed = move || succeed(&successor.0, &successor.1);
+    processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
+        .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
@@ -146,6 +176,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         zones,
         zoned: Some(loaded.revision),
         observed: None,
+        keeper_lost: false,
         refusal: None,
         unreadable: None,
         refusal_pause: REFUSAL_PAUSE,
@@ -158,14 +189,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
-    match agent.run(&receiver) {
-        Ended::KeeperGone => {
-            // Whoever started the tasks is gone, but they go on: a new keeper adopts them.
-            say("the keeper is gone; starting another");
-            daemon::spawn(state, arguments).map(drop)
-        }
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    Ok(agent.run(&receiver))
 }
 
 enum Ended {
@@ -173,29 +197,38 @@ enum Ended {
     LeaseGone,
 }
 
+/// Waits until the keeper's end is seen and its successor started, unless it lives after all.
+fn await_end(events: &Receiver<Event>) {
+    let deadline = Instant::now() + AGAIN;
+    while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if matches!(event, Event::KeeperGone) {
+            return;
+        }
+    }
+}
+
 /// Makes this node known, and the cluster when it is the first.
 fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
+    let machine = way_out();
     loop {
         let loaded = records::load_intent(store)?;
         let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
         // What cannot be told this time is as it was: it decides what balances every VIP.
         let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
-        let record = NodeRecord { name: name.clone(), ipvs };
+        let mut intent = match &loaded {
+            Some(loaded) => loaded.intent.clone(),
+            None => Intent::new(ClusterId(crate::random::id(8))),
+        };
+        let record = NodeRecord::new(name.clone(), ipvs);
+        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         let edit = match &loaded {
-            Some(loaded) if loaded.intent.nodes.get(name) == Some(&record) => {
-                return Ok(loaded.clone());
-            }
+            Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
-                let mut intent = loaded.intent.clone();
-                intent.nodes.insert(name.clone(), record);
                 records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?
             }
-            None => {
-                let mut intent = Intent::new(ClusterId(crate::random::id(8)));
-                intent.nodes.insert(name.clone(), record);
-                records::commit_intent(store, Revision::NEVER, None, &intent)?
-            }
+            None => records::commit_intent(store, Revision::NEVER, None, &intent)?,
         };
         if edit == Edit::Overtaken {
             continue;
@@ -216,6 +249,16 @@ fn answer_for_those_who_run(known: &Known, resolvers: &Resolvers) {
             eprintln!("no DNS in sandbox `{}` yet: {refusal}", running.sandbox);
         }
     }
+}
+
+/// What a gateway bridge's range must not overlap.
+///
+/// # Errors
+/// Why tasks cannot reach the outside from here.
+pub fn way_out() -> Result<Machine, String> {
+    egress::can_masquerade().map_err(|refusal| format!("no masquerading: {refusal}"))?;
+    let routes = egress::routes().map_err(|refusal| refusal.to_string())?;
+    Ok(Machine { routes })
 }
 
 /// Whether this machine's kernel has IPVS, its module loaded if need be.
@@ -248,6 +291,10 @@ impl Agent {
     fn run(mut self, events: &Receiver<Event>) -> Ended {
         loop {
             self.turn();
+            if self.keeper_lost {
+                await_end(events);
+                return Ended::KeeperGone;
+            }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
             let first = loop {
@@ -391,6 +438,10 @@ impl Agent {
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
             self.reconcile();
+            if self.keeper_lost {
+                // What was refused for want of a keeper is the next agent's to do, and no news.
+                return;
+            }
             if audits && self.refusal.is_none() {
                 // From the end of it: a node of many sandboxes shall not read without a pause.
                 self.audit = Instant::now() + AUDIT;
@@ -412,6 +463,10 @@ impl Agent {
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
         while let Some(refused) = self.carry_out(&desired) {
+            if refused.refusal.errno == nix::errno::Errno::EPIPE {
+                self.keeper_lost = true;
+                return;
+            }
             attempts -= 1;
             if attempts == 0 {
                 self.refused(&refused);
@@ -443,7 +498,7 @@ impl Agent {
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
-        match carry_out(&mut self.kernel, &observed, &plan) {
+        match carry_out(&mut self.kernel, observed, &plan) {
             Ok(node) => {
                 self.observed = Some(node);
                 None

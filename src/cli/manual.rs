@@ -82,11 +82,12 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("id", "25 letters and digits"),
     ("name", "the network's name"),
     ("driver", "`overlay`"),
-    ("subnet", "its range"),
-    ("gateway", "the bridge's address"),
+    ("subnets", "each with subnet, gateway and addresses_left"),
     ("vni", "the VXLAN network identifier"),
     ("mtu", "bytes"),
-    ("addresses_left", "how many addresses nobody has"),
+    ("internal", "whether its tasks reach nothing outside"),
+    ("labels", "by key"),
+    ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
 ];
 
@@ -123,7 +124,10 @@ pub const PAGES: &[Page] = &[
         command: "network ls",
         examples: &[
             ("All of them:", "swarmlb network ls"),
-            ("Names with their ranges:", "swarmlb network ls --format '{{.Name}} {{.Subnet}}'"),
+            (
+                "Names with their ranges:",
+                "swarmlb network ls --format '{{.Name}} {{json .Subnets}}'",
+            ),
             ("For a program:", "swarmlb network ls --format json"),
         ],
         fields: NETWORK_FIELDS,
@@ -139,6 +143,14 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: NETWORK_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "network prune",
+        examples: &[
+            ("Networks that nothing is on, after a question:", "swarmlb network prune"),
+            ("Without being asked, in a script:", "swarmlb network prune --force"),
+        ],
         ..NOTHING
     },
     Page {
@@ -228,6 +240,7 @@ pub const PAGES: &[Page] = &[
             ("command", "the command of `host`, word by word"),
             ("replicas", "how many tasks are asked for"),
             ("networks", "the networks' names"),
+            ("aliases", "by network: other names of the service there"),
             ("endpoint_mode", "`vip` or `dnsrr`"),
             ("scheduler", "how IPVS picks a real server"),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
@@ -443,6 +456,7 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: &[
+            ("conditions", "who asked whom, how often and with what cache"),
             ("ways", "each with way, mechanism, requests, answered, tasks, spread and latency"),
             ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
         ],

@@ -1,8 +1,11 @@
 //! `swarmlb network …`
 
+use std::net::Ipv4Addr;
+
 use clap::{Args, Subcommand};
 
 use super::DryRun;
+use super::service::Label;
 use crate::intent::{NetworkName, Subnet, Vni};
 
 #[derive(Debug, Subcommand)]
@@ -14,11 +17,24 @@ pub enum Command {
     Create(Create),
     /// List networks
     #[command(visible_alias = "list")]
-    Ls,
+    Ls {
+        /// Only those that fit: `name=PART`, `id=PART`, `driver=overlay`, `label=KEY` or
+        /// `label=KEY=VALUE`; may be given several times
+        #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+        filters: Vec<Filter>,
+    },
     /// Show all of one or more networks, with services, tasks and addresses left
     Inspect {
         #[arg(required = true, value_name = "NETWORK")]
         names: Vec<NetworkName>,
+    },
+    /// Remove all networks that nothing is on, and print their names
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// Remove networks that no service is on
     #[command(visible_alias = "remove")]
@@ -38,9 +54,20 @@ pub struct Create {
     /// What kind of network; there is one kind
     #[arg(short, long, default_value = "overlay", value_parser = ["overlay"])]
     pub driver: String,
-    /// Its range, from which VIPs and tasks get their addresses [default: a free one]
-    #[arg(long, value_name = "CIDR")]
-    pub subnet: Option<Subnet>,
+    /// A range from which VIPs and tasks get their addresses; may be given several times, and
+    /// the first with room is taken from [default: a free one]
+    #[arg(long = "subnet", value_name = "CIDR")]
+    pub subnets: Vec<Subnet>,
+    /// The address of a subnet's bridge, which no task gets; may be given once for each subnet
+    /// [default: a subnet's first]
+    #[arg(long = "gateway", value_name = "ADDRESS")]
+    pub gateways: Vec<Ipv4Addr>,
+    /// Its tasks reach each other and nothing outside, by packet or by DNS
+    #[arg(long)]
+    pub internal: bool,
+    /// A label of the network; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
     /// A driver's option: `vni=N` (VXLAN network identifier), `mtu=N` (bytes)
     #[arg(short, long = "opt", value_name = "KEY=VALUE")]
     pub options: Vec<DriverOption>,
@@ -66,6 +93,38 @@ impl std::str::FromStr for DriverOption {
             "mtu" => {
                 Ok(Self::Mtu(value.parse().map_err(|_| format!("`{value}` is not a number"))?))
             }
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// What a network must have to be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    Name(String),
+    Id(String),
+    Driver(String),
+    Label(String, Option<String>),
+}
+
+impl std::str::FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || {
+            let text = text.escape_debug();
+            format!("`{text}` is not known: there are `name=`, `id=`, `driver=` and `label=`")
+        };
+        let (key, value) = text.split_once('=').ok_or_else(unknown)?;
+        let owned = value.to_owned();
+        match key {
+            "name" => Ok(Self::Name(owned)),
+            "id" => Ok(Self::Id(owned)),
+            "driver" => Ok(Self::Driver(owned)),
+            "label" => Ok(match value.split_once('=') {
+                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
+                None => Self::Label(owned, None),
+            }),
             _ => Err(unknown()),
         }
     }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::task::List;
 use super::{DryRun, logs};
 use crate::intent::service::DRAIN_TIMEOUT;
-use crate::intent::{DataPlaneChoice, Image, NetworkName, ServiceName, Span};
+use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -72,9 +72,14 @@ pub struct Create {
     /// How many tasks, up to 1000
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::number::tasks)]
     pub replicas: u32,
-    /// The network that its tasks are on [default: `default`, made on first use]
-    #[arg(long, value_name = "NETWORK")]
-    pub network: Option<NetworkName>,
+    /// A network that its tasks are on, and other names for the service there; may be given
+    /// several times [default: `default`, made on first use]
+    ///
+    /// Write NETWORK[,alias=NAME]…, or name=NETWORK[,alias=NAME]… as Docker does. An alias resolves
+    /// on its network only, to what the service's name resolves to; services may share one, which
+    /// then resolves to all of them.
+    #[arg(long = "network", value_name = "NETWORK[,alias=NAME]…")]
+    pub networks: Vec<OnNetwork>,
     /// How clients find the tasks
     #[arg(long, value_enum, default_value_t)]
     pub endpoint_mode: EndpointMode,
@@ -120,6 +125,41 @@ pub struct Create {
     pub command: Vec<String>,
     #[command(flatten)]
     pub dry_run: DryRun,
+}
+
+/// NETWORK[,alias=NAME]…
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnNetwork {
+    pub name: NetworkName,
+    pub aliases: Vec<Alias>,
+}
+
+impl std::str::FromStr for OnNetwork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let said = |error: crate::intent::name::NameError| error.to_string();
+        let mut name: Option<NetworkName> = None;
+        let mut aliases = Vec::new();
+        for (number, word) in text.split(',').enumerate() {
+            match word.split_once('=') {
+                None if number == 0 => name = Some(word.parse().map_err(said)?),
+                Some(("name", word)) if name.is_none() => {
+                    name = Some(word.parse().map_err(said)?);
+                }
+                Some(("alias", word)) => aliases.push(word.parse().map_err(said)?),
+                _ => {
+                    let word = word.escape_debug();
+                    return Err(format!(
+                        "`{word}` is not known: write NETWORK, then `alias=NAME`, with commas \
+                         between"
+                    ));
+                }
+            }
+        }
+        let name = name.ok_or_else(|| format!("`{}` names no network", text.escape_debug()))?;
+        Ok(Self { name, aliases })
+    }
 }
 
 /// NAME=VALUE, or NAME for the value that it has here.

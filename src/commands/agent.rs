@@ -228,18 +228,24 @@ fn stop(global: &Global) -> Result<Report, Failure> {
 /// # Errors
 /// When they do not end.
 pub fn end_keeper(session: &Session) -> Result<bool, Failure> {
-    let Ok(keeper) = Keeper::connect(&session.state.keeper_socket()) else { return Ok(false) };
-    keeper
-        .ask(&Request::Shutdown)
-        .map_err(|refusal| Failure::kernel("stop the agent", &refusal))?;
+    let connect = || Keeper::connect(&session.state.keeper_socket());
+    if connect().is_err() {
+        return Ok(false);
+    }
     let lock = std::fs::File::open(session.state.keeper_lock());
     let deadline = Instant::now() + PATIENCE;
-    // The lock goes with the process, whatever becomes of its socket.
-    while lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+    loop {
+        // One that is killed on the way has a successor, which its agent starts.
+        if let Ok(keeper) = connect() {
+            let _ = keeper.ask(&Request::Shutdown);
+        }
+        // The lock goes with the process, whatever becomes of its socket.
+        if !lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+            return Ok(true);
+        }
         if Instant::now() > deadline {
             return Err(Failure::new(Exit::Cannot, "stop the agent", "the keeper does not end"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(true)
 }

@@ -144,7 +144,7 @@ impl Names {
             Kind::Network => intent
                 .networks
                 .values()
-                .map(|n| (n.name.to_string(), format!("network {}", n.pool.subnet)))
+                .map(|n| (n.name.to_string(), format!("network {}", subnets(n))))
                 .collect(),
             Kind::Task => intent
                 .tasks
@@ -197,4 +197,8 @@ fn intent(words: &[OsString]) -> Option<Intent> {
 fn tolerant(command: Command, words: &[OsString]) -> Option<ArgMatches> {
     let finished = &words[..words.len().saturating_sub(1)];
     command.ignore_errors(true).try_get_matches_from(finished).ok()
+}
+fn subnets(network: &crate::intent::Network) -> String {
+    let subnets: Vec<String> = network.pools.iter().map(|pool| pool.subnet.to_string()).collect();
+    subnets.join(", ")
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod change;
 mod complete;
+mod confirmation;
 mod convergence;
 mod diag;
 mod documents;

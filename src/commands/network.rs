@@ -1,23 +1,25 @@
 //! `swarmlb network …`
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use serde::Serialize;
 
-use super::Report;
 use super::change::{Change, Reach};
 use super::session::Session;
-use crate::cli::network::{Command, Create, DriverOption};
+use super::{Report, confirmation};
+use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, IntentError, Network, NetworkName, NetworkSpec};
+use crate::intent::{Alias, Intent, IntentError, Network, NetworkName, NetworkSpec};
 use crate::render::english::count;
-use crate::render::table::table;
+use crate::render::table::{printable, table};
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
         Command::Create(create) => make(global, create),
-        Command::Ls => ls(global),
+        Command::Ls { filters } => ls(global, &filters),
+        Command::Prune { force, dry_run } => prune(global, force, dry_run.dry_run),
         Command::Inspect { names } => inspect(global, &names),
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
@@ -27,10 +29,11 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let what = format!("create network `{}`", create.name);
     let session = Session::new(global, what.as_str())?;
     let mut spec = NetworkSpec {
-        name: create.name,
-        subnets: create.subnet.into_iter().collect(),
-        vni: None,
-        mtu: None,
+        subnets: create.subnets,
+        gateways: create.gateways,
+        internal: create.internal,
+        labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+        ..NetworkSpec::new(create.name)
     };
     for option in create.options {
         match option {
@@ -42,26 +45,66 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let id = crate::random::id(25);
     let edit = |intent: &mut Intent| intent.create_network(spec.clone(), id.clone(), &machine);
     let reach = Reach::of(create.dry_run.dry_run, false);
-    Change { global, session: &session, what: &what, services: &[], reach }
-        .make(format!("{id}\n"), edit)
+    let change = Change { global, session: &session, what: &what, services: &[], reach };
+    let report = change.make(format!("{id}\n"), edit)?;
+    if !spec.internal && reach == Reach::Converged && !session.is_recorded() {
+        warn_of_obstacle();
+    }
+    Ok(report)
 }
 
-fn ls(global: &Global) -> Result<Report, Failure> {
+/// It was made; but packets to and from the outside may be dropped by a firewall of others.
+fn warn_of_obstacle() {
+    if let Some(obstacle) = super::system::forward_obstacle() {
+        let _ = writeln!(std::io::stderr(), "warning: {obstacle}");
+    }
+}
+
+/// The one driver that there is.
+const DRIVER: &str = "overlay";
+
+/// As Docker does: each key must fit, one of several values is enough, but for labels.
+fn fits(network: &Network, filters: &[Filter]) -> bool {
+    let any = |fit: &dyn Fn(&Filter) -> Option<bool>| {
+        let mut fits = filters.iter().filter_map(fit).peekable();
+        fits.peek().is_none() || fits.any(|fits| fits)
+    };
+    any(&|filter| match filter {
+        Filter::Name(part) => Some(network.name.as_str().contains(part)),
+        _ => None,
+    }) && any(&|filter| match filter {
+        Filter::Id(part) => Some(network.id.contains(part)),
+        _ => None,
+    }) && any(&|filter| match filter {
+        Filter::Driver(name) => Some(name == DRIVER),
+        _ => None,
+    }) && filters.iter().all(|filter| match filter {
+        Filter::Label(key, wanted) => {
+            let held = network.labels.get(key);
+            held.is_some_and(|held| wanted.as_ref().is_none_or(|wanted| wanted == held))
+        }
+        _ => true,
+    })
+}
+
+fn ls(global: &Global, filters: &[Filter]) -> Result<Report, Failure> {
     let intent = Session::new(global, "list networks")?.intent()?;
+    let networks: Vec<&Network> =
+        intent.networks.values().filter(|network| fits(network, filters)).collect();
     if global.format == Format::Json {
-        let networks: Vec<Detail<'_>> =
-            intent.networks.values().map(|network| Detail::of(&intent, network)).collect();
-        return Report::json(&networks);
+        let details: Vec<Detail<'_>> =
+            networks.iter().map(|network| Detail::of(&intent, network)).collect();
+        return Report::json(&details);
     }
     if global.quiet {
-        return Ok(Report::lines(intent.networks.values().map(|n| &n.id)));
+        return Ok(Report::lines(networks.iter().map(|n| &n.id)));
     }
-    let rows = intent.networks.values().map(|network| {
+    let rows = networks.iter().map(|network| {
         [
             network.id.chars().take(12).collect(),
             network.name.to_string(),
-            "overlay".into(),
-            network.pool.subnet.to_string(),
+            DRIVER.into(),
+            network.pools.iter().map(|pool| pool.subnet.to_string()).collect::<Vec<_>>().join(", "),
             network.vni.to_string(),
             intent
                 .services
@@ -81,17 +124,28 @@ struct Detail<'a> {
     id: &'a str,
     name: &'a NetworkName,
     driver: &'static str,
-    subnet: String,
-    gateway: String,
+    subnets: Vec<SubnetDetail>,
     vni: u32,
     mtu: u32,
+    /// Whether its tasks reach nothing outside.
+    internal: bool,
+    /// Of all subnets together.
     addresses_left: u32,
+    labels: &'a BTreeMap<String, String>,
     services: Vec<ServiceDetail<'a>>,
+}
+
+#[derive(Serialize)]
+struct SubnetDetail {
+    subnet: String,
+    gateway: String,
+    addresses_left: u32,
 }
 
 #[derive(Serialize)]
 struct ServiceDetail<'a> {
     name: &'a str,
+    aliases: Vec<&'a str>,
     vip: Option<String>,
     fwmark: Option<u32>,
     /// How many of its tasks are on each node.
@@ -100,17 +154,25 @@ struct ServiceDetail<'a> {
 
 impl<'a> Detail<'a> {
     fn of(intent: &'a Intent, network: &'a Network) -> Self {
-        let used = intent.addresses_used(&network.name).len() as u32;
+        let used = intent.addresses_used(&network.name);
+        let subnets = network.pools.iter().map(|pool| SubnetDetail {
+            subnet: pool.subnet.to_string(),
+            gateway: pool.gateway.to_string(),
+            addresses_left: pool.left(&used),
+        });
+        let subnets: Vec<SubnetDetail> = subnets.collect();
         let on_it = intent.services.values().filter(|s| s.networks.contains(&network.name));
         let services = on_it
             .map(|service| {
                 let vip = service.vips.get(&network.name);
+                let aliases = service.aliases.get(&network.name).into_iter().flatten();
                 let mut tasks = BTreeMap::new();
                 for task in intent.tasks_of(&service.name) {
                     *tasks.entry(task.node.as_str()).or_default() += 1;
                 }
                 ServiceDetail {
                     name: service.name.as_str(),
+                    aliases: aliases.map(Alias::as_str).collect(),
                     vip: vip.map(|vip| vip.address.to_string()),
                     fwmark: vip.map(|vip| vip.fwmark.0),
                     tasks,
@@ -120,36 +182,44 @@ impl<'a> Detail<'a> {
         Self {
             id: &network.id,
             name: &network.name,
-            driver: "overlay",
-            subnet: network.pool.subnet.to_string(),
-            gateway: network.pool.gateway.to_string(),
+            driver: DRIVER,
+            addresses_left: subnets.iter().map(|subnet| subnet.addresses_left).sum(),
+            subnets,
             vni: network.vni.0,
             mtu: network.mtu,
-            addresses_left: network.pool.subnet.capacity().saturating_sub(used),
+            internal: network.internal,
+            labels: &network.labels,
             services,
         }
     }
 
     fn text(&self) -> String {
-        let mut text = format!(
-            "{} ({})\n  driver     {}\n  subnet     {}, gateway {}, {} left\n  VNI        {}\n  MTU        {}\n",
-            self.name,
-            self.id,
-            self.driver,
-            self.subnet,
-            self.gateway,
-            count(self.addresses_left as usize, "address"),
-            self.vni,
-            self.mtu
-        );
+        let mut text = format!("{} ({})\n", self.name, self.id);
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!("  {label:<10} {}\n", printable(value)));
+        };
+        line("driver", self.driver);
+        for held in &self.subnets {
+            let left = count(held.addresses_left as usize, "address");
+            line("subnet", &format!("{}, gateway {}, {left} left", held.subnet, held.gateway));
+        }
+        line("VNI", &self.vni.to_string());
+        line("MTU", &self.mtu.to_string());
+        if self.internal {
+            line("internal", "yes: nothing outside is reached from it");
+        }
+        for (key, value) in self.labels {
+            line("label", &format!("{key}={value}"));
+        }
         if self.services.is_empty() {
             text.push_str("  services   none\n");
             return text;
         }
         let rows = self.services.iter().map(|service| {
             let tasks = service.tasks.iter().map(|(node, count)| format!("{count} on {node}"));
+            let names = std::iter::once(service.name).chain(service.aliases.iter().copied());
             [
-                format!("  {}", service.name),
+                format!("  {}", names.collect::<Vec<_>>().join(", ")),
                 service.vip.clone().unwrap_or_else(|| "(dnsrr)".into()),
                 service.fwmark.map_or_else(|| "-".into(), |mark| format!("{mark:#x}")),
                 tasks.collect::<Vec<_>>().join(", "),
@@ -176,6 +246,41 @@ fn inspect(global: &Global, names: &[NetworkName]) -> Result<Report, Failure> {
             Ok(Report::good(texts.join("\n")))
         }
     }
+}
+
+fn prune(global: &Global, force: bool, dry_run: bool) -> Result<Report, Failure> {
+    let what = "remove unused networks";
+    let session = Session::new(global, what)?;
+    let idle = |intent: &Intent| -> Vec<NetworkName> {
+        intent.idle_networks().map(|network| network.name.clone()).collect()
+    };
+    let names = idle(&session.intent()?);
+    if names.is_empty() && !dry_run {
+        return Ok(Report::good(""));
+    }
+    if !force && !dry_run {
+        let question = format!("This removes {}: {}.", count(names.len(), "network"), told(&names));
+        confirmation::ask(what, &question, "--force")?;
+    }
+    // Those that were told and agreed to, unless something came to be on them meanwhile.
+    let removed = std::cell::RefCell::new(Vec::new());
+    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
+        let still = idle(intent).into_iter().filter(|name| names.contains(name)).collect();
+        removed.replace(still);
+        removed.borrow().iter().try_for_each(|name| intent.remove_network(name))
+    };
+    let reach = Reach::of(dry_run, false);
+    let change = Change { global, session: &session, what, services: &[], reach };
+    let report = change.make(String::new(), edit)?;
+    match dry_run {
+        true => Ok(report),
+        false => Ok(Report::lines(removed.borrow().iter())),
+    }
+}
+
+/// Names in a sentence.
+fn told(names: &[NetworkName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, Failure> {

@@ -52,12 +52,19 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         Failure::new(crate::failure::Exit::Usage, what.as_str(), error)
     };
     let default: NetworkName = DEFAULT_NETWORK.parse().map_err(usage)?;
+    let chosen = create.networks.is_empty();
+    let mut networks: Vec<NetworkName> = create.networks.iter().map(|on| on.name.clone()).collect();
+    if chosen {
+        networks.push(default.clone());
+    }
+    let aliased = create.networks.into_iter().filter(|on| !on.aliases.is_empty());
     let spec = ServiceSpec {
         name: name.clone(),
         image: create.image,
         command: create.command,
         replicas: create.replicas,
-        networks: vec![create.network.clone().unwrap_or_else(|| default.clone())],
+        networks,
+        aliases: aliased.map(|on| (on.name, on.aliases.into_iter().collect())).collect(),
         endpoint_mode: match create.endpoint_mode {
             TypedMode::Vip => EndpointMode::Vip,
             TypedMode::Dnsrr => EndpointMode::Dnsrr,
@@ -73,9 +80,8 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let network_id = crate::random::id(25);
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
-        if create.network.is_none() && !intent.networks.contains_key(&default) {
-            let spec =
-                NetworkSpec { name: default.clone(), subnets: Vec::new(), vni: None, mtu: None };
+        if chosen && !intent.networks.contains_key(&default) {
+            let spec = NetworkSpec::new(default.clone());
             intent.create_network(spec, network_id.clone(), &machine)?;
         }
         intent.create_service(spec.clone(), id.clone(), created)

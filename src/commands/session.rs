@@ -1,15 +1,14 @@
 //! A command's way to the cluster: the store for what was asked, the kernel for what is.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 use super::narration::Narration;
-use crate::agent::has_ipvs;
 use crate::agent::status::NodeStatus;
+use crate::agent::{has_ipvs, way_out};
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
@@ -18,21 +17,22 @@ use crate::keeper::daemon;
 use crate::keeper::protocol::State;
 use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
-use crate::kernel::route::RouteSocket;
-use crate::kernel::{Kernel, Scope, netns};
+use crate::kernel::{Kernel, Scope, egress};
 use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::store::{Revision, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store may be away before it is looked whether its keeper lives.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 1000;
 
@@ -94,15 +94,24 @@ impl Session {
     pub fn store(&self) -> Result<Client, Failure> {
         must_be_root(&self.what)?;
         self.state.create().map_err(|error| Failure::state(&self.state, &error))?;
-        let started = daemon::ensure(&self.state, &self.arguments)
-            .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
-        self.narration.step(|| match started {
-            true => "started the keeper, which runs store and agent".into(),
-            false => "the keeper runs already".into(),
-        });
-        killpoint::pass(|| "the keeper answers".into());
-        Client::connect_within(&self.state.store_socket(), PATIENCE)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let started = daemon::ensure(&self.state, &self.arguments)
+                .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
+            self.narration.step(|| match started {
+                true => "started the keeper, which runs store and agent".into(),
+                false => "the keeper runs already".into(),
+            });
+            killpoint::pass(|| "the keeper answers".into());
+            match Client::connect_within(&self.state.store_socket(), LOOK) {
+                // Its keeper may have been killed just now, and whoever would start another with it.
+                Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
+                other => {
+                    return other
+                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
+                }
+            }
+        }
     }
 
     /// Whether anything was ever made in this state directory.
@@ -127,8 +136,12 @@ impl Session {
 
     fn first_intent(&self) -> Intent {
         let mut intent = Intent::new(ClusterId("new".into()));
-        let record = NodeRecord { name: self.node.clone(), ipvs: has_ipvs() };
+        let record = NodeRecord::new(self.node.clone(), has_ipvs());
         intent.nodes.insert(self.node.clone(), record);
+        // Without root nothing is found out, and nothing would be made either.
+        if nix::unistd::geteuid().is_root() && !self.is_recorded() {
+            intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
+        }
         intent
     }
 
@@ -293,7 +306,7 @@ impl Session {
             return Ok(Machine::default());
         }
         must_be_root(&self.what)?;
-        routes()
+        egress::routes()
             .map(|routes| Machine { routes })
             .map_err(|refusal| Failure::kernel(self.what.as_str(), &refusal))
     }
@@ -352,17 +365,6 @@ pub fn must_be_root(what: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(Exit::Cannot, what, "this needs root")
         .hint("network namespaces and IPVS need CAP_SYS_ADMIN and CAP_NET_ADMIN: use `sudo`"))
-}
-
-fn routes() -> Result<Vec<ipnet::Ipv4Net>, crate::kernel::Refusal> {
-    // The keeper lives in the machine's own namespace, whatever the caller is in.
-    let machine = std::fs::File::open("/proc/1/ns/net");
-    let here = netns::current().and_then(netns::inode)?;
-    let mut socket = match &machine {
-        Ok(namespace) if netns::inode(namespace)? != here => RouteSocket::open(namespace.as_fd())?,
-        _ => RouteSocket::open_here()?,
-    };
-    socket.ranges()
 }
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {

@@ -1,21 +1,20 @@
 //! `swarmlb system …`
 
-use std::io::{IsTerminal, Write};
-
 use serde::Serialize;
 
-use super::Report;
 use super::agent::end_keeper;
 use super::convergence::{Wait, Waited};
-use super::narration::tell;
 use super::session::{Session, must_be_root};
+use super::{Report, confirmation};
 use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
-use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, IntentError};
+use crate::failure::Failure;
+use crate::intent::{Egress, Intent, IntentError};
+use crate::kernel::egress;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::program;
+use crate::node::LinkName;
 use crate::render::english::count;
 use crate::render::table::table;
 
@@ -36,6 +35,8 @@ struct Info {
     root: bool,
     ipvs: Option<String>,
     data_plane: &'static str,
+    /// How tasks reach the outside.
+    egress: String,
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
@@ -96,6 +97,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
         root,
         data_plane: if ipvs.is_some() { "ipvs" } else { "nftables" },
         ipvs,
+        egress: egress_words(&session, root, &mut limits),
         programs: programs.into(),
         limits,
         settings: global.typed.settings.clone(),
@@ -104,6 +106,54 @@ fn info(global: &Global) -> Result<Report, Failure> {
         Format::Json => Report::json(&info),
         Format::Table => Ok(Report::good(info_text(&info))),
     }
+}
+
+/// How tasks reach the outside, and among `limits` what stands in the way.
+fn egress_words(session: &Session, root: bool, limits: &mut Vec<String>) -> String {
+    if !root {
+        return "for root to see only".into();
+    }
+    let impossible = |reason: &str, limits: &mut Vec<String>| {
+        limits.push(format!(
+            "no egress: {reason}; only networks made with `--internal` are possible"
+        ));
+        "none".to_owned()
+    };
+    if let Err(refusal) = egress::can_masquerade() {
+        return impossible(&format!("no masquerading: {refusal}"), limits);
+    }
+    limits.extend(forward_obstacle());
+    let intent = match session.is_fresh() {
+        true => None,
+        false => session.intent().ok(),
+    };
+    let record = intent
+        .as_ref()
+        .and_then(|intent| Some((&intent.cluster.id, &intent.nodes.get(&session.node)?.egress)));
+    match record {
+        Some((_, Egress::Impossible(reason))) => impossible(reason, limits),
+        Some((cluster, Egress::Through(pool))) => {
+            let bridge = LinkName::gateway_bridge(cluster);
+            format!("masqueraded, from {} over {bridge}", pool.subnet)
+        }
+        Some((_, Egress::Unknown)) | None => "masqueraded, over a gateway bridge".into(),
+    }
+}
+
+/// What a firewall of others drops of the tasks' packets, and the cure. It is theirs to change.
+pub fn forward_obstacle() -> Option<String> {
+    let chains = egress::obstacles().unwrap_or_default();
+    let chain = chains.first()?;
+    let cure = match chain.as_str() {
+        "filter FORWARD" => {
+            "say `iptables -I DOCKER-USER -i swlb-+ -m comment --comment swarmlb -j ACCEPT` and \
+             the same with `-o` (FORWARD instead of DOCKER-USER where Docker is not)"
+        }
+        _ => "accept there what comes from and goes to the links `swlb-*`",
+    };
+    Some(format!(
+        "chain {chain} drops what nobody accepts, and tasks may not reach the outside: {cure}"
+    ))
 }
 
 fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
@@ -121,13 +171,14 @@ fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
 fn info_text(info: &Info) -> String {
     let ipvs = info.ipvs.as_deref().unwrap_or("no");
     let mut text = format!(
-        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\n",
+        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\n",
         info.version,
         info.node,
         info.state_dir,
         info.kernel,
         if info.root { "yes" } else { "no" },
         info.data_plane,
+        info.egress,
     );
     for program in &info.programs {
         let path = program.path.as_deref().unwrap_or("missing");
@@ -162,9 +213,8 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     must_be_root(what)?;
     if !session.is_fresh() {
         let intent = session.intent()?;
-        if !yes && !confirmed(&session, &intent)? {
-            tell("Nothing was touched.");
-            return Ok(Report::bad(""));
+        if !yes {
+            confirmation::ask(what, &about(&session, &intent), "--yes")?;
         }
         let store = session.store()?;
         super::interrupt::listen();
@@ -181,22 +231,12 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     Ok(Report::good(""))
 }
 
-fn confirmed(session: &Session, intent: &Intent) -> Result<bool, Failure> {
-    let what = "reset the system";
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, what, "nobody can be asked: stdin is no terminal")
-            .hint("say `--yes`"));
-    }
-    let question = format!(
-        "This removes {}, {} and {}, and deletes {}. Go on? [y/N] ",
+fn about(session: &Session, intent: &Intent) -> String {
+    format!(
+        "This removes {}, {} and {}, and deletes {}.",
         count(intent.services.len(), "service"),
         count(intent.tasks.len(), "task"),
         count(intent.networks.len(), "network"),
         session.state.root().display()
-    );
-    let mut stderr = std::io::stderr();
-    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::io(what, &error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    )
 }

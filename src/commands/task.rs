@@ -219,7 +219,10 @@ fn whole<'a>(
     let endpoint = |endpoint: &'a crate::intent::Endpoint| Endpoint {
         network: &endpoint.network,
         address: endpoint.address,
-        prefix: intent.networks.get(&endpoint.network).map(|n| n.pool.subnet.prefix_len()),
+        prefix: intent
+            .networks
+            .get(&endpoint.network)
+            .and_then(|n| Some(n.subnet_of(endpoint.address)?.prefix_len())),
         mac: Mac::of(endpoint.address).to_string(),
         rank: endpoint.rank,
     };

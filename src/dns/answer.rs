@@ -73,7 +73,10 @@ pub fn answer(
     }
     let found = question.key.as_ref().and_then(|key| find(zone, key.as_str()));
     let Some(found) = found else {
-        return Answer::Forward;
+        return match zone.secluded {
+            true => refused(ResponseCode::ServFail, out),
+            false => Answer::Forward,
+        };
     };
     let class = DNSClass::from(question.class);
     if !matches!(class, DNSClass::IN | DNSClass::ANY) {

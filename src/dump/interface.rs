@@ -49,6 +49,7 @@ impl Interface {
             mac: self.mac,
             mtu: self.mtu,
             master: self.master.clone(),
+            isolated: false,
             up: self.up,
         };
         if matches!(self.kind, LinkKind::Loopback | LinkKind::Vxlan { .. }) {

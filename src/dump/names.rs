@@ -64,8 +64,10 @@ impl Names {
             }
         }
         for network in intent.networks.values() {
-            let name = format!("gateway of {}", network.name);
-            names.addresses.insert(network.pool.gateway.into(), name);
+            for pool in &network.pools {
+                let name = format!("gateway of {}", network.name);
+                names.addresses.insert(pool.gateway.into(), name);
+            }
         }
         names
     }

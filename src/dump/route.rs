@@ -45,6 +45,21 @@ impl Route {
         };
         ours.then_some(node::Route { address, source })
     }
+
+    /// In the words of a node, where it is one of swarmlb's to what lies beyond a link's own subnet.
+    pub fn path_in_a_node(&self) -> Option<node::Path> {
+        let ours = self.kind == "unicast"
+            && self.table == "main"
+            && self.protocol == ROUTE_PROTOCOL.to_string();
+        let (IpNet::V4(to), [hop]) = (self.to, &self.hops[..]) else { return None };
+        let Some(IpAddr::V4(source)) = self.source else { return None };
+        let via = match hop.via {
+            Some(IpAddr::V4(via)) => Some(via),
+            Some(IpAddr::V6(_)) => return None,
+            None => None,
+        };
+        ours.then_some(node::Path { to, link: hop.link.clone()?, via, source })
+    }
 }
 
 /// Where a route goes.

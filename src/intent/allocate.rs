@@ -45,10 +45,17 @@ impl Intent {
         machine: &Machine,
     ) -> Result<Subnet, IntentError> {
         for network in self.networks.values() {
-            let other = network.pool.subnet;
-            if subnet.overlaps(&other.net()) {
+            let mut others = network.pools.iter().map(|pool| pool.subnet);
+            if let Some(other) = others.find(|other| subnet.overlaps(&other.net())) {
                 let by = network.name.clone();
                 return Err(IntentError::SubnetUsed { subnet, other, by });
+            }
+        }
+        for node in self.nodes.values() {
+            let other = node.gateway().map(|pool| pool.subnet);
+            if let Some(other) = other.filter(|other| subnet.overlaps(&other.net())) {
+                let node = node.name.clone();
+                return Err(IntentError::SubnetGateway { subnet, other, node });
             }
         }
         match machine.routes.iter().find(|route| subnet.overlaps(route)) {
@@ -76,32 +83,28 @@ impl Intent {
         Ok(mark)
     }
 
-    /// `count` addresses of a network, one after another.
+    /// `count` addresses of a network, one after another, from the first pools with room.
     pub(super) fn next_addresses(
         &mut self,
         name: &NetworkName,
         count: u32,
     ) -> Result<Vec<Ipv4Addr>, IntentError> {
         let mut used = self.addresses_used(name);
-        let network = self.network(name)?;
-        let pool = &network.pool;
-        let (subnet, capacity) = (pool.subnet, pool.subnet.capacity());
-        let free = capacity.saturating_sub(used.len() as u32);
+        let mut pools = self.network(name)?.pools.clone();
+        let free: u32 = pools.iter().map(|pool| pool.left(&used)).sum();
         if free < count {
-            let network = name.clone();
-            let needed = count;
-            return Err(IntentError::NoFreeAddress { network, subnet, needed, free, capacity });
+            let subnets: Vec<Subnet> = pools.iter().map(|pool| pool.subnet).collect();
+            let capacity = subnets.iter().map(Subnet::capacity).sum();
+            let (network, needed) = (name.clone(), count);
+            return Err(IntentError::NoFreeAddress { network, subnets, needed, free, capacity });
         }
-        let mut last = pool.last;
         let mut addresses = Vec::with_capacity(count as usize);
-        while addresses.len() < count as usize {
-            last = subnet.after(last);
-            if used.insert(last) {
-                addresses.push(last);
-            }
+        for pool in &mut pools {
+            let missing = count - addresses.len() as u32;
+            addresses.extend(pool.take(missing.min(pool.left(&used)), &mut used));
         }
         if let Some(network) = self.networks.get_mut(name) {
-            network.pool.last = last;
+            network.pools = pools;
         }
         Ok(addresses)
     }

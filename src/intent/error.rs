@@ -1,9 +1,11 @@
 //! What an edit of the intent refuses, with the values that it refused it for.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{EchoError, NetworkName, ServiceName, Subnet, TaskName, Vni};
+use super::{EchoError, NetworkName, NodeName, ServiceName, Subnet, TaskName, Vni};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,16 +34,29 @@ pub enum IntentError {
     SubnetUsed { subnet: Subnet, other: Subnet, by: NetworkName },
     #[error("subnet {subnet} overlaps the route {route} of this machine")]
     SubnetRouted { subnet: Subnet, route: Ipv4Net },
-    #[error("{count} subnets were given; a network has one")]
-    TooManySubnets { count: usize },
+    #[error("subnet {subnet} overlaps {other}, which was given too")]
+    SubnetTwice { subnet: Subnet, other: Subnet },
+    #[error("gateway {gateway} is in {}", no_subnet(subnets))]
+    GatewayOutside { gateway: Ipv4Addr, subnets: Vec<Subnet> },
+    #[error("gateway {gateway} is the {what} address of subnet {subnet}")]
+    GatewayReserved { gateway: Ipv4Addr, subnet: Subnet, what: &'static str },
+    #[error("subnet {subnet} was given two gateways, {first} and {second}")]
+    GatewayTwice { subnet: Subnet, first: Ipv4Addr, second: Ipv4Addr },
     #[error("10.0.0.0/8 has no free /24 left beside this machine's routes and other networks")]
     NoFreeSubnet,
     #[error("MTU {mtu} is out of range: 576 to 8950")]
     Mtu { mtu: u32 },
     #[error(
-        "subnet {subnet} of network `{network}` has too few addresses: {needed} needed, {free} free of {capacity}"
+        "{} of network `{network}` {} too few addresses: {needed} needed, {free} free of {capacity}",
+        list(subnets), if subnets.len() == 1 { "has" } else { "have" }
     )]
-    NoFreeAddress { network: NetworkName, subnet: Subnet, needed: u32, free: u32, capacity: u32 },
+    NoFreeAddress {
+        network: NetworkName,
+        subnets: Vec<Subnet>,
+        needed: u32,
+        free: u32,
+        capacity: u32,
+    },
     #[error("{asked} replicas are more than one service may have ({most})")]
     TooManyReplicas { asked: u32, most: u32 },
     #[error("a DNS TTL of {asked} seconds is too long: at most {most}")]
@@ -54,6 +69,14 @@ pub enum IntentError {
     Echo(#[from] EchoError),
     #[error("network `{name}` was given twice")]
     NetworkTwice { name: NetworkName },
+    #[error("node `{node}` cannot let tasks reach the outside: {reason}")]
+    NoEgress { node: NodeName, reason: String },
+    #[error("subnet {subnet} overlaps {other}, from which node `{node}` reaches the outside")]
+    SubnetGateway { subnet: Subnet, other: Subnet, node: NodeName },
+    #[error(
+        "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
+    )]
+    NoRoomOnGateway { node: NodeName, most: u32 },
     #[error("no node is there to run tasks")]
     NoNode,
     #[error("node `{node}` has no IPVS")]
@@ -64,6 +87,21 @@ pub enum IntentError {
 
 fn tasks(names: &[TaskName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `subnet A` or `subnets A, B`.
+fn list(subnets: &[Subnet]) -> String {
+    let list: Vec<String> = subnets.iter().map(Subnet::to_string).collect();
+    let noun = if list.len() == 1 { "subnet" } else { "subnets" };
+    format!("{noun} {}", list.join(", "))
+}
+
+fn no_subnet(subnets: &[Subnet]) -> String {
+    match subnets {
+        [] => "no subnet, for none was given".to_owned(),
+        [subnet] => format!("none of the network's addresses: its subnet is {subnet}"),
+        _ => format!("none of {}", list(subnets)),
+    }
 }
 
 fn services(names: &[ServiceName]) -> String {

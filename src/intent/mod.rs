@@ -6,6 +6,7 @@
 
 pub mod allocate;
 pub mod echo;
+pub mod egress;
 pub mod error;
 mod leaving;
 pub mod name;
@@ -24,9 +25,9 @@ use serde::{Deserialize, Serialize};
 
 pub use echo::{Echo, EchoError};
 pub use error::IntentError;
-pub use name::{NetworkName, NodeName, ServiceName, TaskName};
-pub use network::{Machine, Network, NetworkSpec};
-pub use node::{ClusterId, DataPlane, DataPlaneChoice, NodeRecord};
+pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
+pub use network::{Machine, Network, NetworkSpec, Pool};
+pub use node::{ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
 pub use service::{EndpointMode, Image, Retired, Scheduler, Service, ServiceSpec, Vip};
 pub use span::Span;
 pub use subnet::Subnet;
@@ -150,16 +151,14 @@ pub mod tests {
     pub fn one_node() -> Intent {
         let mut intent = Intent::new(ClusterId("c1".into()));
         let name: NodeName = "node-1".parse().unwrap();
-        intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: true });
+        intent.nodes.insert(name.clone(), NodeRecord::new(name, true));
         intent
     }
 
     pub fn network(intent: &mut Intent, name: &str, subnet: &str) {
         let spec = NetworkSpec {
-            name: name.parse().unwrap(),
             subnets: vec![subnet.parse().unwrap()],
-            vni: None,
-            mtu: None,
+            ..NetworkSpec::new(name.parse().unwrap())
         };
         intent.create_network(spec, format!("id-{name}"), &Machine::default()).unwrap();
     }
@@ -286,11 +285,10 @@ pub mod tests {
         let mut intent = one_node();
         network(&mut intent, "one", "10.0.0.0/24");
         let machine = Machine { routes: vec!["10.0.1.0/24".parse().unwrap()] };
-        let spec =
-            NetworkSpec { name: "two".parse().unwrap(), subnets: vec![], vni: None, mtu: None };
+        let spec = NetworkSpec::new("two".parse().unwrap());
         intent.create_network(spec, "id".into(), &machine).unwrap();
         let network = &intent.networks[&"two".parse().unwrap()];
-        assert_eq!(network.pool.subnet.to_string(), "10.0.2.0/24");
+        assert_eq!(network.pools[0].subnet.to_string(), "10.0.2.0/24");
     }
 
     #[test]
@@ -298,10 +296,9 @@ pub mod tests {
         let mut intent = story();
         let said = |error: IntentError| error.to_string();
         let mut spec = NetworkSpec {
-            name: "collabnet".parse().unwrap(),
             subnets: vec!["10.0.4.0/24".parse().unwrap()],
             vni: Some(Vni(4097)),
-            mtu: None,
+            ..NetworkSpec::new("collabnet".parse().unwrap())
         };
         let machine = Machine { routes: vec!["192.168.7.0/24".parse().unwrap()] };
         let error = intent.create_network(spec.clone(), "x".into(), &machine).unwrap_err();

@@ -97,6 +97,48 @@ name!(
     "service"
 );
 
+/// Another name of a service on one network. It may have dots, as any name of DNS may.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Alias(String);
+
+impl Alias {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Alias {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        for label in name.split('.') {
+            check("alias", label)?;
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Alias {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        name.parse()
+    }
+}
+
+impl From<Alias> for String {
+    fn from(alias: Alias) -> String {
+        alias.0
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// The name of a machine. A host name may have dots, which the other names may not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

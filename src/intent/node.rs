@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::NodeName;
+use super::{NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,36 @@ pub struct NodeRecord {
     pub name: NodeName,
     /// Whether its kernel has IPVS.
     pub ipvs: bool,
+    #[serde(default)]
+    pub egress: Egress,
+}
+
+/// How the tasks of a node reach the outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Egress {
+    /// Its agent has not looked yet.
+    #[default]
+    Unknown,
+    /// They cannot; why its kernel does not do it.
+    Impossible(String),
+    /// Over the gateway bridge, with addresses of this range.
+    Through(Pool),
+}
+
+impl NodeRecord {
+    /// A node of which nothing more is known.
+    pub fn new(name: NodeName, ipvs: bool) -> Self {
+        Self { name, ipvs, egress: Egress::default() }
+    }
+
+    /// The range of its gateway bridge.
+    pub fn gateway(&self) -> Option<&Pool> {
+        match &self.egress {
+            Egress::Through(pool) => Some(pool),
+            Egress::Unknown | Egress::Impossible(_) => None,
+        }
+    }
 }
 
 /// What balances the connections to a VIP.

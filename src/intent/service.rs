@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::leaving::Departure;
 use super::{
-    DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
+    Alias, DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
     ServiceName, Span, Task, TaskName,
 };
 use crate::orchestrate::placement;
@@ -145,6 +145,9 @@ pub struct Service {
     pub command: Vec<String>,
     pub replicas: u32,
     pub networks: Vec<NetworkName>,
+    /// Its other names, each on one network only. Services may share one.
+    #[serde(default)]
+    pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
     pub scheduler: Scheduler,
     pub data_plane: DataPlaneChoice,
@@ -178,6 +181,8 @@ pub struct ServiceSpec {
     pub command: Vec<String>,
     pub replicas: u32,
     pub networks: Vec<NetworkName>,
+    /// Names beside its own, by network.
+    pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
     pub data_plane: DataPlaneChoice,
     pub labels: BTreeMap<String, String>,
@@ -201,6 +206,7 @@ impl ServiceSpec {
             command: Vec::new(),
             replicas: 1,
             networks: vec![network],
+            aliases: BTreeMap::new(),
             endpoint_mode: EndpointMode::default(),
             data_plane: DataPlaneChoice::default(),
             labels: BTreeMap::new(),
@@ -284,6 +290,7 @@ impl Intent {
             command: spec.command,
             replicas: 0,
             networks: spec.networks,
+            aliases: spec.aliases,
             endpoint_mode: spec.endpoint_mode,
             scheduler: Scheduler::default(),
             data_plane: spec.data_plane,
@@ -375,10 +382,11 @@ impl Intent {
     }
 
     fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
-        let mut addresses = BTreeMap::new();
+        // In the order in which they were given: `eth0` is on the first.
+        let mut addresses = Vec::new();
         for network in &service.networks {
             let chosen = self.next_addresses(network, slots.len() as u32)?;
-            addresses.insert(network.clone(), chosen.into_iter());
+            addresses.push((network.clone(), chosen.into_iter()));
         }
         for slot in slots {
             let name = TaskName { service: service.name.clone(), slot: *slot };
@@ -390,9 +398,11 @@ impl Intent {
                     Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
                 })
                 .collect();
+            let egress = if self.is_outward(service) { self.next_egress(&node)? } else { None };
             self.cluster.tasks_made += 1;
             let id = super::task::id(&service.id, self.cluster.tasks_made);
-            self.tasks.insert(name.clone(), Task { id, name, node, endpoints, leaving: None });
+            let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
+            self.tasks.insert(name, task);
         }
         Ok(())
     }

@@ -82,9 +82,19 @@ impl Subnet {
         (1u32 << (32 - u32::from(self.0.prefix_len()))) - 3
     }
 
-    /// The address after `last` that may be handed out; wraps round at the end of the range.
+    /// What an address of this range cannot be used for, when it is its first or last.
+    pub fn reserves(&self, address: Ipv4Addr) -> Option<&'static str> {
+        match address {
+            _ if address == self.0.network() => Some("network"),
+            _ if address == self.0.broadcast() => Some("broadcast"),
+            _ => None,
+        }
+    }
+
+    /// The address after `last` that is neither the network's nor the broadcast address; wraps
+    /// round at the end of the range.
     pub fn after(&self, last: Ipv4Addr) -> Ipv4Addr {
-        let first = u32::from(self.gateway()) + 1;
+        let first = u32::from(self.0.network()) + 1;
         let end = u32::from(self.0.broadcast());
         let next = u32::from(last).saturating_add(1);
         Ipv4Addr::from(if (first..end).contains(&next) { next } else { first })
@@ -130,7 +140,7 @@ mod tests {
         assert_eq!(subnet.gateway(), Ipv4Addr::new(10, 0, 3, 1));
         assert_eq!(subnet.capacity(), 5);
         assert_eq!(subnet.after(subnet.gateway()), Ipv4Addr::new(10, 0, 3, 2));
-        assert_eq!(subnet.after(Ipv4Addr::new(10, 0, 3, 6)), Ipv4Addr::new(10, 0, 3, 2));
+        assert_eq!(subnet.after(Ipv4Addr::new(10, 0, 3, 6)), Ipv4Addr::new(10, 0, 3, 1));
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub struct Task {
     /// Where it was placed.
     pub node: NodeName,
     pub endpoints: Vec<Endpoint>,
+    /// Its address on its node's gateway bridge, by which it reaches the outside; none when all its
+    /// networks are internal or the node cannot.
+    #[serde(default)]
+    pub egress: Option<Ipv4Addr>,
     /// Set while it leaves: it gets no new connections any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,

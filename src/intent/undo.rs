@@ -40,7 +40,12 @@ impl Intent {
         let endpoints = self.tasks.values().flat_map(|task| &task.endpoints);
         let addresses = vips.chain(endpoints.map(|e| (&e.network, e.address)));
         let mut seen = BTreeSet::new();
-        known && owned && addresses.into_iter().all(|address| seen.insert(address))
+        let mut ways_out = BTreeSet::new();
+        let egress = self.tasks.values().filter_map(|task| Some((&task.node, task.egress?)));
+        known
+            && owned
+            && addresses.into_iter().all(|address| seen.insert(address))
+            && egress.into_iter().all(|address| ways_out.insert(address))
     }
 }
 
@@ -104,8 +109,8 @@ mod tests {
         assert_eq!(undone.tasks, before.tasks);
         let mut taken = after.clone();
         let net = "collabnet".parse().unwrap();
-        let gateway = taken.networks[&net].pool.gateway;
-        taken.networks.get_mut(&net).unwrap().pool.last = gateway;
+        let gateway = taken.networks[&net].pools[0].gateway;
+        taken.networks.get_mut(&net).unwrap().pools[0].last = gateway;
         service(&mut taken, "other", "collabnet", 2);
         assert_eq!(taken.without(&before, &after), None);
     }

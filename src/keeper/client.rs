@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -21,6 +22,17 @@ impl Client {
     /// When no keeper answers.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         Ok(Self { stream: UnixStream::connect(socket)? })
+    }
+
+    /// The same; an answer that takes longer than `patience` is none.
+    ///
+    /// # Errors
+    /// When no keeper answers.
+    pub fn connect_within(socket: &Path, patience: Duration) -> io::Result<Self> {
+        let client = Self::connect(socket)?;
+        client.stream.set_read_timeout(Some(patience))?;
+        client.stream.set_write_timeout(Some(patience))?;
+        Ok(client)
     }
 
     /// Asks, and waits for the answer.
@@ -56,6 +68,20 @@ impl Client {
         match self.ask(&Request::Status)?.0 {
             Reply::Status(status) => Ok(status),
             _ => Err(Errno::EBADMSG.into()),
+        }
+    }
+
+    /// Whether the keeper lives: it answers, or keeps the connection for `patience` without a word
+    /// as one that was stopped does. One that was killed loses it as soon as it is asked.
+    pub fn is_alive(self, patience: Duration) -> bool {
+        let asked = self
+            .stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| frame::send(&self.stream, &Request::Status, &[]))
+            .and_then(|()| frame::receive::<Reply>(&self.stream));
+        match asked {
+            Ok(answer) => answer.is_some(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
 

@@ -6,7 +6,6 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,8 @@ use crate::state_dir::StateDir;
 
 /// How long a keeper may take to be there, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a keeper is waited for that takes connections and says nothing.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Starts a keeper when none answers, and waits until it does. `arguments` are the global options
 /// that it hands to agent and store. True when it was started.
@@ -41,10 +42,8 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
     let mut child = spawn(state, arguments)?;
     let deadline = Instant::now() + PATIENCE;
     while !answers(state) {
-        // One that found another holding the lock ends well: that other one answers soon.
-        let failed = child.try_wait()?.is_some_and(|status| !status.success());
         let hopeless = store_is_hopeless(state);
-        if failed || hopeless || Instant::now() > deadline {
+        if hopeless || Instant::now() > deadline {
             let why = why_not(state);
             if hopeless && child.try_wait()?.is_none() {
                 // It would go on trying for ever.
@@ -53,10 +52,25 @@ pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
             }
             return Err(io::Error::other(why));
         }
+        match child.try_wait()? {
+            Some(status) if !status.success() => {
+                return Err(io::Error::other(why_not(state)));
+            }
+            // It found another one at work, which answers soon, unless that one was just killed.
+            Some(_) if !lives(state) => child = spawn(state, arguments)?,
+            _ => {}
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(true)
 }
+
+/// How long a keeper that is not known to be well may take to answer: what a killed one was about to
+/// start can hold its socket, and never answers.
+const SHORTLY: Duration = Duration::from_millis(500);
+
+/// A store that ended this often, and never answered, will not.
+const ENOUGH: u32 = 3;
 
 /// The environment of keeper, agent, store and tasks, whoever started them.
 pub const ENVIRONMENT: [(&str, &str); 3] = [
@@ -64,9 +78,6 @@ pub const ENVIRONMENT: [(&str, &str); 3] = [
     ("HOME", "/"),
     ("LANG", "C.UTF-8"),
 ];
-
-/// A store that ended this often, and never answered, will not.
-const ENOUGH: u32 = 3;
 
 /// Leaves behind what a process inherits without a word: open files, ignored signals, a umask. A
 /// lock or a pipe of the caller's shell would otherwise be held as long as the last task lives.
@@ -155,8 +166,8 @@ pub struct NotStarted {
 
 /// Whether the store ended so often that it will not come up.
 fn store_is_hopeless(state: &StateDir) -> bool {
-    let status =
-        Client::connect(&state.keeper_socket()).ok().and_then(|keeper| keeper.status().ok());
+    let keeper = Client::connect_within(&state.keeper_socket(), SHORTLY).ok();
+    let status = keeper.and_then(|keeper| keeper.status().ok());
     status.is_some_and(|status| status.store.is_none() && status.store_restarts >= ENOUGH)
 }
 
@@ -165,12 +176,12 @@ fn why_not(state: &StateDir) -> NotStarted {
     for name in ["keeper", "store"] {
         let log = state.log(name);
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let hint = text.lines().map(words).rfind(|line| !line.is_empty());
+        let hint = text.lines().rev().map(words).find(|line| !line.is_empty());
         let hint = hint.and_then(|line| line.strip_prefix("hint: ")).map(str::to_owned);
-        let lines = text.lines().map(words);
-        let said = lines.filter(|line| !line.is_empty() && !line.starts_with("hint:")).last();
+        let is_hint = |line: &str| words(line).starts_with("hint:");
+        let said = text.lines().rfind(|line| !line.is_empty() && !is_hint(line));
         if let Some(line) = said {
-            let line = line.trim_start_matches("error: ");
+            let line = words(line).trim_start_matches("error: ");
             let problem = format!("the {name} did not start: {line} (see {})", log.display());
             return NotStarted { problem, hint };
         }
@@ -179,11 +190,16 @@ fn why_not(state: &StateDir) -> NotStarted {
     NotStarted { problem, hint: None }
 }
 
-/// Whether a keeper, its store and its agent accept connections.
+/// Whether a keeper answers and its store accepts connections.
 fn answers(state: &StateDir) -> bool {
-    [state.keeper_socket(), state.store_socket()]
-        .iter()
-        .all(|socket| UnixStream::connect(socket).is_ok())
+    lives(state) && UnixStream::connect(state.store_socket()).is_ok()
+}
+
+/// Whether a keeper runs. The socket of one that was killed takes connections as long as the
+/// kernel needs to close it, but nobody answers there.
+pub fn lives(state: &StateDir) -> bool {
+    let keeper = Client::connect(&state.keeper_socket());
+    keeper.is_ok_and(|keeper| keeper.is_alive(ANSWER))
 }
 
 /// How a keeper stands to whoever started it.
@@ -204,11 +220,7 @@ pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result
     state.create()?;
     let lock =
         File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
-    let held = match manner {
-        Manner::Background => is_held_by_us(&lock, &state.keeper_socket())?,
-        Manner::Foreground(_) => is_given_up(&lock, state)?,
-    };
-    if !held {
+    if !is_held_by_us(&lock, state, &manner)? {
         return Ok(());
     }
     let notify = match manner {
@@ -224,17 +236,25 @@ pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result
     Keeper::new(state.clone(), lock, arguments, Readiness::new(notify))?.run()
 }
 
-/// Takes the lock; false when another keeper has it. One that was killed may have it yet for a
-/// moment: its connections are closed first, and the rest of its files takes the kernel a while.
-fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
+/// Takes the lock; false when another keeper has it that will do as well. One that was killed may have
+/// it yet for a moment: its connections are closed first, and the rest of its files takes the kernel a
+/// while.
+fn is_held_by_us(lock: &File, state: &StateDir, manner: &Manner) -> io::Result<bool> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if *manner != Manner::Background => {
+                if Instant::now() > deadline {
+                    return Err(io::Error::other("another keeper does not end"));
+                }
+                end_other(state);
+            }
             Err(TryLockError::WouldBlock) => {
                 // The socket of a dying one may still take connections, but nobody answers there.
-                let lives = Client::connect(socket).is_ok_and(|keeper| keeper.status().is_ok());
+                let lives = Client::connect(&state.keeper_socket())
+                    .is_ok_and(|keeper| keeper.is_alive(ANSWER));
                 if lives || Instant::now() > deadline {
                     return Ok(false);
                 }
@@ -244,24 +264,9 @@ fn is_held_by_us(lock: &File, socket: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock, and ends the keeper that has it.
-fn is_given_up(lock: &File, state: &StateDir) -> io::Result<bool> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
-                return Err(io::Error::other("another keeper does not end"));
-            }
-            Err(TryLockError::WouldBlock) => end_other(state),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
 /// Tells the keeper that runs to end. One that is just starting or ending does not answer.
 fn end_other(state: &StateDir) {
-    if let Ok(other) = Client::connect(&state.keeper_socket()) {
+    if let Ok(other) = Client::connect_within(&state.keeper_socket(), SHORTLY) {
         let _ = other.ask(&Request::Shutdown);
     }
     std::thread::sleep(Duration::from_millis(5));

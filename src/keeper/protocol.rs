@@ -42,7 +42,8 @@ impl Request {
             Request::Sockets(sandbox) => format!("open the DNS sockets of {sandbox}"),
             Request::CloseSockets(sandbox) => format!("close the DNS sockets of {sandbox}"),
             Request::Shutdown => "end".to_owned(),
-            Request::List | Request::Status | Request::Watch | Request::Memory(_) => return None,
+            Request::Memory(_) => "keep memory for the resolvers".to_owned(),
+            Request::List | Request::Status | Request::Watch => return None,
         })
     }
 }

@@ -106,6 +106,7 @@ impl Keeper {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let socket = state.keeper_socket();
         let _ = std::fs::remove_file(&socket);
+        killpoint::pass(|| "before the keeper listens".into());
         let listener = UnixListener::bind(&socket)?;
         let with = |words: &[&str]| -> Vec<String> {
             words.iter().map(|word| (*word).to_owned()).chain(arguments.iter().cloned()).collect()
@@ -129,6 +130,7 @@ impl Keeper {
         };
         killpoint::pass(|| "before tasks are adopted".into());
         keeper.adopt()?;
+        killpoint::pass(|| "all tasks are adopted".into());
         Ok(keeper)
     }
 
@@ -144,6 +146,7 @@ impl Keeper {
                 started: record.started,
                 state,
             };
+            killpoint::pass(|| format!("before {} is adopted", record.sandbox));
             self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
             let task = Task { running, ready: None, adopted, mounts: record.mounts };
             self.tasks.insert(record.sandbox, task);
@@ -169,8 +172,10 @@ impl Keeper {
             self.marks.tend();
         }
         self.readiness.stopping();
+        killpoint::pass(|| "before agent and store are ended".into());
         self.agent.end();
         self.store.end();
+        killpoint::pass(|| "agent and store are ended".into());
         let _ = std::fs::remove_file(self.state.keeper_socket());
         Ok(())
     }
@@ -243,6 +248,7 @@ impl Keeper {
                 if let Some(task) = self.tasks.get_mut(&name) {
                     task.adopted = None;
                     task.running.state = State::Exited(Exit::Unseen);
+                    killpoint::pass(|| format!("{name}, which was adopted, has ended"));
                     let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
                     // What it left is not this keeper's child.
                     let mounts = BTreeSet::from([task.mounts]);
@@ -320,6 +326,7 @@ impl Keeper {
             })
         });
         if let Some(name) = name {
+            killpoint::pass(|| format!("{name} has ended"));
             // What the task left in its session ends with it.
             let _ = killpg(pid, Signal::SIGKILL);
             self.tell(&name);

@@ -10,6 +10,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::kernel::netns;
+use crate::killpoint;
 use crate::node::SandboxName;
 
 /// Where a sandbox's resolver is, as in Docker.
@@ -49,6 +50,7 @@ impl Sockets {
                 let _ = setsockopt(&udp, sockopt::RcvBufForce, &WAITING);
                 Ok::<_, io::Error>((udp, TcpListener::bind(RESOLVER)?))
             })??;
+            killpoint::pass(|| format!("the DNS sockets of {sandbox} are open"));
             self.pairs.insert(sandbox.clone(), Pair { inode, udp, tcp });
         }
         match self.pairs.get(sandbox) {
@@ -67,6 +69,7 @@ impl Sockets {
         }
         let fd = memfd_create(c"swarmlb-dns", MFdFlags::MFD_CLOEXEC)?;
         nix::unistd::ftruncate(&fd, i64::try_from(bytes).map_err(io::Error::other)?)?;
+        killpoint::pass(|| "memory for the resolvers is there".into());
         let (fd, _) = self.memory.insert((fd, bytes));
         Ok(fd.as_raw_fd())
     }

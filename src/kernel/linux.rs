@@ -8,18 +8,18 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
-use super::nft::Nft;
+use super::nft::{Nft, guest};
 use super::route::{RouteChange, RouteSocket, Seen};
 use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
 use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName,
+    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Sysctl,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{owner_alias, owner_of};
+use crate::plan::runbook::{owner_alias, owner_of, table_of};
 use crate::trace::vip::{Tally, Traffic};
 
 /// Fewer sandboxes than this are not worth a thread of their own.
@@ -102,7 +102,7 @@ impl<P: Processes> Linux<P> {
 
     /// The open namespace of that name. One that was replaced under us is opened anew.
     fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
-        let namespace = netns::open(name.as_str())?;
+        let namespace = netns::of(name)?;
         let inode = netns::inode(&namespace)?;
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
@@ -122,7 +122,7 @@ impl<P: Processes> Linux<P> {
         let mut names = Vec::new();
         let there = netns::names()?;
         // What is open keeps a namespace alive that has lost its name, and its links with it.
-        self.open.retain(|name, _| there.contains(&name.0));
+        self.open.retain(|name, _| name.guest().is_some() || there.contains(&name.0));
         for name in there.into_iter().map(SandboxName) {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
@@ -130,7 +130,16 @@ impl<P: Processes> Linux<P> {
                 self.open.remove(&name);
             }
         }
+        names.push(SandboxName::of_node(cluster));
         Ok(names)
+    }
+
+    /// The node's namespace, once for each cluster that has a gateway bridge in it.
+    fn guests(&mut self) -> Result<Vec<SandboxName>, Refusal> {
+        let mut route = RouteSocket::open(netns::node()?.as_fd())?;
+        let bridges = route.links()?.into_iter().filter(|link| link.link.kind == LinkKind::Bridge);
+        let clusters = bridges.filter_map(|link| link.name.gateway_of());
+        Ok(clusters.map(|cluster| SandboxName::of_node(&cluster)).collect())
     }
 
     /// Looks into sandboxes, on as many threads as can work at once; each goes from one namespace to
@@ -155,7 +164,7 @@ impl<P: Processes> Linux<P> {
                         self.open.insert(name, open);
                         looks.push(look);
                     }
-                    Err(_) if netns::open(name.as_str()).is_err() => {}
+                    Err(_) if netns::of(&name).is_err() => {}
                     Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
                     Err(refusal) => {
                         let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
@@ -173,7 +182,10 @@ impl<P: Processes> Linux<P> {
     /// When it cannot be read.
     pub fn observe_counted(&mut self, scope: &Scope) -> Result<(Node, Traffic), Refusal> {
         let names: Vec<SandboxName> = match scope {
-            Scope::All => netns::names()?.into_iter().map(SandboxName).collect(),
+            Scope::All => {
+                let named = netns::names()?.into_iter().map(SandboxName);
+                named.chain(self.guests()?).collect()
+            }
             Scope::Only(names) => names.clone(),
             Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
@@ -182,6 +194,9 @@ impl<P: Processes> Linux<P> {
         for look in self.look(&names)? {
             for (mark, target, tally) in look.tallies {
                 traffic.insert((look.name.clone(), mark, target), tally);
+            }
+            if look.name.guest().is_some() && look.sandbox.is_vacant() {
+                continue;
             }
             seen.insert(look.name.clone(), look.links);
             node.sandboxes.insert(look.name, look.sandbox);
@@ -256,18 +271,21 @@ impl<P: Processes> Linux<P> {
             Transport::Link => Ok(vec![self.change_link(first)]),
             Transport::Route => {
                 let changes: Vec<RouteChange> = ops.iter().filter_map(route_change).collect();
-                Ok(self.open(&first.sandbox)?.route.change_routes(&changes)?)
+                Ok(self.open(&first.sandbox)?.route.change_routes(&changes))
             }
             Transport::Sysctl => {
                 let settings: Vec<_> = ops.iter().filter_map(setting).collect();
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
+            Transport::Nft if first.sandbox.guest().is_some() => {
+                guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
+            }
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
                 match open.ipvs()? {
-                    Some(ipvs) => Ok(ipvs.change(ops)?),
+                    Some(ipvs) => Ok(ipvs.change(ops)),
                     None => Err(no_ipvs()),
                 }
             }
@@ -336,6 +354,9 @@ impl<P: Processes> Linux<P> {
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 let master = port.master.as_ref();
                 overlay.change_link(&port.peer.link, None, port.mtu, master, port.up)?;
+                if master.is_some() {
+                    overlay.isolate(&port.peer.link, port.isolated)?;
+                }
                 self.open(&op.sandbox)?.route.change_link(name, *mac, *mtu, None, *up)
             }
             Change::Add(Object::Address(address)) => {
@@ -410,7 +431,7 @@ fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
 impl Open {
     /// Enters the namespace of that name for good, and opens what is not open in it.
     fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
-        let namespace = netns::open(name.as_str())?;
+        let namespace = netns::of(name)?;
         let inode = netns::inode(&namespace)?;
         netns::enter(namespace.as_fd())?;
         match held {
@@ -422,8 +443,35 @@ impl Open {
         }
     }
 
+    /// What a cluster has in a namespace that is another's. By its marks: a bridge that bears its
+    /// name with the bridge's ports, what stands on these, and a table that bears its name.
+    fn look_as_guest(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
+        let bridge = LinkName::gateway_bridge(&cluster);
+        let mut links = self.route.links()?;
+        links.retain(|link| match link.link.kind {
+            LinkKind::Bridge => link.name == bridge,
+            LinkKind::Veth { .. } => {
+                link.name.is_port() && link.link.master.as_ref() == Some(&bridge)
+            }
+            _ => false,
+        });
+        let sandbox = Sandbox {
+            owner: Owner::Guest(cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: self.route.addresses(&links)?.into_iter().collect(),
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            sysctls: sysctl::read_here(&[Sysctl::IpForward]),
+            table: guest::read(self.namespace.as_fd(), &table_of(name))?,
+            ..Sandbox::default()
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
+    }
+
     /// Everything in this namespace, which the calling thread is in.
     fn look(&mut self, name: &SandboxName) -> Result<Look, Refusal> {
+        if let Some(cluster) = name.guest() {
+            return self.look_as_guest(name, cluster);
+        }
         let links = self.route.links()?;
         let owner = links
             .iter()
@@ -443,7 +491,8 @@ impl Open {
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             routes: self.route.local_routes()?.into_iter().collect(),
-            sysctls: sysctl::read_here(),
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            sysctls: sysctl::read_here(&Sysctl::ALL),
             table,
             virtual_servers,
             process: None,
@@ -523,7 +572,7 @@ impl Transport {
         match op.object() {
             Object::Namespace { .. } => Transport::Namespace,
             Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
-            Object::Route(_) => Transport::Route,
+            Object::Route(_) | Object::Path(_) => Transport::Route,
             Object::Sysctl { .. } => Transport::Sysctl,
             Object::Table
             | Object::BaseRule(_)
@@ -546,7 +595,7 @@ fn is_endpoint(link: &Seen) -> bool {
 
 /// A file in the directory on which nothing is mounted (yet, or any more) is no namespace.
 fn is_bound(name: &SandboxName) -> bool {
-    let file = netns::open(name.as_str());
+    let file = netns::of(name);
     file.is_ok_and(|file| {
         nix::sys::statfs::fstatfs(&file)
             .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
@@ -566,17 +615,21 @@ fn set_peer(node: &mut Node, at: &PeerName, to: &PeerName) {
 
 fn route_change(op: &Op) -> Option<RouteChange> {
     match &op.change {
+        Change::Add(Object::Path(path)) => Some(RouteChange::AddPath(path.clone())),
+        Change::Del(Object::Path(path)) => Some(RouteChange::DelPath(path.clone())),
         Change::Add(Object::Route(route)) => Some(RouteChange::Add(route.clone())),
         Change::Del(Object::Route(route)) => Some(RouteChange::Del(route.clone())),
         _ => None,
     }
 }
 
-fn setting(op: &Op) -> Option<(crate::node::Sysctl, u32)> {
+fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
     match &op.change {
         Change::Add(Object::Sysctl { sysctl, value })
-        | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, *value)),
-        Change::Del(Object::Sysctl { sysctl, .. }) => Some((*sysctl, sysctl.default_value())),
+        | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, Some(*value))),
+        Change::Del(Object::Sysctl { sysctl, .. }) => {
+            Some((*sysctl, (!sysctl.stays()).then(|| sysctl.default_value())))
+        }
         _ => None,
     }
 }

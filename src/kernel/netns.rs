@@ -17,6 +17,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::linkat;
 
+use crate::node::{Place, SandboxName};
+
 /// Where named namespaces are bound, as `ip netns` expects them.
 pub const DIRECTORY: &str = "/run/netns";
 
@@ -31,6 +33,43 @@ pub fn path(name: &str) -> PathBuf {
 /// `NotFound` when no such name is bound.
 pub fn open(name: &str) -> io::Result<File> {
     File::open(path(name))
+}
+
+/// Opens the namespace that a sandbox is.
+///
+/// # Errors
+/// `NotFound` when there is none.
+pub fn of(sandbox: &SandboxName) -> io::Result<File> {
+    match sandbox.place() {
+        Place::Named(name) => open(name),
+        Place::Node { .. } => node(),
+    }
+}
+
+/// Opens the node's own namespace. The keeper lives in that of the machine's first process,
+/// whatever its caller is in, unless it may not.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn node() -> io::Result<File> {
+    File::open("/proc/1/ns/net").or_else(|_| current())
+}
+
+/// Runs `work` in a namespace of its own that ends with it.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`.
+pub fn throwaway<T: Send>(work: impl FnOnce(BorrowedFd<'_>) -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(work(current()?.as_fd()))
+        });
+        match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Opens the namespace of the calling thread.

@@ -13,8 +13,8 @@ use super::{Kernel, Outcome, Refusal, Scope};
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
-    Link, LinkKind, LinkName, Mac, Node, Object, Owner, PeerName, Sandbox, SandboxName, Table,
-    VirtualServer,
+    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Sandbox, SandboxName,
+    Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -43,6 +43,15 @@ impl Rehearsal {
     /// # Errors
     /// As Linux would: EEXIST, ENOENT, ENODEV, EBUSY, EINVAL.
     pub fn try_op(&mut self, op: &Op) -> Outcome {
+        let outcome = self.do_op(op);
+        // Where we are guests, the namespace is there before us and after us.
+        self.node
+            .sandboxes
+            .retain(|_, held| !(matches!(held.owner, Owner::Guest(_)) && held.is_vacant()));
+        outcome
+    }
+
+    fn do_op(&mut self, op: &Op) -> Outcome {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let sandbox = Sandbox {
@@ -70,6 +79,10 @@ impl Rehearsal {
     }
 
     fn sandbox(&mut self, name: &SandboxName) -> Result<&mut Sandbox, Refusal> {
+        if let Some(cluster) = name.guest() {
+            let guest = Sandbox { owner: Owner::Guest(cluster), ..Sandbox::default() };
+            return Ok(self.node.sandboxes.entry(name.clone()).or_insert(guest));
+        }
         self.node.sandboxes.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
     }
 
@@ -111,10 +124,12 @@ impl Rehearsal {
             peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
         };
         let kind = veth(sandbox, name);
-        let end = Link { kind, mac: None, mtu: port.mtu, master: port.master.clone(), up: port.up };
+        let (mtu_there, isolated, up_there) = (port.mtu, port.isolated, port.up);
+        let master = port.master.clone();
+        let end = Link { kind, mac: None, mtu: mtu_there, master, isolated, up: up_there };
         self.sandbox(&port.peer.sandbox)?.links.insert(port.peer.link.clone(), end);
         let kind = veth(&port.peer.sandbox, &port.peer.link);
-        let end = Link { kind, mac, mtu, master: None, up };
+        let end = Link { kind, mac, mtu, master: None, isolated: false, up };
         self.sandbox(sandbox)?.links.insert(name.clone(), end);
         Ok(())
     }
@@ -141,7 +156,12 @@ impl Rehearsal {
         needs_master(peer_sandbox, port.master.as_ref())?;
         let other = peer_sandbox.links.get_mut(&port.peer.link).ok_or(Errno::ENODEV)?;
         (other.master, other.mtu, other.up) = (port.master.clone(), port.mtu, port.up);
-        let link = self.sandbox(sandbox)?.links.get_mut(name).ok_or(Errno::ENODEV)?;
+        other.isolated = port.isolated;
+        let sandbox = self.sandbox(sandbox)?;
+        if !up {
+            free_of_paths(sandbox, name)?;
+        }
+        let link = sandbox.links.get_mut(name).ok_or(Errno::ENODEV)?;
         (link.mac, link.mtu, link.up) = (mac, mtu, up);
         Ok(())
     }
@@ -154,7 +174,8 @@ impl Kernel for Rehearsal {
             Scope::All => true,
             Scope::Only(names) => names.contains(name),
             Scope::Cluster(id, names) => {
-                names.contains(name) || sandbox.owner == Owner::Cluster(id.clone())
+                let ours = [Owner::Cluster(id.clone()), Owner::Guest(id.clone())];
+                names.contains(name) || ours.contains(&sandbox.owner)
             }
         });
         Ok(node)
@@ -193,6 +214,14 @@ fn needs_master(sandbox: &Sandbox, master: Option<&LinkName>) -> Outcome {
     }
 }
 
+/// Linux would take the paths over a link that goes down along.
+fn free_of_paths(sandbox: &Sandbox, link: &LinkName) -> Outcome {
+    match sandbox.paths.iter().any(|path| path.link == *link) {
+        true => Err(Errno::EBUSY.into()),
+        false => Ok(()),
+    }
+}
+
 fn unused_link(sandbox: &Sandbox, name: &LinkName) -> Outcome {
     let has_port = sandbox.links.values().any(|link| link.master.as_ref() == Some(name));
     let has_address = sandbox.addresses.iter().any(|address| address.link == *name);
@@ -227,6 +256,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EEXIST.into())
             }
         }
+        Object::Path(path) => add_path(sandbox, path),
         Object::Route(route) => {
             // The kernel wants a preferred source to be an address of its own.
             if !sandbox.addresses.iter().any(|address| address.net.addr() == route.source) {
@@ -274,7 +304,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::RealServer { server, key, real } => {
             // Without `lo` there is no local routing table, and the kernel's check fails.
-            if !sandbox.links.get(&LinkName::from("lo")).is_some_and(|lo| lo.up) {
+            if !sandbox.links.iter().any(|(name, link)| name.as_str() == "lo" && link.up) {
                 return Err(Errno::EINVAL.into());
             }
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
@@ -287,6 +317,30 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
     }
+}
+
+/// The kernel wants the link to be up, the source to be an address of its own, and a router to be
+/// in a subnet of the link.
+fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
+    let link = sandbox.links.get(&path.link).ok_or(Errno::ENODEV)?;
+    if !link.up {
+        return Err(Errno::ENETDOWN.into());
+    }
+    if !sandbox.addresses.iter().any(|address| address.net.addr() == path.source) {
+        return Err(Errno::EINVAL.into());
+    }
+    let reached = |via| {
+        let mut on_link = sandbox.addresses.iter().filter(|address| address.link == path.link);
+        on_link.any(|address| address.net.contains(via))
+    };
+    if path.via.as_ref().is_some_and(|via| !reached(via)) {
+        return Err(Errno::ENETUNREACH.into());
+    }
+    if sandbox.paths.iter().any(|other| other.to == path.to) {
+        return Err(Errno::EEXIST.into());
+    }
+    sandbox.paths.insert(path.clone());
+    Ok(())
 }
 
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
@@ -307,14 +361,22 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             sandbox.links.remove(name).map(|_| ()).ok_or_else(|| Errno::ENODEV.into())
         }
         Object::Address(address) => {
-            let routed = sandbox.routes.iter().any(|route| route.source == address.net.addr());
-            if routed {
+            let own = address.net.addr();
+            let routed = sandbox.routes.iter().any(|route| route.source == own);
+            if routed || sandbox.paths.iter().any(|path| path.source == own) {
                 return Err(Errno::EBUSY.into());
             }
             if sandbox.addresses.remove(address) {
                 Ok(())
             } else {
                 Err(Errno::EADDRNOTAVAIL.into())
+            }
+        }
+        Object::Path(path) => {
+            if sandbox.paths.remove(path) {
+                Ok(())
+            } else {
+                Err(Errno::ESRCH.into())
             }
         }
         Object::Route(route) => {
@@ -378,6 +440,9 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
     match (from, to) {
         (Object::Link { name, link: from }, Object::Link { link: to, .. }) => {
             needs_master(sandbox, to.master.as_ref())?;
+            if !to.up {
+                free_of_paths(sandbox, name)?;
+            }
             swap(sandbox.links.get_mut(name), from, to)
         }
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {

@@ -3,9 +3,8 @@
 
 /// A message body of one kind.
 macro_rules! body {
-    ($type:ty, $kind:literal, $variant:ident) => {
+    ($type:ty, $variant:ident) => {
         impl Body for $type {
-            const KIND: u16 = $kind;
             fn from(message: RouteNetlinkMessage) -> Option<Self> {
                 match message {
                     RouteNetlinkMessage::$variant(message) => Some(message),
@@ -27,21 +26,22 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, InfoVxlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVxlan,
+    AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVxlan,
     RouteMessageBuilder,
 };
 
-use super::netlink::{NLM_F_CREATE_EXCL, Netlink};
+use super::netlink::{Message, NLM_F_CREATE_EXCL, Netlink};
 use super::{Outcome, Refusal};
 use crate::node::object::Port;
-use crate::node::{Address, Link, LinkKind, LinkName, Mac, Route};
+use crate::node::{Address, Link, LinkKind, LinkName, Mac, Path, Route};
 use crate::plan::runbook::ROUTE_PROTOCOL;
 
 /// The routing table of local addresses (RT_TABLE_LOCAL in linux/rtnetlink.h).
@@ -86,8 +86,8 @@ impl RouteSocket {
         let request = bytes(RouteNetlinkMessage::GetLink(LinkMessage::default()), 0);
         let mut masters = HashMap::new();
         let mut seen = Vec::new();
-        for payload in self.netlink.dump(&request)? {
-            let message = parse::<LinkMessage>(&payload)?;
+        for message in self.netlink.dump(&request)? {
+            let message = parse::<LinkMessage>(&message)?;
             seen.push(link_seen(&message));
             masters.insert(message.header.index, attribute_name(&message));
         }
@@ -109,8 +109,8 @@ impl RouteSocket {
         request.header.family = AddressFamily::Inet;
         let request = bytes(RouteNetlinkMessage::GetAddress(request), 0);
         let mut addresses = Vec::new();
-        for payload in self.netlink.dump(&request)? {
-            let message = parse::<AddressMessage>(&payload)?;
+        for message in self.netlink.dump(&request)? {
+            let message = parse::<AddressMessage>(&message)?;
             addresses.extend(address_seen(&message, links));
         }
         Ok(addresses)
@@ -147,35 +147,38 @@ impl RouteSocket {
             .collect())
     }
 
-    /// The ranges that the main table has routes to, the default route left out.
+    /// swarmlb's own routes beyond the links' subnets.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn paths(&mut self, links: &[Seen]) -> Result<Vec<Path>, Refusal> {
+        let routes = self.routes()?;
+        let ours = routes.iter().filter(|route| {
+            route.header.table == RouteHeader::RT_TABLE_MAIN
+                && route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
+        });
+        Ok(ours.filter_map(|route| path_seen(route, links)).collect())
+    }
+
+    /// The ranges that any table has routes to, default routes left out.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn ranges(&mut self) -> Result<Vec<Ipv4Net>, Refusal> {
         let routes = self.routes()?;
-        Ok(routes
-            .iter()
-            .filter(|route| {
-                route.header.table == RouteHeader::RT_TABLE_MAIN
-                    && route.header.destination_prefix_length > 0
-            })
-            .filter_map(|route| {
-                let length = route.header.destination_prefix_length;
-                route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(to)) => {
-                        Ipv4Net::new(*to, length).ok()
-                    }
-                    _ => None,
-                })
-            })
-            .collect())
+        let mut ranges: Vec<Ipv4Net> = routes.iter().filter_map(destination).collect();
+        ranges.retain(|range| range.prefix_len() > 0);
+        // The widest says most of where an overlap comes from.
+        ranges.sort_by_key(|range| (range.prefix_len(), *range));
+        ranges.dedup();
+        Ok(ranges)
     }
 
     fn routes(&mut self) -> Result<Vec<RouteMessage>, Refusal> {
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
         let request = bytes(RouteNetlinkMessage::GetRoute(request), 0);
-        self.netlink.dump(&request)?.iter().map(|payload| parse::<RouteMessage>(payload)).collect()
+        self.netlink.dump(&request)?.iter().map(parse::<RouteMessage>).collect()
     }
 
     /// This namespace's number for another, none when it has given it none.
@@ -187,8 +190,8 @@ impl RouteSocket {
         let mut request = NsidMessage::default();
         request.attributes.push(NsidAttribute::Fd(other.as_raw_fd() as u32));
         let request = bytes(RouteNetlinkMessage::GetNsId(request), 0);
-        for payload in self.netlink.get(request)? {
-            let message = parse::<NsidMessage>(&payload)?;
+        for message in self.netlink.get(request)? {
+            let message = parse::<NsidMessage>(&message)?;
             for attribute in &message.attributes {
                 if let NsidAttribute::Id(number) = attribute {
                     return Ok((*number >= 0).then_some(*number));
@@ -202,7 +205,7 @@ impl RouteSocket {
         let request = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str()).build();
         let request = bytes(RouteNetlinkMessage::GetLink(request), 0);
         match self.netlink.get(request)?.first() {
-            Some(payload) => Ok(parse::<LinkMessage>(payload)?.header.index),
+            Some(message) => Ok(parse::<LinkMessage>(message)?.header.index),
             None => Err(Errno::ENODEV.into()),
         }
     }
@@ -218,12 +221,12 @@ impl RouteSocket {
     }
 
     fn set_link(&mut self, message: LinkMessage) -> Outcome {
-        self.netlink.request(bytes(RouteNetlinkMessage::SetLink(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::SetLink(message), 0))
     }
 
     fn new_link(&mut self, message: LinkMessage) -> Outcome {
         let message = RouteNetlinkMessage::NewLink(message);
-        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+        self.netlink.request(&bytes(message, NLM_F_CREATE_EXCL))
     }
 
     /// # Errors
@@ -295,7 +298,24 @@ impl RouteSocket {
         if port.up {
             message = message.up();
         }
-        self.new_link(message.build())
+        self.new_link(message.build())?;
+        if !port.isolated {
+            return Ok(());
+        }
+        self.isolate(&port.peer.link, true).inspect_err(|_| {
+            let _ = self.del_link(&port.peer.link);
+        })
+    }
+
+    /// Keeps a bridge's port apart from its other isolated ports, or lets it be one of all.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn isolate(&mut self, port: &LinkName, isolated: bool) -> Outcome {
+        let index = self.index(port)?;
+        let message = LinkBridgePort::new(index).isolated(isolated).build();
+        // The settings of a port are taken with a message for new links, and by no other.
+        self.netlink.request(&bytes(RouteNetlinkMessage::NewLink(message), 0))
     }
 
     /// Changes a link in place.
@@ -336,7 +356,7 @@ impl RouteSocket {
     pub fn del_link(&mut self, name: &LinkName) -> Outcome {
         let index = self.index(name)?;
         let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).build();
-        self.netlink.request(bytes(RouteNetlinkMessage::DelLink(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::DelLink(message), 0))
     }
 
     /// # Errors
@@ -344,14 +364,14 @@ impl RouteSocket {
     pub fn add_address(&mut self, address: &Address) -> Outcome {
         let message = self.address_message(address)?;
         let message = RouteNetlinkMessage::NewAddress(message);
-        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+        self.netlink.request(&bytes(message, NLM_F_CREATE_EXCL))
     }
 
     /// # Errors
     /// The kernel's refusal.
     pub fn del_address(&mut self, address: &Address) -> Outcome {
         let message = self.address_message(address)?;
-        self.netlink.request(bytes(RouteNetlinkMessage::DelAddress(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::DelAddress(message), 0))
     }
 
     fn address_message(&mut self, address: &Address) -> Result<AddressMessage, Refusal> {
@@ -361,34 +381,93 @@ impl RouteSocket {
             .build())
     }
 
-    /// Adds local routes, in one batch.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn change_routes(&mut self, changes: &[RouteChange]) -> std::io::Result<Vec<Outcome>> {
-        let index = match self.index(&LinkName::from("lo")) {
-            Ok(index) => index,
-            Err(refusal) => return Ok(changes.iter().map(|_| Err(refusal.clone())).collect()),
-        };
-        let message = |change: &RouteChange| match change {
-            RouteChange::Add(route) => {
-                let message = RouteNetlinkMessage::NewRoute(route_message(route, index));
-                bytes(message, NLM_F_CREATE_EXCL)
-            }
-            RouteChange::Del(route) => {
-                bytes(RouteNetlinkMessage::DelRoute(route_message(route, index)), 0)
-            }
-        };
-        let mut messages: Vec<Vec<u8>> = changes.iter().map(message).collect();
-        self.netlink.batch(&mut messages)
+    /// Adds and removes routes, in batches. It ends with the batch in which one is refused: there is
+    /// one outcome for each that was tried.
+    pub fn change_routes(&mut self, changes: &[RouteChange]) -> Vec<Outcome> {
+        let mut indexes = HashMap::new();
+        for link in changes.iter().map(RouteChange::link) {
+            match self.index(&link) {
+                Ok(index) => indexes.insert(link, index),
+                Err(refusal) => return vec![Err(refusal)],
+            };
+        }
+        self.netlink.batch(changes, |change, to| {
+            let index = indexes.get(&change.link()).copied().unwrap_or_default();
+            to.extend(match change {
+                RouteChange::Add(route) => new_route(route_message(route, index)),
+                RouteChange::AddPath(path) => new_route(path_message(path, index)),
+                RouteChange::Del(route) => del_route(route_message(route, index)),
+                RouteChange::DelPath(path) => del_route(path_message(path, index)),
+            });
+            Ok(())
+        })
     }
 }
 
-/// What shall happen to a local route.
+/// What shall happen to a route.
 #[derive(Debug, Clone)]
 pub enum RouteChange {
     Add(Route),
+    AddPath(Path),
     Del(Route),
+    DelPath(Path),
+}
+
+impl RouteChange {
+    /// The link that it leads to.
+    fn link(&self) -> LinkName {
+        match self {
+            RouteChange::Add(_) | RouteChange::Del(_) => "lo".into(),
+            RouteChange::AddPath(path) | RouteChange::DelPath(path) => path.link.clone(),
+        }
+    }
+}
+
+fn new_route(message: RouteMessage) -> Vec<u8> {
+    bytes(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE_EXCL)
+}
+
+fn del_route(message: RouteMessage) -> Vec<u8> {
+    bytes(RouteNetlinkMessage::DelRoute(message), 0)
+}
+
+fn destination(route: &RouteMessage) -> Option<Ipv4Net> {
+    let length = route.header.destination_prefix_length;
+    let to = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(*to),
+        _ => None,
+    });
+    // A default route has none.
+    Ipv4Net::new(to.unwrap_or(Ipv4Addr::UNSPECIFIED), length).ok()
+}
+
+fn path_seen(route: &RouteMessage, links: &[Seen]) -> Option<Path> {
+    let (mut index, mut via, mut source) = (None, None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(number) => index = Some(*number),
+            RouteAttribute::Gateway(RouteAddress::Inet(router)) => via = Some(*router),
+            RouteAttribute::PrefSource(RouteAddress::Inet(from)) => source = Some(*from),
+            _ => {}
+        }
+    }
+    let link = links.iter().find(|link| Some(link.index) == index)?.name.clone();
+    Some(Path { to: destination(route)?, link, via, source: source? })
+}
+
+fn path_message(path: &Path, index: u32) -> RouteMessage {
+    let message = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(path.to.addr(), path.to.prefix_len())
+        .output_interface(index)
+        .pref_source(path.source)
+        .table_id(u32::from(RouteHeader::RT_TABLE_MAIN))
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .kind(RouteType::Unicast);
+    match path.via {
+        Some(via) => message.gateway(via).scope(RouteScope::Universe),
+        None => message.scope(RouteScope::Link),
+    }
+    .build()
 }
 
 fn route_message(route: &Route, index: u32) -> RouteMessage {
@@ -412,27 +491,21 @@ fn bytes(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// A message body that the kernel sent. The crate parses it behind its header, so it gets one.
+/// A message body that the kernel sends.
 trait Body: Sized {
-    const KIND: u16;
     fn from(message: RouteNetlinkMessage) -> Option<Self>;
 }
 
-body!(LinkMessage, 16, NewLink);
-body!(AddressMessage, 20, NewAddress);
-body!(RouteMessage, 24, NewRoute);
-body!(rtnetlink::packet_route::nsid::NsidMessage, 88, NewNsId);
+body!(LinkMessage, NewLink);
+body!(AddressMessage, NewAddress);
+body!(RouteMessage, NewRoute);
+body!(rtnetlink::packet_route::nsid::NsidMessage, NewNsId);
 
-fn parse<T: Body>(payload: &[u8]) -> Result<T, Refusal> {
+fn parse<T: Body>(message: &Message) -> Result<T, Refusal> {
     let unreadable = |error: String| {
         Refusal::saying(Errno::EBADMSG, format!("the kernel's answer cannot be read: {error}"))
     };
-    let mut framed = Vec::with_capacity(16 + payload.len());
-    framed.extend(((16 + payload.len()) as u32).to_ne_bytes());
-    framed.extend(T::KIND.to_ne_bytes());
-    framed.extend([0; 10]);
-    framed.extend(payload);
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&framed)
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message.as_bytes())
         .map_err(|error| unreadable(error.to_string()))?;
     match message.payload {
         NetlinkPayload::InnerMessage(message) => T::from(message),
@@ -458,6 +531,7 @@ fn link_seen(message: &LinkMessage) -> (Seen, Option<u32>) {
             mac: None,
             mtu: 0,
             master: None,
+            isolated: false,
             up: message.header.flags.contains(LinkFlags::Up),
         },
         alias: None,
@@ -475,7 +549,10 @@ fn link_seen(message: &LinkMessage) -> (Seen, Option<u32>) {
             LinkAttribute::IfAlias(alias) => seen.alias = Some(alias.clone()),
             LinkAttribute::Link(index) => seen.peer_index = Some(*index),
             LinkAttribute::LinkNetNsId(number) => seen.peer_namespace = Some(*number),
-            LinkAttribute::LinkInfo(infos) => seen.link.kind = kind_seen(infos),
+            LinkAttribute::LinkInfo(infos) => {
+                seen.link.kind = kind_seen(infos);
+                seen.link.isolated = is_isolated(infos);
+            }
             _ => {}
         }
     }
@@ -505,6 +582,15 @@ fn kind_seen(infos: &[LinkInfo]) -> LinkKind {
         Some(other) => LinkKind::Other { name: format!("{other:?}").to_lowercase() },
         None => LinkKind::Other { name: "physical".into() },
     }
+}
+
+fn is_isolated(infos: &[LinkInfo]) -> bool {
+    infos.iter().any(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+            settings.contains(&InfoBridgePort::Isolated(true))
+        }
+        _ => false,
+    })
 }
 
 fn vxlan_seen(infos: &[LinkInfo]) -> LinkKind {

@@ -12,15 +12,19 @@ fn path(sysctl: Sysctl) -> PathBuf {
     PathBuf::from("/proc/sys").join(sysctl.name().replace('.', "/"))
 }
 
-/// Writes settings, and tells what came of each.
+/// Writes settings, and tells what came of each. One without a value is left as it is.
 ///
 /// # Errors
 /// When the namespace cannot be entered.
-pub fn write(namespace: BorrowedFd<'_>, settings: &[(Sysctl, u32)]) -> io::Result<Vec<Outcome>> {
+pub fn write(
+    namespace: BorrowedFd<'_>,
+    settings: &[(Sysctl, Option<u32>)],
+) -> io::Result<Vec<Outcome>> {
     netns::within(namespace, || {
         settings
             .iter()
             .map(|(sysctl, value)| {
+                let Some(value) = value else { return Ok(()) };
                 std::fs::write(path(*sysctl), value.to_string()).map_err(|error| {
                     let refusal = Refusal::from(error);
                     Refusal::saying(refusal.errno, format!("{sysctl}: {}", refusal.sentence))
@@ -30,11 +34,12 @@ pub fn write(namespace: BorrowedFd<'_>, settings: &[(Sysctl, u32)]) -> io::Resul
     })
 }
 
-/// The settings of the calling thread's namespace that differ from the kernel's default. One that the
-/// kernel does not have (those of IPVS where it is missing) is left out.
-pub fn read_here() -> BTreeMap<Sysctl, u32> {
-    Sysctl::ALL
-        .into_iter()
+/// Those of some settings of the calling thread's namespace that differ from the kernel's default. One
+/// that the kernel does not have (those of IPVS where it is missing) is left out.
+pub fn read_here(settings: &[Sysctl]) -> BTreeMap<Sysctl, u32> {
+    settings
+        .iter()
+        .copied()
         .filter_map(|sysctl| {
             let value = std::fs::read_to_string(path(sysctl)).ok()?.trim().parse().ok()?;
             (value != sysctl.default_value()).then_some((sysctl, value))

@@ -1,7 +1,7 @@
 //! What the resolver of each sandbox knows: from the same intent as marks and virtual servers, so
 //! that names and IPVS cannot disagree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Knowledge {
 
 /// What all sandboxes with tasks on one node know. A zone is made once for each set of networks.
 pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledge> {
-    let mut made: BTreeMap<BTreeSet<&NetworkName>, Arc<Zone>> = BTreeMap::new();
+    let mut made: BTreeMap<Vec<&NetworkName>, Arc<Zone>> = BTreeMap::new();
     let tasks = intent.tasks.values().filter(|task| task.node == *node);
     tasks
         .map(|task| {
@@ -39,23 +39,30 @@ pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledg
         .collect()
 }
 
-fn networks(task: &Task) -> BTreeSet<&NetworkName> {
+/// In the order in which the task is on them.
+fn networks(task: &Task) -> Vec<&NetworkName> {
     task.endpoints.iter().map(|endpoint| &endpoint.network).collect()
 }
 
 /// What is known to whoever is on these networks: everything on them. Of the other networks only
 /// that they are the cluster's, so that nobody else is asked about their addresses.
-fn zone(intent: &Intent, networks: &BTreeSet<&NetworkName>) -> Zone {
+fn zone(intent: &Intent, networks: &[&NetworkName]) -> Zone {
+    let internal = |name: &&&NetworkName| intent.networks.get(**name).is_some_and(|n| n.internal);
+    let secluded = networks.iter().all(|name| internal(&name));
     let mut zone = Zone::default();
-    for network in intent.networks.values() {
-        zone.claim(network.pool.subnet.net().into());
+    zone.secluded = secluded;
+    for pool in intent.networks.values().flat_map(|network| &network.pools) {
+        zone.claim(pool.subnet.net().into());
     }
     for network in networks {
+        let mut here = Zone::default();
         for service in intent.services.values() {
             if service.networks.contains(network) {
-                add_service(intent, service, network, &mut zone);
+                add_service(intent, service, network, &mut here);
             }
         }
+        // As in Docker: the first network that knows a name tells what it is.
+        zone.take_in(here);
     }
     zone
 }
@@ -77,6 +84,8 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
     let mut pointers = Vec::new();
     // Of those in rotation.
     let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    let aliases: Vec<String> =
+        service.aliases.get(network).into_iter().flatten().map(ToString::to_string).collect();
     for task in intent.tasks_of(&service.name) {
         if let Some(endpoint) = task.endpoint(network) {
             let name = task.name.to_string().to_ascii_lowercase();
@@ -90,8 +99,16 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
         }
     }
     let name = service.name.as_str();
+    let vip = service.vips.get(network).map(|vip| IpAddr::V4(vip.address));
     add(&format!("tasks.{name}"), &addresses, &names);
-    match service.vips.get(network).map(|vip| IpAddr::V4(vip.address)) {
+    for alias in &aliases {
+        add(&format!("tasks.{alias}"), &addresses, &names);
+        match vip {
+            Some(vip) => add(alias, &[vip], &[]),
+            None => add(alias, &addresses, &names),
+        }
+    }
+    match vip {
         Some(vip) => {
             add(name, &[vip], &[]);
             pointers.push((vip, name.to_owned()));
@@ -158,6 +175,72 @@ mod tests {
         intent.drain_service(&"collabweb".parse().unwrap(), 2, 0).unwrap();
         assert_eq!(ask(&intent, "tasks.collabweb").unwrap(), ["10.0.3.3", "10.0.3.4"]);
         assert_eq!(ask(&intent, "collabweb.3").unwrap(), ["10.0.3.5"]);
+    }
+
+    #[test]
+    fn an_alias_is_known_on_its_network_only_and_services_share_it() {
+        let mut intent = story();
+        network(&mut intent, "other", "10.0.4.0/24");
+        for (name, alias, mode) in [
+            ("db-1", "db", EndpointMode::Vip),
+            ("db-2", "db", EndpointMode::Vip),
+            ("rr", "turns", EndpointMode::Dnsrr),
+            ("twin", "collabweb", EndpointMode::Vip),
+        ] {
+            let mut spec =
+                crate::intent::ServiceSpec { endpoint_mode: mode, ..spec(name, "collabnet", 2) };
+            spec.networks.push("other".parse().unwrap());
+            let on = "collabnet".parse().unwrap();
+            spec.aliases.insert(on, [alias.parse().unwrap()].into());
+            intent.create_service(spec, format!("id-{name}"), 0).unwrap();
+        }
+        let both = [ask(&intent, "db-1").unwrap(), ask(&intent, "db-2").unwrap()].concat();
+        assert_eq!(ask(&intent, "db").unwrap(), both);
+        assert_eq!(ask(&intent, "DB.collabnet").unwrap(), both);
+        assert_eq!(ask(&intent, "tasks.db").unwrap().len(), 4);
+        assert_eq!(ask(&intent, "turns").unwrap(), ask(&intent, "tasks.rr").unwrap());
+        let own = ask(&intent, "collabweb").unwrap();
+        assert_eq!(own, ["10.0.3.2".to_owned(), ask(&intent, "twin").unwrap().remove(0)]);
+        service(&mut intent, "elsewhere", "other", 1);
+        let task = &intent.tasks[&"elsewhere.1".parse().unwrap()];
+        assert_eq!(expected(&intent, task, "db"), None);
+        assert_eq!(expected(&intent, task, "db-1").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn of_several_networks_the_first_that_knows_a_name_tells_it() {
+        let mut intent = story();
+        network(&mut intent, "other", "10.0.4.0/24");
+        let mut both = spec("both", "other", 1);
+        both.networks.push("collabnet".parse().unwrap());
+        intent.create_service(both, "id-both".into(), 0).unwrap();
+        let task = &intent.tasks[&"both.1".parse().unwrap()];
+        let asked = |name: &str| {
+            let addresses = expected(&intent, task, name).unwrap();
+            addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("both"), ["10.0.4.2"]);
+        assert_eq!(asked("both.other"), ["10.0.4.2"]);
+        assert_eq!(asked("both.collabnet"), ask(&intent, "both").unwrap());
+        assert_eq!(asked("collabweb"), ["10.0.3.2"]);
+    }
+
+    #[test]
+    fn who_is_only_on_internal_networks_asks_nobody_outside() {
+        let mut intent = story();
+        let hidden = crate::intent::NetworkSpec {
+            internal: true,
+            ..crate::intent::NetworkSpec::new("hidden".parse().unwrap())
+        };
+        intent.create_network(hidden, "id".into(), &Default::default()).unwrap();
+        service(&mut intent, "inner", "hidden", 1);
+        let mut both = spec("both", "hidden", 1);
+        both.networks.push("collabnet".parse().unwrap());
+        intent.create_service(both, "id".into(), 0).unwrap();
+        let secluded =
+            |task: &str| zone(&intent, &networks(&intent.tasks[&task.parse().unwrap()])).secluded;
+        assert!(secluded("inner.1"));
+        assert!(!secluded("both.1") && !secluded("collabweb.1"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use ipnet::Ipv4Net;
 use crate::intent::{Intent, Task};
 use crate::node::object::{BRIDGE, ENDPOINT};
 use crate::node::{
-    Address, Link, LinkKind, LinkName, Mac, Node, PeerName, Sandbox, SandboxName, Sysctl,
+    Address, Link, LinkKind, LinkName, Mac, Node, Path, PeerName, Sandbox, SandboxName, Sysctl,
 };
 
 pub(super) fn lower<'a>(intent: &Intent, task: &Task, node: &'a mut Node) -> &'a mut Sandbox {
@@ -23,6 +23,7 @@ pub(super) fn lower<'a>(intent: &Intent, task: &Task, node: &'a mut Node) -> &'a
             mac,
             mtu: network.mtu,
             master,
+            isolated: false,
             up: true,
         };
         super::sandbox(intent, node, overlay.clone())
@@ -30,8 +31,14 @@ pub(super) fn lower<'a>(intent: &Intent, task: &Task, node: &'a mut Node) -> &'a
             .insert(port.clone(), end(&name, &link, None, Some(BRIDGE.into())));
         let sandbox = super::sandbox(intent, node, name.clone());
         sandbox.links.insert(link.clone(), end(&overlay, &port, Some(mac), None));
-        if let Ok(net) = Ipv4Net::new(endpoint.address, network.pool.subnet.prefix_len()) {
-            sandbox.addresses.insert(Address { link, net });
+        let Some(own) = network.subnet_of(endpoint.address) else { continue };
+        if let Ok(net) = Ipv4Net::new(endpoint.address, own.prefix_len()) {
+            sandbox.addresses.insert(Address { link: link.clone(), net });
+        }
+        // All of a network's subnets are on one link layer: nobody need route between them.
+        for pool in network.pools.iter().filter(|pool| pool.subnet != own) {
+            let (to, source) = (pool.subnet.net(), endpoint.address);
+            sandbox.paths.insert(Path { to, link: link.clone(), via: None, source });
         }
     }
     let sandbox = super::sandbox(intent, node, name);

@@ -1,6 +1,7 @@
 //! From intent to node: pure and total. The same intent lowers differently for each node.
 
 pub mod dns;
+pub mod egress;
 pub mod endpoint;
 pub mod overlay;
 pub mod vip;
@@ -18,6 +19,7 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
         vip::lower(intent, task, &mut *sandbox);
         let service = intent.services.get(&task.name.service);
         sandbox.process = service.map(|service| process(service, task));
+        egress::lower(intent, task, &mut node);
     }
     node
 }

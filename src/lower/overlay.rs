@@ -12,7 +12,14 @@ pub const DATA_PORT: u16 = 4789;
 const LOOPBACK_MTU: u32 = 65536;
 
 pub fn loopback() -> Link {
-    Link { kind: LinkKind::Loopback, mac: None, mtu: LOOPBACK_MTU, master: None, up: true }
+    Link {
+        kind: LinkKind::Loopback,
+        mac: None,
+        mtu: LOOPBACK_MTU,
+        master: None,
+        isolated: false,
+        up: true,
+    }
 }
 
 pub(super) fn lower(intent: &Intent, _name: &NodeName, node: &mut Node) {
@@ -23,13 +30,13 @@ pub(super) fn lower(intent: &Intent, _name: &NodeName, node: &mut Node) {
 
 fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
     let sandbox = super::sandbox(intent, node, SandboxName::from(&network.name));
-    let gateway = network.pool.gateway;
     let bridge = Link {
         kind: LinkKind::Bridge,
         // A bridge without a MAC of its own changes it with every port that comes or goes.
-        mac: Some(Mac::of(gateway)),
+        mac: network.pools.first().map(|pool| Mac::of(pool.gateway)),
         mtu: network.mtu,
         master: None,
+        isolated: false,
         up: true,
     };
     let vxlan = Link {
@@ -37,11 +44,14 @@ fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
         mac: None,
         mtu: network.mtu,
         master: Some(BRIDGE.into()),
+        isolated: false,
         up: true,
     };
     sandbox.links.insert(BRIDGE.into(), bridge);
     sandbox.links.insert(VXLAN.into(), vxlan);
-    if let Ok(net) = Ipv4Net::new(gateway, network.pool.subnet.prefix_len()) {
-        sandbox.addresses.insert(Address { link: BRIDGE.into(), net });
+    for pool in &network.pools {
+        if let Ok(net) = Ipv4Net::new(pool.gateway, pool.subnet.prefix_len()) {
+            sandbox.addresses.insert(Address { link: BRIDGE.into(), net });
+        }
     }
 }

@@ -8,7 +8,10 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::SandboxName;
-use crate::intent::Vni;
+use crate::intent::{ClusterId, Vni};
+
+/// What the names of our links in the node's namespace begin with.
+const GATEWAY: &str = "swlb";
 
 /// A link's name: at most 15 bytes (IFNAMSIZ).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,10 +24,28 @@ impl LinkName {
         Self(format!("v{:08x}", u32::from(address)))
     }
 
-    /// Whether it is a name that [`LinkName::port_of`] gives.
+    /// The gateway bridge of a cluster in the node's namespace. The cluster's id is part of it, so
+    /// that the name alone tells whose it is.
+    pub fn gateway_bridge(cluster: &ClusterId) -> Self {
+        Self(format!("{GATEWAY}-{}", cluster.0.chars().take(8).collect::<String>()))
+    }
+
+    /// The gateway bridge's end of the link of the task that has `address` there.
+    pub fn gateway_port_of(address: Ipv4Addr) -> Self {
+        Self(format!("{GATEWAY}{:08x}", u32::from(address)))
+    }
+
+    /// The id of the cluster whose gateway bridge has this name.
+    pub fn gateway_of(&self) -> Option<ClusterId> {
+        let id = self.0.strip_prefix(GATEWAY)?.strip_prefix('-')?;
+        (!id.is_empty()).then(|| ClusterId(id.to_owned()))
+    }
+
+    /// Whether it is a name that [`LinkName::port_of`] or [`LinkName::gateway_port_of`] gives.
     pub fn is_port(&self) -> bool {
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        self.0.strip_prefix('v').is_some_and(|hex| hex.len() == 8 && hex.bytes().all(digit))
+        let is_hex = |hex: &str| hex.len() == 8 && hex.bytes().all(digit);
+        ["v", GATEWAY].iter().any(|prefix| self.0.strip_prefix(prefix).is_some_and(is_hex))
     }
 
     pub fn as_str(&self) -> &str {
@@ -140,6 +161,9 @@ pub struct Link {
     /// The bridge that it is a port of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub master: Option<LinkName>,
+    /// Whether, as a bridge's port, it exchanges nothing with other such ports of the bridge.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub isolated: bool,
     pub up: bool,
 }
 
@@ -148,6 +172,19 @@ pub struct Link {
 pub struct Address {
     pub link: LinkName,
     pub net: Ipv4Net,
+}
+
+/// A route to a range beyond the subnet of a link: over the link itself, or by a router on it.
+/// `ip route add TO [via VIA] dev LINK src SOURCE`
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Path {
+    pub to: Ipv4Net,
+    pub link: LinkName,
+    /// The router; none where the range is on the link itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub via: Option<Ipv4Addr>,
+    /// The address that connections to it come from.
+    pub source: Ipv4Addr,
 }
 
 /// A route that makes an address local without an interface holding it:

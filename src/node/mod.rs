@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use connection::Connection;
 pub use entry::Entry;
-pub use link::{Address, Link, LinkKind, LinkName, Mac, PeerName, Route};
+pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
 pub use object::{Key, Object};
 pub use process::Process;
-pub use sandbox::{Owner, Sandbox, SandboxName, Sysctl};
+pub use sandbox::{Owner, Place, Sandbox, SandboxName, Sysctl};
 pub use table::{BaseRule, Dispatch, Table};
 pub use virtual_server::{
     Forwarding, Protocol, RealServer, RealServerKey, Rotation, VirtualServer, VirtualServerKey,

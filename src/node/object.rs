@@ -4,10 +4,11 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, PeerName, Process,
+    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
     RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
@@ -33,6 +34,7 @@ pub enum Object {
         port: Port,
     },
     Address(Address),
+    Path(Path),
     Route(Route),
     Sysctl {
         sysctl: Sysctl,
@@ -73,6 +75,9 @@ pub struct Port {
     pub peer: PeerName,
     pub master: Option<LinkName>,
     pub mtu: u32,
+    /// Kept apart from the bridge's other isolated ports.
+    #[serde(default)]
+    pub isolated: bool,
     pub up: bool,
 }
 
@@ -82,6 +87,7 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
     Table,
@@ -100,6 +106,7 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
             Object::Table => Key::Table,
@@ -156,14 +163,19 @@ pub const ENDPOINT: &str = "eth";
 
 fn is_our_name(link: &LinkName) -> bool {
     let name = link.as_str();
-    name == BRIDGE || name == VXLAN || name.starts_with(ENDPOINT) || link.is_port()
+    name == BRIDGE
+        || name == VXLAN
+        || name.starts_with(ENDPOINT)
+        || link.is_port()
+        || link.gateway_of().is_some()
 }
 
 impl Node {
     /// Makes the sandboxes of other clusters foreign.
     pub fn disown_others(&mut self, cluster: &ClusterId) {
         for sandbox in self.sandboxes.values_mut() {
-            if sandbox.owner != Owner::Cluster(cluster.clone()) {
+            let ours = [Owner::Cluster(cluster.clone()), Owner::Guest(cluster.clone())];
+            if !ours.contains(&sandbox.owner) {
                 sandbox.owner = Owner::Foreign;
             }
         }
@@ -181,20 +193,75 @@ impl Node {
 impl Sandbox {
     /// Every object of a sandbox. The other ends of its veth pairs are looked up in `node`.
     pub fn objects(&self, node: &Node) -> Vec<Object> {
+        let mut objects = self.ground_objects(node);
+        objects.extend(self.virtual_server_objects(self.virtual_servers.keys()));
+        objects
+    }
+
+    /// Whether both have the same but for their virtual servers.
+    pub fn has_the_ground_of(&self, other: &Sandbox) -> bool {
+        let Sandbox {
+            owner,
+            links,
+            addresses,
+            paths,
+            routes,
+            sysctls,
+            table,
+            virtual_servers,
+            process,
+        } = self;
+        let _ = virtual_servers;
+        *owner == other.owner
+            && *links == other.links
+            && *addresses == other.addresses
+            && *paths == other.paths
+            && *routes == other.routes
+            && *sysctls == other.sysctls
+            && *table == other.table
+            && *process == other.process
+    }
+
+    /// Every object but virtual servers and their real servers.
+    pub fn ground_objects(&self, node: &Node) -> Vec<Object> {
         let mut objects = Vec::new();
         if let Owner::Cluster(owner) = &self.owner {
             objects.push(Object::Namespace { owner: owner.clone() });
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
-        self.virtual_server_objects(&mut objects);
         objects.extend(self.process.iter().cloned().map(Object::Process));
         objects
+    }
+
+    /// The virtual servers of these keys, where they are there, and then their real servers.
+    pub fn virtual_server_objects<'a>(
+        &'a self,
+        keys: impl Iterator<Item = &'a VirtualServerKey> + Clone,
+    ) -> impl Iterator<Item = Object> {
+        let found = keys.filter_map(|key| Some((key, self.virtual_servers.get(key)?)));
+        let servers = found.clone().map(|(key, server)| Object::VirtualServer {
+            key: *key,
+            scheduler: server.scheduler.clone(),
+            flags: server.flags,
+            persistence: server.persistence,
+            rotation: server.rotation,
+        });
+        let real_servers = found.flat_map(|(server, held)| {
+            let object = |(key, real): (&_, &_)| Object::RealServer {
+                server: *server,
+                key: *key,
+                real: *real,
+            };
+            held.real_servers.iter().map(object)
+        });
+        servers.chain(real_servers)
     }
 
     fn table_objects(&self, objects: &mut Vec<Object>) {
@@ -207,21 +274,6 @@ impl Sandbox {
         }
         for (fwmark, dispatch) in &table.dispatches {
             objects.push(Object::Dispatch { fwmark: *fwmark, dispatch: dispatch.clone() });
-        }
-    }
-
-    fn virtual_server_objects(&self, objects: &mut Vec<Object>) {
-        for (key, server) in &self.virtual_servers {
-            objects.push(Object::VirtualServer {
-                key: *key,
-                scheduler: server.scheduler.clone(),
-                flags: server.flags,
-                persistence: server.persistence,
-                rotation: server.rotation,
-            });
-            for (real_key, real) in &server.real_servers {
-                objects.push(Object::RealServer { server: *key, key: *real_key, real: *real });
-            }
         }
     }
 }
@@ -260,7 +312,8 @@ fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: 
         None => Object::Link { name, link: link.clone() },
         Some((peer, other)) => {
             let (peer, master) = (peer.clone(), other.master.clone());
-            let port = Port { peer, master, mtu: other.mtu, up: other.up };
+            let (mtu, isolated, up) = (other.mtu, other.isolated, other.up);
+            let port = Port { peer, master, mtu, isolated, up };
             Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
         }
     }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Link, LinkName, Process, Route, Table, VirtualServer, VirtualServerKey};
+use super::{
+    Address, Link, LinkName, Path, Process, Route, Table, VirtualServer, VirtualServerKey,
+};
 use crate::intent::{ClusterId, NetworkName, TaskName};
 
 /// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
@@ -17,6 +19,38 @@ pub struct SandboxName(pub String);
 impl SandboxName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Where a sandbox is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Below /run/netns, under this name.
+    Named(&'a str),
+    /// It is the machine's own namespace, the node's, in which this cluster is a guest.
+    Node { cluster: &'a str },
+}
+
+impl SandboxName {
+    /// The node's own namespace, as far as a cluster has things in it. Nothing that is named below
+    /// /run/netns by this cluster can be called so.
+    pub fn of_node(cluster: &ClusterId) -> Self {
+        Self(format!("@{cluster}"))
+    }
+
+    pub fn place(&self) -> Place<'_> {
+        match self.0.strip_prefix('@') {
+            None => Place::Named(&self.0),
+            Some(cluster) => Place::Node { cluster },
+        }
+    }
+
+    /// The cluster that is a guest there; none where the sandbox as such is somebody's.
+    pub fn guest(&self) -> Option<ClusterId> {
+        match self.place() {
+            Place::Named(_) => None,
+            Place::Node { cluster } => Some(ClusterId(cluster.to_owned())),
+        }
     }
 }
 
@@ -43,6 +77,9 @@ impl fmt::Display for SandboxName {
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
     Cluster(ClusterId),
+    /// Somebody else; but what the sandbox holds here is this cluster's, and all that it holds of
+    /// others is left out.
+    Guest(ClusterId),
     #[default]
     Foreign,
 }
@@ -60,9 +97,14 @@ pub enum Sysctl {
     /// The largest of `all` and the link's own counts, and `all` outlives a link made anew.
     #[serde(rename = "net.ipv4.conf.all.arp_ignore")]
     ArpIgnore,
+    /// Whether packets are passed on from link to link. Only in the node's own namespace, where it is
+    /// turned on and stays on: others may have come to rely on it.
+    #[serde(rename = "net.ipv4.ip_forward")]
+    IpForward,
 }
 
 impl Sysctl {
+    /// Those of a sandbox of ours.
     pub const ALL: [Sysctl; 3] =
         [Sysctl::ExpireNodestConn, Sysctl::ExpireQuiescentTemplate, Sysctl::ArpIgnore];
 
@@ -72,6 +114,7 @@ impl Sysctl {
             Sysctl::ExpireNodestConn => "net.ipv4.vs.expire_nodest_conn",
             Sysctl::ExpireQuiescentTemplate => "net.ipv4.vs.expire_quiescent_template",
             Sysctl::ArpIgnore => "net.ipv4.conf.all.arp_ignore",
+            Sysctl::IpForward => "net.ipv4.ip_forward",
         }
     }
 
@@ -79,8 +122,16 @@ impl Sysctl {
     /// values that differ stand in a [`Sandbox`].
     pub fn default_value(self) -> u32 {
         match self {
-            Sysctl::ExpireNodestConn | Sysctl::ExpireQuiescentTemplate | Sysctl::ArpIgnore => 0,
+            Sysctl::ExpireNodestConn
+            | Sysctl::ExpireQuiescentTemplate
+            | Sysctl::ArpIgnore
+            | Sysctl::IpForward => 0,
         }
+    }
+
+    /// Whether it is never set back.
+    pub fn stays(self) -> bool {
+        self == Sysctl::IpForward
     }
 }
 
@@ -97,8 +148,11 @@ pub struct Sandbox {
     pub owner: Owner,
     pub links: BTreeMap<LinkName, Link>,
     pub addresses: BTreeSet<Address>,
-    /// Routes that somebody added; those that the kernel made by itself are left out.
+    /// Local routes that swarmlb added; those that the kernel made by itself are left out.
     pub routes: BTreeSet<Route>,
+    /// Routes beyond the links' own subnets, those that swarmlb added.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub paths: BTreeSet<Path>,
     /// Settings that differ from the kernel's default.
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// swarmlb's nftables table.
@@ -108,4 +162,13 @@ pub struct Sandbox {
     pub virtual_servers: BTreeMap<VirtualServerKey, VirtualServer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+}
+
+impl Sandbox {
+    /// Whether it holds nothing that a guest made and would take along.
+    pub fn is_vacant(&self) -> bool {
+        let kept =
+            Self { owner: self.owner.clone(), sysctls: self.sysctls.clone(), ..Self::default() };
+        *self == kept && self.sysctls.keys().all(|sysctl| sysctl.stays())
+    }
 }

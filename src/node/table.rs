@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::intent::Fwmark;
@@ -18,10 +19,17 @@ pub enum BaseRule {
     RejectIn,
     /// nat output: a marked packet goes to the mark's chain. Only on the `nftables` data plane.
     BalanceOut,
+    /// nat postrouting: what comes from this range and goes elsewhere takes this machine's address.
+    MasqueradeOut(Ipv4Net),
+    /// filter forward: nobody begins a connection into this range from beyond the machine, nor from
+    /// one task to another by way of it.
+    DropForward(Ipv4Net),
 }
 
 impl BaseRule {
-    pub const ALL: [BaseRule; 3] = [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
+    /// Those that VIPs need.
+    pub const OF_VIPS: [BaseRule; 3] =
+        [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
 
     /// The chain that holds it.
     pub fn chain(self) -> &'static str {
@@ -29,6 +37,8 @@ impl BaseRule {
             BaseRule::MarkOut => "mangle-out",
             BaseRule::RejectIn => "filter-in",
             BaseRule::BalanceOut => "nat-out",
+            BaseRule::MasqueradeOut(_) => "nat-post",
+            BaseRule::DropForward(_) => "filter-forward",
         }
     }
 }

@@ -17,6 +17,9 @@ pub struct Zone {
     names: HashMap<String, Named>,
     pointers: HashMap<IpAddr, Pointed>,
     subnets: Vec<IpNet>,
+    /// Whether nobody outside is asked for what is not known here: a query that goes out carries data
+    /// out, in its name.
+    pub secluded: bool,
 }
 
 /// What a name stands for.
@@ -68,6 +71,16 @@ impl Zone {
     /// Says that all of a range is the cluster's, whether its addresses are held or not.
     pub fn claim(&mut self, subnet: IpNet) {
         self.subnets.push(subnet);
+    }
+
+    /// Takes in what another zone knows; of a name that both know, what is known already stays.
+    pub fn take_in(&mut self, other: Zone) {
+        for (name, named) in other.names {
+            self.names.entry(name).or_insert(named);
+        }
+        for (address, pointed) in other.pointers {
+            self.pointers.entry(address).or_insert(pointed);
+        }
     }
 
     /// What a name stands for, in any case and with or without a trailing dot; `None` when it is not

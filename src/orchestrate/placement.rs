@@ -25,7 +25,7 @@ mod tests {
     fn tasks_spread_over_the_nodes() {
         let mut intent = one_node();
         let name: NodeName = "node-2".parse().unwrap();
-        intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: true });
+        intent.nodes.insert(name.clone(), NodeRecord::new(name, true));
         crate::intent::tests::network(&mut intent, "n", "10.0.1.0/24");
         service(&mut intent, "a", "n", 3);
         service(&mut intent, "b", "n", 1);

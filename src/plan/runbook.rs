@@ -9,8 +9,8 @@ use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
-    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, RealServer, Route,
-    SandboxName, VirtualServerKey,
+    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, Path, Place, RealServer,
+    Route, SandboxName, VirtualServerKey,
 };
 
 /// The protocol number that marks swarmlb's routes as its own (`ip route` shows `proto 108`;
@@ -32,7 +32,35 @@ impl fmt::Display for Op {
 }
 
 fn inside(sandbox: &SandboxName, command: impl fmt::Display) -> String {
-    format!("ip netns exec {sandbox} {command}")
+    match sandbox.place() {
+        Place::Named(name) => format!("ip netns exec {name} {command}"),
+        Place::Node { .. } => command.to_string(),
+    }
+}
+
+/// `ip`, at work in a sandbox.
+fn ip(sandbox: &SandboxName) -> String {
+    match sandbox.place() {
+        Place::Named(name) => format!("ip -n {name}"),
+        Place::Node { .. } => "ip".into(),
+    }
+}
+
+/// Where `ip link add` shall put a link; it is typed in the node's namespace.
+fn into(sandbox: &SandboxName) -> String {
+    match sandbox.place() {
+        Place::Named(name) => format!(" netns {name}"),
+        Place::Node { .. } => String::new(),
+    }
+}
+
+/// The name of swarmlb's nftables table in a sandbox. Where other clusters may be guests too, it
+/// tells whose it is.
+pub fn table_of(sandbox: &SandboxName) -> String {
+    match sandbox.guest() {
+        None => TABLE.to_owned(),
+        Some(cluster) => format!("{TABLE}-{cluster}"),
+    }
 }
 
 fn nft(sandbox: &SandboxName, commands: &str) -> String {
@@ -40,9 +68,10 @@ fn nft(sandbox: &SandboxName, commands: &str) -> String {
 }
 
 fn add(sandbox: &SandboxName, object: &Object) -> String {
+    let (ip, table) = (ip(sandbox), table_of(sandbox));
     match object {
         Object::Namespace { owner } => format!(
-            "ip netns add {sandbox} && ip -n {sandbox} link set lo alias {}",
+            "ip netns add {sandbox} && {ip} link set lo alias {}",
             owner_alias(owner, sandbox)
         ),
         Object::Link { name, link } => add_link(sandbox, name, link),
@@ -50,28 +79,34 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
             let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
             let Port { peer, .. } = port;
             let mut line = format!(
-                "ip link add {name} netns {sandbox}{address} mtu {mtu} type veth peer {} netns {} mtu {}",
-                peer.link, peer.sandbox, port.mtu
+                "ip link add {name}{}{address} mtu {mtu} type veth peer {}{} mtu {}",
+                into(sandbox),
+                peer.link,
+                into(&peer.sandbox),
+                port.mtu
             );
             line.push_str(&port_settings(port));
             if *up {
-                line.push_str(&format!(" && ip -n {sandbox} link set {name} up"));
+                line.push_str(&format!(" && {ip} link set {name} up"));
             }
             line
         }
         Object::Address(address) => {
-            format!("ip -n {sandbox} address add {} dev {}", address.net, address.link)
+            format!("{ip} address add {} dev {}", address.net, address.link)
         }
-        Object::Route(route) => format!("ip -n {sandbox} route add {}", route_words(route)),
+        Object::Path(path) => format!("{ip} route add {}", path_words(path)),
+        Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
             inside(sandbox, format_args!("sysctl -qw {sysctl}={value}"))
         }
-        Object::Table => nft(sandbox, &commands::add_table()),
-        Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(*rule)),
-        Object::Guard(address) => nft(sandbox, &commands::add_guard(*address)),
-        Object::Mark { address, fwmark } => nft(sandbox, &commands::add_mark(*address, *fwmark)),
+        Object::Table => nft(sandbox, &commands::add_table(&table)),
+        Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(&table, *rule)),
+        Object::Guard(address) => nft(sandbox, &commands::add_guard(&table, *address)),
+        Object::Mark { address, fwmark } => {
+            nft(sandbox, &commands::add_mark(&table, *address, *fwmark))
+        }
         Object::Dispatch { fwmark, dispatch } => {
-            nft(sandbox, &commands::add_dispatch(*fwmark, dispatch))
+            nft(sandbox, &commands::add_dispatch(&table, *fwmark, dispatch))
         }
         Object::VirtualServer { key, scheduler, persistence, .. } => inside(
             sandbox,
@@ -90,27 +125,34 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
 }
 
 fn del(sandbox: &SandboxName, object: &Object) -> String {
+    let (ip, table) = (ip(sandbox), table_of(sandbox));
     match object {
         Object::Namespace { .. } => format!("ip netns del {sandbox}"),
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
-            format!("ip -n {sandbox} link set {name} down")
+            format!("{ip} link set {name} down")
         }
         Object::Link { name, .. } | Object::Veth { name, .. } => {
-            format!("ip -n {sandbox} link del {name}")
+            format!("{ip} link del {name}")
         }
         Object::Address(address) => {
-            format!("ip -n {sandbox} address del {} dev {}", address.net, address.link)
+            format!("{ip} address del {} dev {}", address.net, address.link)
         }
-        Object::Route(route) => format!("ip -n {sandbox} route del {}", route_words(route)),
+        Object::Path(path) => format!("{ip} route del {}", path_words(path)),
+        Object::Route(route) => format!("{ip} route del {}", route_words(route)),
+        Object::Sysctl { sysctl, .. } if sysctl.stays() => {
+            format!("# {sysctl} stays as it is: others may rely on it")
+        }
         Object::Sysctl { sysctl, .. } => {
             inside(sandbox, format_args!("sysctl -qw {sysctl}={}", sysctl.default_value()))
         }
-        Object::Table => nft(sandbox, &commands::del_table()),
-        Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(*rule)),
-        Object::Guard(address) => nft(sandbox, &commands::del_guard(*address)),
-        Object::Mark { address, fwmark } => nft(sandbox, &commands::del_mark(*address, *fwmark)),
+        Object::Table => nft(sandbox, &commands::del_table(&table)),
+        Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(&table, *rule)),
+        Object::Guard(address) => nft(sandbox, &commands::del_guard(&table, *address)),
+        Object::Mark { address, fwmark } => {
+            nft(sandbox, &commands::del_mark(&table, *address, *fwmark))
+        }
         Object::Dispatch { fwmark, dispatch } => {
-            nft(sandbox, &commands::del_dispatch(*fwmark, dispatch))
+            nft(sandbox, &commands::del_dispatch(&table, *fwmark, dispatch))
         }
         Object::VirtualServer { key, .. } => {
             inside(sandbox, format_args!("ipvsadm -D {}", key_words(key)))
@@ -125,9 +167,10 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
 }
 
 fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
+    let (ip, table) = (ip(sandbox), table_of(sandbox));
     match to {
         Object::Link { name, link } => format!(
-            "ip -n {sandbox} link set {name}{} mtu {} {}{}",
+            "{ip} link set {name}{} mtu {} {}{}",
             link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default(),
             link.mtu,
             master(link.master.as_ref()),
@@ -135,22 +178,18 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
         ),
         Object::Veth { name, mac, mtu, up, port } => {
             let address = mac.map(|mac| format!("address {mac} ")).unwrap_or_default();
-            format!(
-                "ip -n {sandbox} link set {name} {address}mtu {mtu} {}{}",
-                state(*up),
-                port_settings(port)
-            )
+            format!("{ip} link set {name} {address}mtu {mtu} {}{}", state(*up), port_settings(port))
         }
         Object::Sysctl { .. } => add(sandbox, to),
         Object::Mark { address, fwmark } => match from {
             Object::Mark { fwmark: old, .. } => {
-                nft(sandbox, &commands::set_mark(*address, *old, *fwmark))
+                nft(sandbox, &commands::set_mark(&table, *address, *old, *fwmark))
             }
             _ => add(sandbox, to),
         },
         Object::Dispatch { fwmark, dispatch } => match from {
             Object::Dispatch { dispatch: old, .. } => {
-                nft(sandbox, &commands::set_dispatch(*fwmark, old, dispatch))
+                nft(sandbox, &commands::set_dispatch(&table, *fwmark, old, dispatch))
             }
             _ => add(sandbox, to),
         },
@@ -188,44 +227,36 @@ pub fn owner_of(alias: &str, sandbox: &SandboxName) -> Option<ClusterId> {
 }
 
 fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
-    let up = || {
-        format!(
-            "ip -n {sandbox} link set {name} {}{}",
-            master(link.master.as_ref()),
-            state(link.up)
-        )
-    };
+    let ip = ip(sandbox);
+    let up = || format!("{ip} link set {name} {}{}", master(link.master.as_ref()), state(link.up));
     match &link.kind {
-        LinkKind::Loopback => format!("ip -n {sandbox} link set {name} up"),
+        LinkKind::Loopback => format!("{ip} link set {name} up"),
         // Typed in the node's namespace, where its UDP socket is and stays.
         LinkKind::Vxlan { vni, port, .. } => format!(
-            "ip link add {name} netns {sandbox} mtu {} type vxlan id {vni} dstport {port} \
+            "ip link add {name}{} mtu {} type vxlan id {vni} dstport {port} \
              nolearning proxy && {}",
+            into(sandbox),
             link.mtu,
             up()
         ),
         LinkKind::Bridge => {
             let address = link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-            format!(
-                "ip -n {sandbox} link add {name}{address} mtu {} type bridge && {}",
-                link.mtu,
-                up()
-            )
+            format!("{ip} link add {name}{address} mtu {} type bridge && {}", link.mtu, up())
         }
         LinkKind::Veth { .. } | LinkKind::Other { .. } => {
-            format!("ip -n {sandbox} link set {name} {}", state(link.up))
+            format!("{ip} link set {name} {}", state(link.up))
         }
     }
 }
 
 fn port_settings(port: &Port) -> String {
+    let (ip, link) = (ip(&port.peer.sandbox), &port.peer.link);
     format!(
-        " && ip -n {} link set {} mtu {} {}{}",
-        port.peer.sandbox,
-        port.peer.link,
+        " && {ip} link set {link} mtu {} {}{}{}",
         port.mtu,
         master(port.master.as_ref()),
-        state(port.up)
+        state(port.up),
+        isolation(&ip, link, port.isolated)
     )
 }
 
@@ -236,8 +267,23 @@ fn master(master: Option<&LinkName>) -> String {
     }
 }
 
+/// What keeps a port apart; that of most is the kernel's default.
+fn isolation(ip: &str, port: &LinkName, isolated: bool) -> String {
+    match isolated {
+        true => format!(" && {ip} link set {port} type bridge_slave isolated on"),
+        false => String::new(),
+    }
+}
+
 fn state(up: bool) -> &'static str {
     if up { "up" } else { "down" }
+}
+
+fn path_words(path: &Path) -> String {
+    let Path { to, link, source, .. } = path;
+    let via = path.via.map(|via| format!("via {via} ")).unwrap_or_default();
+    let to = if to.prefix_len() == 0 { "default".to_owned() } else { to.to_string() };
+    format!("{to} {via}dev {link} src {source} proto {ROUTE_PROTOCOL}")
 }
 
 fn route_words(route: &Route) -> String {
@@ -314,63 +360,72 @@ fn quoted(word: &str) -> String {
 pub mod commands {
     use super::*;
 
-    pub fn add_table() -> String {
+    pub fn add_table(table: &str) -> String {
         format!(
-            "create table ip {TABLE}; \
-             create set ip {TABLE} vips {{ type ipv4_addr; }}; \
-             create map ip {TABLE} vip-mark {{ type ipv4_addr : mark; }}; \
-             create map ip {TABLE} mark-chain {{ type mark : verdict; }}"
+            "create table ip {table}; \
+             create set ip {table} vips {{ type ipv4_addr; }}; \
+             create map ip {table} vip-mark {{ type ipv4_addr : mark; }}; \
+             create map ip {table} mark-chain {{ type mark : verdict; }}"
         )
     }
 
-    pub fn del_table() -> String {
-        format!("delete table ip {TABLE}")
+    pub fn del_table(table: &str) -> String {
+        format!("delete table ip {table}")
     }
 
-    pub fn add_rule(rule: BaseRule) -> String {
+    pub fn add_rule(table: &str, rule: BaseRule) -> String {
         let chain = rule.chain();
         // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
         let (hook, words) = match rule {
-            BaseRule::MarkOut => {
-                ("type route hook output priority -150", "meta mark set ip daddr map @vip-mark")
-            }
+            BaseRule::MarkOut => (
+                "type route hook output priority -150",
+                "meta mark set ip daddr map @vip-mark".to_owned(),
+            ),
             BaseRule::RejectIn => {
-                ("type filter hook input priority 0", "ip daddr @vips counter reject")
+                ("type filter hook input priority 0", "ip daddr @vips counter reject".to_owned())
             }
             BaseRule::BalanceOut => {
-                ("type nat hook output priority -100", "meta mark vmap @mark-chain")
+                ("type nat hook output priority -100", "meta mark vmap @mark-chain".to_owned())
             }
+            BaseRule::MasqueradeOut(range) => (
+                "type nat hook postrouting priority 100",
+                format!("ip saddr {range} ip daddr != {range} counter masquerade"),
+            ),
+            BaseRule::DropForward(range) => (
+                "type filter hook forward priority 0",
+                format!("ip daddr {range} ct state != {{ established, related }} counter drop"),
+            ),
         };
         format!(
-            "add chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}; \
-             add chain ip {TABLE} {chain} {{ {hook}; }}; \
-             add rule ip {TABLE} {chain} {words}"
+            "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
+             add chain ip {table} {chain} {{ {hook}; }}; \
+             add rule ip {table} {chain} {words}"
         )
     }
 
-    pub fn del_rule(rule: BaseRule) -> String {
+    pub fn del_rule(table: &str, rule: BaseRule) -> String {
         let chain = rule.chain();
-        format!("flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}")
+        format!("flush chain ip {table} {chain}; delete chain ip {table} {chain}")
     }
 
-    pub fn add_guard(address: Ipv4Addr) -> String {
-        format!("create element ip {TABLE} vips {{ {address} }}")
+    pub fn add_guard(table: &str, address: Ipv4Addr) -> String {
+        format!("create element ip {table} vips {{ {address} }}")
     }
 
-    pub fn del_guard(address: Ipv4Addr) -> String {
-        format!("delete element ip {TABLE} vips {{ {address} }}")
+    pub fn del_guard(table: &str, address: Ipv4Addr) -> String {
+        format!("delete element ip {table} vips {{ {address} }}")
     }
 
-    pub fn add_mark(address: Ipv4Addr, fwmark: Fwmark) -> String {
-        format!("create element ip {TABLE} vip-mark {{ {address} : {fwmark} }}")
+    pub fn add_mark(table: &str, address: Ipv4Addr, fwmark: Fwmark) -> String {
+        format!("create element ip {table} vip-mark {{ {address} : {fwmark} }}")
     }
 
-    pub fn del_mark(address: Ipv4Addr, fwmark: Fwmark) -> String {
-        format!("delete element ip {TABLE} vip-mark {{ {address} : {fwmark} }}")
+    pub fn del_mark(table: &str, address: Ipv4Addr, fwmark: Fwmark) -> String {
+        format!("delete element ip {table} vip-mark {{ {address} : {fwmark} }}")
     }
 
-    pub fn set_mark(address: Ipv4Addr, from: Fwmark, to: Fwmark) -> String {
-        format!("{}; {}", del_mark(address, from), add_mark(address, to))
+    pub fn set_mark(table: &str, address: Ipv4Addr, from: Fwmark, to: Fwmark) -> String {
+        format!("{}; {}", del_mark(table, address, from), add_mark(table, address, to))
     }
 
     /// The chain that balances one mark.
@@ -383,26 +438,29 @@ pub mod commands {
         format!("rs-{fwmark}-{target}")
     }
 
-    fn add_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
+    fn add_target(table: &str, fwmark: Fwmark, target: Ipv4Addr) -> String {
         let chain = target_chain(fwmark, target);
-        format!("{}add rule ip {TABLE} {chain} counter dnat to {target}; ", empty_chain(&chain))
+        format!(
+            "{}add rule ip {table} {chain} counter dnat to {target}; ",
+            empty_chain(table, &chain)
+        )
     }
 
     /// What is left of a chain that somebody emptied or unhooked is still there: `add` takes that.
-    fn empty_chain(chain: &str) -> String {
-        format!("add chain ip {TABLE} {chain}; flush chain ip {TABLE} {chain}; ")
+    fn empty_chain(table: &str, chain: &str) -> String {
+        format!("add chain ip {table} {chain}; flush chain ip {table} {chain}; ")
     }
 
-    fn del_target(fwmark: Fwmark, target: Ipv4Addr) -> String {
+    fn del_target(table: &str, fwmark: Fwmark, target: Ipv4Addr) -> String {
         let chain = target_chain(fwmark, target);
-        format!("; flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}")
+        format!("; flush chain ip {table} {chain}; delete chain ip {table} {chain}")
     }
 
-    fn balance_rule(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+    fn balance_rule(table: &str, fwmark: Fwmark, dispatch: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         if dispatch.targets.is_empty() {
             // Nothing to pick: the packet goes on to the VIP itself and is refused there.
-            return format!("add rule ip {TABLE} {chain} return");
+            return format!("add rule ip {table} {chain} return");
         }
         let jumps: Vec<String> = dispatch
             .targets
@@ -411,44 +469,47 @@ pub mod commands {
             .map(|(i, target)| format!("{i} : jump {}", target_chain(fwmark, *target)))
             .collect();
         format!(
-            "add rule ip {TABLE} {chain} numgen inc mod {} vmap {{ {} }}",
+            "add rule ip {table} {chain} numgen inc mod {} vmap {{ {} }}",
             dispatch.targets.len(),
             jumps.join(", ")
         )
     }
 
-    pub fn add_dispatch(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+    pub fn add_dispatch(table: &str, fwmark: Fwmark, dispatch: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         let targets: String =
-            dispatch.targets.iter().map(|target| add_target(fwmark, *target)).collect();
+            dispatch.targets.iter().map(|target| add_target(table, fwmark, *target)).collect();
         format!(
             "{targets}{}{}; \
-             add element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}",
-            empty_chain(&chain),
-            balance_rule(fwmark, dispatch)
+             add element ip {table} mark-chain {{ {fwmark} : jump {chain} }}",
+            empty_chain(table, &chain),
+            balance_rule(table, fwmark, dispatch)
         )
     }
 
-    pub fn del_dispatch(fwmark: Fwmark, dispatch: &Dispatch) -> String {
+    pub fn del_dispatch(table: &str, fwmark: Fwmark, dispatch: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         let targets: String =
-            dispatch.targets.iter().map(|target| del_target(fwmark, *target)).collect();
+            dispatch.targets.iter().map(|target| del_target(table, fwmark, *target)).collect();
         format!(
-            "delete element ip {TABLE} mark-chain {{ {fwmark} : jump {chain} }}; \
-             flush chain ip {TABLE} {chain}; delete chain ip {TABLE} {chain}{targets}"
+            "delete element ip {table} mark-chain {{ {fwmark} : jump {chain} }}; \
+             flush chain ip {table} {chain}; delete chain ip {table} {chain}{targets}"
         )
     }
 
     /// One transaction: targets that stay keep their counters.
-    pub fn set_dispatch(fwmark: Fwmark, from: &Dispatch, to: &Dispatch) -> String {
+    pub fn set_dispatch(table: &str, fwmark: Fwmark, from: &Dispatch, to: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         let only = |a: &Dispatch, b: &Dispatch| -> Vec<Ipv4Addr> {
             a.targets.iter().copied().filter(|target| !b.targets.contains(target)).collect()
         };
         let added: String =
-            only(to, from).into_iter().map(|target| add_target(fwmark, target)).collect();
+            only(to, from).into_iter().map(|target| add_target(table, fwmark, target)).collect();
         let removed: String =
-            only(from, to).into_iter().map(|target| del_target(fwmark, target)).collect();
-        format!("{added}flush chain ip {TABLE} {chain}; {}{removed}", balance_rule(fwmark, to))
+            only(from, to).into_iter().map(|target| del_target(table, fwmark, target)).collect();
+        format!(
+            "{added}flush chain ip {table} {chain}; {}{removed}",
+            balance_rule(table, fwmark, to)
+        )
     }
 }

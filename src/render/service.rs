@@ -38,7 +38,9 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
                 vip.address, vip.fwmark
             )
         });
-        line("Network", format!("{network}{}", vip.unwrap_or_default()));
+        let names = service.aliases.get(network).into_iter().flatten();
+        let aliases: String = names.map(|alias| format!(", alias {alias}")).collect();
+        line("Network", format!("{network}{}{aliases}", vip.unwrap_or_default()));
     }
     text
 }

@@ -117,9 +117,10 @@ impl Template {
         let mut given = Vec::new();
         for (word, template) in words {
             let scope = Scope::new(value(row, &misses));
-            let said = rendered(environment, template, Value::from_object(scope))
-                .map_err(|error| row_error(&error))?;
-            given.push((*word, Value::from(said)));
+            // A word that a row does not allow is only missed where it is used.
+            if let Ok(said) = rendered(environment, template, Value::from_object(scope)) {
+                given.push((*word, Value::from(said)));
+            }
         }
         let misses = Misses::default();
         let scope = Scope::with_words(row, &misses, given);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, Vip};
+use crate::lower::dns::{self, Knowledge};
 use crate::node::object::ENDPOINT;
 use crate::node::{LinkKind, Node, Sandbox, SandboxName, VirtualServerKey};
 
@@ -54,9 +55,10 @@ pub fn of_intent(
     wanted: impl Fn(&Service, &Vip) -> bool,
 ) -> Vec<Expected> {
     let mut expected = Vec::new();
+    let zones = dns::zones(intent, node);
     for service in intent.services.values() {
         for (network, vip) in service.vips.iter().filter(|(_, vip)| wanted(service, vip)) {
-            expected.push(one_of_intent(intent, node, service, network, vip));
+            expected.push(one_of_intent(intent, node, &zones, service, network, vip));
         }
     }
     expected
@@ -65,6 +67,7 @@ pub fn of_intent(
 fn one_of_intent(
     intent: &Intent,
     node: &NodeName,
+    zones: &BTreeMap<SandboxName, Knowledge>,
     service: &Service,
     network: &NetworkName,
     vip: &Vip,
@@ -73,13 +76,10 @@ fn one_of_intent(
     let plane = record.map_or(DataPlane::Nftables, |record| service.data_plane.on(record));
     let clients = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
     let clients = clients.map(|(task, endpoint)| {
-        let networks = task.endpoints.iter().map(|endpoint| &endpoint.network);
-        let vips = networks.filter_map(|network| service.vips.get(network));
-        Client {
-            sandbox: SandboxName::from(&task.name),
-            own: endpoint.address,
-            resolved: vips.map(|vip| IpAddr::V4(vip.address)).collect(),
-        }
+        let sandbox = SandboxName::from(&task.name);
+        let known = zones.get(&sandbox).and_then(|known| known.zone.named(service.name.as_str()));
+        let resolved = known.iter().flat_map(|named| &named.v4).copied().map(IpAddr::V4).collect();
+        Client { sandbox, own: endpoint.address, resolved }
     });
     let tasks = intent.tasks_of(&service.name).filter_map(|task| {
         Some(Member {

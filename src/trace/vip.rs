@@ -238,7 +238,10 @@ impl Look<'_> {
                 let got: BTreeSet<IpAddr> = addresses.iter().copied().collect();
                 let (want, is) = (words(&client.resolved), words(&got));
                 match got == client.resolved {
-                    true => rung(Step::Name, true, format!("`{name}` is {is}")),
+                    true if got.contains(&IpAddr::V4(self.vip.address)) => {
+                        rung(Step::Name, true, format!("`{name}` is {is}"))
+                    }
+                    true => rung(Step::Name, true, format!("`{name}` is {is} of another network")),
                     false => {
                         rung(Step::Name, false, format!("`{name}` should be {want} and is {is}"))
                     }

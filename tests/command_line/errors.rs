@@ -71,6 +71,18 @@ fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
          hint: did you mean `collabweb`?\n",
     );
     refused(
+        &["service", "create", "--dry-run", "--name=web", "--network=colabnet"],
+        2,
+        "error: cannot create service `web`: there is no network `colabnet`\n\
+         hint: did you mean `collabnet`?\n",
+    );
+    refused(
+        &["network", "rm", "green", "--dry-run"],
+        2,
+        "error: cannot remove network `green`: there is no network `green`\n\
+         hint: see `swarmlb network ls`\n",
+    );
+    refused(
         &["service", "rm", "nginx", "--dry-run"],
         2,
         "error: cannot remove service `nginx`: there is no service `nginx`\n\

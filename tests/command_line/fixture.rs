@@ -55,7 +55,7 @@ pub fn node_1() -> NodeName {
 
 pub fn empty() -> Intent {
     let mut intent = Intent::new(ClusterId("c1".into()));
-    intent.nodes.insert(node_1(), NodeRecord { name: node_1(), ipvs: true });
+    intent.nodes.insert(node_1(), NodeRecord::new(node_1(), true));
     intent
 }
 
@@ -66,10 +66,8 @@ pub fn story() -> Intent {
         [("collabnet", "10.0.3.0/24"), ("small", "10.0.9.0/29"), ("bare", "10.0.5.0/24")]
     {
         let spec = NetworkSpec {
-            name: name.parse().expect("a name"),
             subnets: vec![subnet.parse().expect("a subnet")],
-            vni: None,
-            mtu: None,
+            ..NetworkSpec::new(name.parse().expect("a name"))
         };
         let id = format!("{name:x<25}");
         intent.create_network(spec, id, &Machine::default()).expect("a network");

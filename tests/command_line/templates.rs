@@ -17,7 +17,7 @@ fn dockers_templates_print_a_line_for_each_row() {
         "collab-box 0/1\ncollabweb 0/3\nrr 0/2\n"
     );
     assert_eq!(
-        format(&["network", "ls"], "{{ name }} {{ subnet }}"),
+        format(&["network", "ls"], "{{ name }} {{ subnets[0].subnet }}"),
         "bare 10.0.5.0/24\ncollabnet 10.0.3.0/24\nsmall 10.0.9.0/29\n"
     );
     assert_eq!(
@@ -118,7 +118,11 @@ fn the_fields_of_the_manual_are_those_of_json() {
         let row = data.as_array().map_or(&data, |rows| &rows[0]);
         let fields: BTreeSet<&str> =
             row.as_object().expect("an object").keys().map(String::as_str).collect();
-        let told: BTreeSet<&str> = page.fields.iter().map(|(name, _)| *name).collect();
+        let mut told: BTreeSet<&str> = page.fields.iter().map(|(name, _)| *name).collect();
+        if page.command == "sandbox dump" {
+            // A recorded node holds nothing beyond what is ours.
+            told.remove("contents");
+        }
         assert_eq!(told, fields, "{}", page.command);
         seen += 1;
     }

@@ -197,6 +197,15 @@ fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
         swarmlb.mended("collab-box", AUDITS);
         assert_eq!(replies("collab-box.1", "10.0.3.2", 3), each(1));
         swarmlb.good("inspect vip");
+        let log = std::fs::read_to_string(swarmlb.state().join("agent.log")).expect("its log");
+        for mended in [
+            "ip netns exec collab-box.1 ipvsadm -A -f 256 -s rr",
+            "ip netns exec collabweb.1 ipvsadm -A -f 257 -s rr",
+            "ip netns exec collabweb.2 ipvsadm -a -f 256 -r 10.0.3.3:0 -m",
+        ] {
+            let line = format!("mending what somebody changed: {mended}");
+            assert!(log.contains(&line), "no `{line}` in: {log}");
+        }
         let rules = shell("ip netns exec collab-box.1 ipvsadm -Sn");
         assert!(rules.contains(foreign), "{rules}");
         let dump = swarmlb.good("sandbox dump collab-box.1 --table ipvs");

@@ -12,7 +12,7 @@ const AUDITS: Duration = Duration::from_secs(40);
 type Damage = (&'static str, &'static str, &'static str);
 
 /// Each in a sandbox of its own, so that one audit mends them all.
-const DAMAGES: [Damage; 14] = [
+const DAMAGES: [Damage; 15] = [
     ("client.1", "nft delete element ip swarmlb vip-mark '{ 10.0.3.2 }'", "mark"),
     ("client.2", "ip route del local 10.0.3.2 dev lo table local", "route"),
     ("client.3", "nft flush chain ip swarmlb filter-in", "fail-closed"),
@@ -38,13 +38,14 @@ const DAMAGES: [Damage; 14] = [
          add rule ip swarmlb vs-0x100 numgen inc mod 1 vmap { 0 : jump rs-0x100-10.0.3.4 }'",
         "real-servers",
     ),
+    ("client.15", "nft flush ruleset", "mark"),
 ];
 
 fn crowd() -> Swarmlb {
     let swarmlb = Swarmlb::new();
     swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
     swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
-    swarmlb.good("service create --replicas 14 --name client --network collabnet");
+    swarmlb.good("service create --replicas 15 --name client --network collabnet");
     swarmlb
 }
 
@@ -78,7 +79,13 @@ fn every_rung_broken_by_hand_is_named_and_mended() {
             assert_eq!(replies(sandbox, "10.0.3.2", 3).len(), 3, "from {sandbox}");
         }
         let log = std::fs::read_to_string(swarmlb.state().join("agent.log")).expect("its log");
-        assert!(log.contains("mending what somebody changed: "), "{log}");
+        for (sandbox, command, _) in DAMAGES {
+            let mends = |line: &str| {
+                line.contains("mending what somebody changed: ")
+                    && line.split(' ').any(|word| word == sandbox)
+            };
+            assert!(log.lines().any(mends), "{sandbox}, `{command}`: {log}");
+        }
         swarmlb.good("inspect vip collabweb");
         swarmlb.reset();
     });

@@ -6,11 +6,13 @@
 mod agreement;
 mod comparison;
 mod dry_run;
+mod egress;
 mod foreground;
 mod foreign;
 mod healing;
 mod kills;
 mod leaving;
+mod networks;
 mod nftables;
 mod resolver;
 mod sandboxes;

@@ -13,9 +13,9 @@ use proptest::sample::Index;
 use swarmlb::intent::{Fwmark, Vni};
 use swarmlb::node::object::{BRIDGE, VXLAN};
 use swarmlb::node::{
-    Address, BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Mac, Node, Owner, Protocol,
-    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, Table, VirtualServer,
-    VirtualServerKey,
+    Address, BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Mac, Node, Owner, Path,
+    Protocol, RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, Table,
+    VirtualServer, VirtualServerKey,
 };
 
 /// What is done to one sandbox.
@@ -38,6 +38,9 @@ pub enum Harm {
     Route,
     StaleRoute,
     OtherRoute,
+    Path,
+    StalePath,
+    OtherPath,
     Address,
     StaleAddress,
     OtherPrefix,
@@ -64,7 +67,7 @@ pub enum Harm {
     StaleEndpoint,
 }
 
-const HARMS: [Harm; 41] = [
+const HARMS: [Harm; 44] = [
     Harm::Sandbox,
     Harm::Process,
     Harm::OtherProcess,
@@ -82,6 +85,9 @@ const HARMS: [Harm; 41] = [
     Harm::Route,
     Harm::StaleRoute,
     Harm::OtherRoute,
+    Harm::Path,
+    Harm::StalePath,
+    Harm::OtherPath,
     Harm::Address,
     Harm::StaleAddress,
     Harm::OtherPrefix,
@@ -274,7 +280,23 @@ fn to_addresses(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
             item_of(&sandbox.routes, which).map(|route| sandbox.routes.remove(&route));
         }
         (Harm::StaleRoute, Some(Address { net, .. })) if lo_is_up(sandbox) => {
+            // One route to an address is all that a table holds.
+            sandbox.routes.retain(|route| route.address != STALE);
             sandbox.routes.insert(Route { address: STALE, source: net.addr() });
+        }
+        (Harm::Path, _) => {
+            item_of(&sandbox.paths, which).map(|path| sandbox.paths.remove(&path));
+        }
+        (Harm::StalePath, Some(Address { link, net: own })) => {
+            let to = net(Ipv4Addr::new(10, 99, 9, 0), 24);
+            sandbox.paths.retain(|path| path.to != to);
+            sandbox.paths.insert(Path { to, link, via: None, source: own.addr() });
+        }
+        (Harm::OtherPath, Some(Address { link, net: own })) => {
+            let Some(path) = item_of(&sandbox.paths, which) else { return };
+            sandbox.paths.remove(&path);
+            let via = own.hosts().find(|host| Some(*host) != path.via && *host != own.addr());
+            sandbox.paths.insert(Path { to: path.to, link, via, source: own.addr() });
         }
         (Harm::OtherRoute, Some(Address { link, .. })) => {
             let Some(route) = item_of(&sandbox.routes, which) else { return };
@@ -409,6 +431,9 @@ fn settle(node: &mut Node) {
             sandbox.addresses.iter().map(|address| address.net.addr()).collect();
         let lo = lo_is_up(sandbox);
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
+        let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
+        let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
+        sandbox.paths = sandbox.paths.iter().filter(|path| stays(path)).cloned().collect();
     }
 }
 
@@ -469,7 +494,7 @@ pub fn foreign_part(node: &Node) -> Node {
 }
 
 fn link(kind: LinkKind) -> Link {
-    Link { kind, mac: None, mtu: 1420, master: None, up: true }
+    Link { kind, mac: None, mtu: 1420, master: None, isolated: false, up: true }
 }
 
 fn virtual_server(persistence: u32) -> VirtualServer {

@@ -1,16 +1,21 @@
 //! Random intents: what some sequence of an operator's edits leads to. Edits that the intent refuses
 //! are part of it, and must change nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
 use swarmlb::intent::{
-    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine, NetworkName,
-    NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+    Alias, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine,
+    NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
 const NETWORKS: [&str; 3] = ["blue", "green", "red"];
 /// Fewer than networks, so that one network takes the range of another that went. The /29 is soon full.
 const SUBNETS: [&str; 3] = ["10.0.3.0/24", "10.0.4.0/24", "10.0.9.0/29"];
+/// Second subnets, for networks that were given a first.
+const MORE: [&str; 2] = ["10.0.20.0/29", "10.0.21.0/24"];
+const ALIASES: [&str; 2] = ["store", "api"];
 const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -19,7 +24,9 @@ pub enum Edit {
     CreateNetwork {
         name: usize,
         subnet: Option<usize>,
+        more: Option<usize>,
         mtu: Option<u32>,
+        internal: bool,
     },
     RemoveNetwork(usize),
     CreateService(Create),
@@ -47,12 +54,14 @@ pub struct Create {
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub ipvs: Vec<bool>,
+    /// Whether tasks reach the outside.
+    pub egress: bool,
 }
 
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     // Mostly with IPVS: it is the plane with more to it.
-    prop::collection::vec(prop::bool::weighted(0.7), 1..=NODES.len())
-        .prop_map(|ipvs| Cluster { ipvs })
+    let ipvs = prop::collection::vec(prop::bool::weighted(0.7), 1..=NODES.len());
+    (ipvs, prop::bool::weighted(0.7)).prop_map(|(ipvs, egress)| Cluster { ipvs, egress })
 }
 
 pub fn edits(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
@@ -76,11 +85,14 @@ fn edit() -> impl Strategy<Value = Edit> {
 pub fn create_network() -> impl Strategy<Value = Edit> {
     let subnet = prop::option::weighted(0.8, 0..SUBNETS.len());
     let mtu = prop::option::of(prop_oneof![Just(1400), Just(8950)]);
-    (0..NETWORKS.len(), subnet, mtu).prop_map(|(name, subnet, mtu)| Edit::CreateNetwork {
-        name,
-        subnet,
-        mtu,
-    })
+    let more = prop::option::weighted(0.4, 0..MORE.len());
+    let internal = prop::bool::weighted(0.3);
+    (0..NETWORKS.len(), subnet, more, mtu, internal).prop_map(
+        |(name, subnet, more, mtu, internal)| {
+            let more = subnet.and(more);
+            Edit::CreateNetwork { name, subnet, more, mtu, internal }
+        },
+    )
 }
 
 fn create_service() -> impl Strategy<Value = Create> {
@@ -113,7 +125,10 @@ impl Cluster {
     pub fn empty(&self) -> Intent {
         let mut intent = Intent::new(ClusterId(CLUSTER.into()));
         for (name, ipvs) in self.names().into_iter().zip(&self.ipvs) {
-            intent.nodes.insert(name.clone(), NodeRecord { name, ipvs: *ipvs });
+            intent.nodes.insert(name.clone(), NodeRecord::new(name.clone(), *ipvs));
+            if self.egress {
+                intent.settle_egress(&name, Ok(&Machine::default()));
+            }
         }
         intent
     }
@@ -137,12 +152,13 @@ pub fn apply(intent: &mut Intent, edits: &[Edit]) {
 
 fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
     match edit {
-        Edit::CreateNetwork { name, subnet, mtu } => {
+        Edit::CreateNetwork { name, subnet, more, mtu, internal } => {
+            let texts = subnet.iter().map(|at| SUBNETS[*at]).chain(more.iter().map(|at| MORE[*at]));
             let spec = NetworkSpec {
-                name: network(*name),
-                subnets: subnet.iter().map(|at| SUBNETS[*at].parse().expect("a subnet")).collect(),
-                vni: None,
+                subnets: texts.map(|text| text.parse().expect("a subnet")).collect(),
                 mtu: *mtu,
+                internal: *internal,
+                ..NetworkSpec::new(network(*name))
             };
             intent.create_network(spec, format!("id-{name}"), &Machine::default())
         }
@@ -169,6 +185,14 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
 }
 
 impl Create {
+    fn aliases(&self) -> BTreeMap<NetworkName, BTreeSet<Alias>> {
+        let alias = |at: &usize| {
+            let alias = ALIASES[*at % ALIASES.len()].parse().expect("an alias");
+            (network(*at), [alias].into())
+        };
+        self.networks.iter().map(alias).collect()
+    }
+
     fn spec(&self) -> ServiceSpec {
         ServiceSpec {
             name: service(self.name),
@@ -176,6 +200,7 @@ impl Create {
             command: self.command.iter().flat_map(|word| ["sh".into(), word.clone()]).collect(),
             replicas: self.replicas,
             networks: self.networks.iter().map(|at| network(*at)).collect(),
+            aliases: self.aliases(),
             endpoint_mode: self.endpoint_mode,
             data_plane: self.data_plane,
             ..ServiceSpec::new(service(self.name), network(self.networks[0]))
@@ -184,12 +209,8 @@ impl Create {
 }
 
 pub fn network_spec(name: &str, subnet: &str) -> NetworkSpec {
-    NetworkSpec {
-        name: name.parse().expect("a network's name"),
-        subnets: vec![subnet.parse().expect("a subnet")],
-        vni: None,
-        mtu: None,
-    }
+    let spec = NetworkSpec::new(name.parse().expect("a network's name"));
+    NetworkSpec { subnets: vec![subnet.parse().expect("a subnet")], ..spec }
 }
 
 fn network(at: usize) -> NetworkName {

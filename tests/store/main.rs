@@ -5,6 +5,7 @@
     reason = "tests start themselves anew and read their own variables"
 )]
 
+mod addresses;
 mod conformance;
 mod embedded;
 mod lost_answer;

@@ -72,6 +72,10 @@ fn adjusted(rehearsed: &Node, observed: &Node) -> Node {
         {
             bridge.mtu = seen.mtu;
         }
+        // The node's own setting stays as it is, so that only the rehearsal takes it back.
+        if let (Some(_), Some(seen)) = (name.guest(), observed.sandboxes.get(name)) {
+            sandbox.sysctls = seen.sysctls.clone();
+        }
     }
     node
 }

@@ -14,19 +14,19 @@ pub fn node_name() -> NodeName {
     "node-1".parse().expect("a name")
 }
 
-/// A cluster of one node, which has IPVS in the virtual machine and not elsewhere.
+/// A cluster of one node, which has a gateway bridge, and which has IPVS in the virtual machine and not elsewhere.
 pub fn empty() -> Intent {
     let mut intent = Intent::new(ClusterId("test".into()));
-    intent.nodes.insert(node_name(), NodeRecord { name: node_name(), ipvs: in_vm() });
+    intent.nodes.insert(node_name(), NodeRecord::new(node_name(), in_vm()));
+    intent.settle_egress(&node_name(), Ok(&Machine::default()));
     intent
 }
 
 pub fn network(intent: &mut Intent, name: &str, subnet: &str) {
+    let subnets = subnet.split(',').map(|subnet| subnet.parse().expect("a subnet"));
     let spec = NetworkSpec {
-        name: name.parse().expect("a name"),
-        subnets: vec![subnet.parse().expect("a subnet")],
-        vni: None,
-        mtu: None,
+        subnets: subnets.collect(),
+        ..NetworkSpec::new(name.parse().expect("a name"))
     };
     intent.create_network(spec, format!("id-{name}"), &Machine::default()).expect("a network");
 }
@@ -58,10 +58,10 @@ pub fn story() -> Intent {
     intent
 }
 
-/// Two networks, a service on both, one without tasks, one on the other data plane.
+/// Two networks, one of two subnets, a service on both, one without tasks, one on the other data plane.
 pub fn crossing() -> Intent {
     let mut intent = story();
-    network(&mut intent, "second", "10.0.4.0/28");
+    network(&mut intent, "second", "10.0.4.0/29,10.0.5.0/28");
     service(&mut intent, "both", &["collabnet", "second"], 2);
     service(&mut intent, "idle", &["second"], 0);
     service_on(&mut intent, "plain", &["second"], 2, DataPlaneChoice::Nftables);

@@ -125,8 +125,7 @@ impl Wanted {
             Target::There(service, network) => (service.clone(), network.clone()),
             Target::New(data_plane) => {
                 let network: NetworkName = self.name.parse().map_err(bad)?;
-                let (name, subnets) = (network.clone(), Vec::new());
-                let spec = NetworkSpec { name, subnets, vni: None, mtu: None };
+                let spec = NetworkSpec { internal: true, ..NetworkSpec::new(network.clone()) };
                 intent.create_network(spec, network_id.clone(), &self.machine)?;
                 labels.insert(NETWORK.to_owned(), network_id.clone());
                 let service: ServiceName = self.name.parse().map_err(bad)?;

@@ -114,7 +114,7 @@ fn recorded(session: &Session, which: Which) -> Result<Vec<Row>, Failure> {
 
 fn recorded_row(intent: &Intent, name: &SandboxName, sandbox: &Sandbox) -> Row {
     let owner = match &sandbox.owner {
-        Owner::Cluster(id) => Some(id),
+        Owner::Cluster(id) | Owner::Guest(id) => Some(id),
         Owner::Foreign => None,
     };
     let belonging = Belonging::recorded(name, owner, intent);

@@ -252,6 +252,16 @@ fn an_empty_answer_says_how_long_it_may_be_kept() {
 }
 
 #[test]
+fn a_secluded_zone_answers_what_it_knows_and_forwards_nothing() {
+    let mut secluded = zone();
+    secluded.secluded = true;
+    let known = |zone: &Zone| addresses(&reply(zone, &query("web", RecordType::A)));
+    assert_eq!(known(&secluded), known(&zone()));
+    let told = reply(&secluded, &query("elsewhere", RecordType::A));
+    assert_eq!(told.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[test]
 fn what_the_zone_does_not_know_is_forwarded() {
     for (name, kind) in [
         ("elsewhere", RecordType::A),

@@ -43,7 +43,7 @@ fn add(object: &Object, to: &mut Transaction) -> bool {
                 to.push(&Change::NewSet(&set, Existing::Refused));
             }
         }
-        Object::BaseRule(rule) => add_base_rule(*rule, to),
+        Object::BaseRule(rule) => return add_base_rule(*rule, to),
         Object::Guard(address) => {
             add_element(layout::VIPS, layout::guard(*address), Existing::Refused, to);
         }
@@ -97,13 +97,14 @@ fn set_dispatch(fwmark: Fwmark, from: &Dispatch, dispatch: &Dispatch, to: &mut T
 }
 
 /// Whatever is left of a chain of that name goes first: one that somebody emptied, or hung elsewhere.
-fn add_base_rule(rule: BaseRule, to: &mut Transaction) {
-    let chain = layout::base_chain(rule);
+fn add_base_rule(rule: BaseRule, to: &mut Transaction) -> bool {
+    let Some(chain) = layout::base_chain(rule) else { return false };
     let left = Chain::regular(TABLE, rule.chain());
     to.push(&Change::NewChain(&left, Existing::Taken));
     to.push(&Change::DelChain(TABLE, rule.chain()));
     to.push(&Change::NewChain(&chain, Existing::Taken));
     to.push(&Change::NewRule(&layout::rule(rule.chain(), layout::base_rule(rule))));
+    true
 }
 
 fn add_target(fwmark: Fwmark, target: Ipv4Addr, to: &mut Transaction) {

@@ -61,15 +61,16 @@ pub fn turns(id: u32, count: usize) -> Set {
     }
 }
 
-/// The base chain that holds a rule.
-pub fn base_chain(rule: BaseRule) -> Chain {
+/// The base chain that holds a rule; none for those of the node's own namespace, which `guest` makes.
+pub fn base_chain(rule: BaseRule) -> Option<Chain> {
     let (kind, place, priority) = match rule {
         BaseRule::MarkOut => ("route", Place::OUTPUT, -150),
         BaseRule::RejectIn => ("filter", Place::INPUT, 0),
         BaseRule::BalanceOut => ("nat", Place::OUTPUT, -100),
+        BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => return None,
     };
     let hook = Hook { kind: kind.into(), place, priority, policy: None };
-    Chain { table: TABLE.into(), name: rule.chain().into(), hook: Some(hook) }
+    Some(Chain { table: TABLE.into(), name: rule.chain().into(), hook: Some(hook) })
 }
 
 pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
@@ -97,6 +98,7 @@ pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
             Expression::MetaLoad { key: MetaKey::MARK, to: Register::ONE },
             lookup(MARK_CHAIN, Some(Register::VERDICT)),
         ],
+        BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! sandbox. Only showing the rules of others needs the program `nft`.
 
 mod change;
+pub mod guest;
 mod layout;
 mod observed;
 pub mod wire;
@@ -140,9 +141,9 @@ impl Nft {
         decode: fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, Refusal> {
         let mut objects = Vec::new();
-        for payload in self.netlink.dump(&query.to_bytes(Family::IPV4))? {
-            generation.note(&payload);
-            objects.push(decode(&payload).map_err(unreadable)?);
+        for message in self.netlink.dump(&query.to_bytes(Family::IPV4))? {
+            generation.note(message.payload());
+            objects.push(decode(message.payload()).map_err(unreadable)?);
         }
         Ok(objects)
     }

@@ -48,7 +48,7 @@ impl Held {
     pub fn table(&self) -> (Table, Counters) {
         let counters = self.counters();
         let table = Table {
-            rules: BaseRule::ALL.into_iter().filter(|rule| self.has(*rule)).collect(),
+            rules: BaseRule::OF_VIPS.into_iter().filter(|rule| self.has(*rule)).collect(),
             guards: self.of(layout::VIPS).filter_map(|e| address(&e.key)).collect(),
             marks: self.of(layout::VIP_MARK).filter_map(marked).collect(),
             dispatches: self
@@ -64,7 +64,7 @@ impl Held {
     }
 
     fn has(&self, rule: BaseRule) -> bool {
-        let wanted = layout::base_chain(rule);
+        let Some(wanted) = layout::base_chain(rule) else { return false };
         let hook = self.chains.get(rule.chain()).and_then(|chain| chain.hook.clone());
         let hooked = hook.is_some_and(|mut hook| {
             if hook.policy == Some(Verdict::Accept) {
@@ -182,12 +182,13 @@ mod tests {
 
     /// A table with one VIP, as the kernel tells of it.
     fn held() -> Held {
-        let mut chains: Vec<Chain> = BaseRule::ALL.into_iter().map(layout::base_chain).collect();
+        let mut chains: Vec<Chain> =
+            BaseRule::OF_VIPS.into_iter().filter_map(layout::base_chain).collect();
         for chain in &mut chains {
             let hook = chain.hook.as_mut().unwrap();
             hook.policy = Some(Verdict::Accept);
         }
-        let mut rules: Vec<Rule> = BaseRule::ALL
+        let mut rules: Vec<Rule> = BaseRule::OF_VIPS
             .into_iter()
             .map(|rule| layout::rule(rule.chain(), layout::base_rule(rule)))
             .collect();
@@ -211,7 +212,7 @@ mod tests {
         let held = held();
         assert_eq!(held.sets(), ["vips", "vip-mark", "mark-chain", "__map7"]);
         let (table, counters) = held.table();
-        assert_eq!(table.rules, BaseRule::ALL.into());
+        assert_eq!(table.rules, BaseRule::OF_VIPS.into());
         assert_eq!(table.guards, [VIP].into());
         assert_eq!(table.marks, [(VIP, MARK)].into());
         assert_eq!(table.dispatches, [(MARK, Dispatch { targets: TARGETS.into() })].into());

@@ -24,8 +24,8 @@ use crate::dump::route::Hop;
 use crate::dump::{Forward, Interface, Neighbour, Route, Rule};
 use crate::node::{LinkKind, LinkName, Mac};
 
-body!(NeighbourMessage, 28, NewNeighbour);
-body!(RuleMessage, 32, NewRule);
+body!(NeighbourMessage, NewNeighbour);
+body!(RuleMessage, NewRule);
 
 /// A link, with this namespace's number for the one that its other end is in.
 #[derive(Debug, Clone)]

@@ -1,0 +1,87 @@
+//! The way out: in the node's own namespace a bridge, as docker_gwbridge is, with masquerading; in
+//! each task's sandbox one more link, with the default route.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::intent::{Intent, Pool, Task};
+use crate::node::object::ENDPOINT;
+use crate::node::{
+    Address, BaseRule, Link, LinkKind, LinkName, Mac, Node, Owner, Path, PeerName, Sandbox,
+    SandboxName, Sysctl,
+};
+
+/// The MTU of the gateway bridge and the links to it, in bytes: Ethernet's.
+const MTU: u32 = 1500;
+
+pub(super) fn lower(intent: &Intent, task: &Task, node: &mut Node) {
+    let pool = intent.nodes.get(&task.node).and_then(|record| record.gateway());
+    if let (Some(pool), Some(address)) = (pool, task.egress) {
+        lower_one(intent, task, pool, address, node);
+    }
+}
+
+fn lower_one(intent: &Intent, task: &Task, pool: &Pool, address: Ipv4Addr, node: &mut Node) {
+    let (inside, outside) =
+        (SandboxName::from(&task.name), SandboxName::of_node(&intent.cluster.id));
+    let bridge = LinkName::gateway_bridge(&intent.cluster.id);
+    let port = LinkName::gateway_port_of(address);
+    // Behind the endpoints, as in Docker.
+    let link = LinkName(format!("{ENDPOINT}{}", task.endpoints.len()));
+    let peer = |sandbox: &SandboxName, link: &LinkName| LinkKind::Veth {
+        peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
+    };
+    let length = pool.subnet.prefix_len();
+
+    let home = node.sandboxes.entry(outside.clone()).or_insert_with(|| gateway(intent, pool));
+    let end = Link {
+        kind: peer(&inside, &link),
+        mac: None,
+        mtu: MTU,
+        master: Some(bridge),
+        isolated: true,
+        up: true,
+    };
+    home.links.insert(port.clone(), end);
+
+    let sandbox = super::sandbox(intent, node, inside);
+    let end = Link {
+        kind: peer(&outside, &port),
+        mac: Some(Mac::of(address)),
+        mtu: MTU,
+        master: None,
+        isolated: false,
+        up: true,
+    };
+    sandbox.links.insert(link.clone(), end);
+    if let Ok(net) = Ipv4Net::new(address, length) {
+        sandbox.addresses.insert(Address { link: link.clone(), net });
+    }
+    let (to, via) = (Ipv4Net::default(), Some(pool.gateway));
+    sandbox.paths.insert(Path { to, link, via, source: address });
+}
+
+/// What the node's namespace holds whichever tasks there are.
+fn gateway(intent: &Intent, pool: &Pool) -> Sandbox {
+    let bridge = LinkName::gateway_bridge(&intent.cluster.id);
+    let mut sandbox =
+        Sandbox { owner: Owner::Guest(intent.cluster.id.clone()), ..Sandbox::default() };
+    let link = Link {
+        kind: LinkKind::Bridge,
+        mac: Some(Mac::of(pool.gateway)),
+        mtu: MTU,
+        master: None,
+        isolated: false,
+        up: true,
+    };
+    sandbox.links.insert(bridge.clone(), link);
+    if let Ok(net) = Ipv4Net::new(pool.gateway, pool.subnet.prefix_len()) {
+        sandbox.addresses.insert(Address { link: bridge, net });
+    }
+    sandbox.sysctls.insert(Sysctl::IpForward, 1);
+    let range = pool.subnet.net();
+    let table = sandbox.table.get_or_insert_default();
+    table.rules.extend([BaseRule::MasqueradeOut(range), BaseRule::DropForward(range)]);
+    sandbox
+}
