@@ -1,11 +1,12 @@
 //! The swarmlb binary: parses, runs, prints, and says how it ended.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use swarmlb::cli::{Cli, Command, Format, agent};
+use swarmlb::cli::{Builtin, Cli, Command, Format, agent};
 use swarmlb::commands;
 use swarmlb::environment::variable;
 use swarmlb::failure::{self, Exit};
@@ -15,6 +16,10 @@ use swarmlb::keeper::journal;
 const BUG: u8 = 70;
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(image) = Builtin::typed_by_keeper(&words) {
+        return builtin(image);
+    }
     // Options from the environment would otherwise count as something that was typed.
     if std::env::args_os().len() == 1 {
         complain(&Cli::command().render_help().to_string());
@@ -55,6 +60,17 @@ fn main() -> ExitCode {
                 Format::Table => failure.to_string(),
             };
             complain(&text);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Runs as a built-in image; only what it cannot is told.
+fn builtin(image: Builtin) -> ExitCode {
+    match commands::builtin(image) {
+        Ok(report) => ExitCode::from(report.exit),
+        Err(failure) => {
+            complain(&failure.to_string());
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -24,6 +24,7 @@ use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
 use crate::killpoint;
+use crate::memory;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
 
@@ -67,6 +68,8 @@ pub struct Keeper {
     store: Supervised,
     since: u64,
     stopping: bool,
+    /// When memory is given back, if nothing happens before.
+    rest: Option<Instant>,
     /// Held as long as this process lives.
     _lock: File,
 }
@@ -113,6 +116,7 @@ impl Keeper {
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
             since: now(),
             stopping: false,
+            rest: None,
             state,
             _lock: lock,
         };
@@ -146,12 +150,14 @@ impl Keeper {
     /// What waiting met.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
+            memory::give_back_after(&mut self.rest);
             for supervised in [&mut self.store, &mut self.agent] {
                 if let Err(error) = supervised.tend(&self.state) {
                     say(format!("cannot start a process: {error}"));
                 }
             }
             for woken in self.wait()? {
+                self.rest = Some(Instant::now() + memory::REST);
                 self.attend(woken);
             }
             self.marks.tend();
@@ -189,7 +195,7 @@ impl Keeper {
 
     fn patience(&self) -> PollTimeout {
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
-        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage];
+        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage, self.rest];
         let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
