@@ -18,6 +18,7 @@ pub mod dns;
 pub mod environment;
 pub mod kernel;
 pub mod killpoint;
+pub mod memory;
 pub mod probe;
 pub mod random;
 pub mod runtime;

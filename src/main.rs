@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use swarmlb::cli::{self, Cli, Color, Command, Format};
+use swarmlb::cli::{self, Builtin, Cli, Color, Command, Format};
 use swarmlb::commands::typing::{Misunderstood, understood};
 use swarmlb::commands::{self, Report};
 use swarmlb::environment::variable;
@@ -17,6 +17,9 @@ const BUG: u8 = 70;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(image) = Builtin::typed_by_keeper(words.get(1..).unwrap_or_default()) {
+        return builtin(image);
+    }
     // Options from the environment would otherwise count as something that was typed.
     if words.len() <= 1 {
         complain(&cli::command().render_help().to_string(), Color::Never);
@@ -57,6 +60,17 @@ fn run(cli: Cli) -> ExitCode {
         Ok(Err(failure)) => {
             let text = if for_programs { failure.json() + "\n" } else { failure.to_string() };
             complain(&text, if for_programs { Color::Never } else { color });
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Runs as a built-in image; only what it cannot is told.
+fn builtin(image: Builtin) -> ExitCode {
+    match commands::builtin(image) {
+        Ok(report) => ExitCode::from(report.exit),
+        Err(failure) => {
+            complain(&failure.to_string(), Color::Never);
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -23,6 +23,7 @@ use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower;
+use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
@@ -297,9 +298,14 @@ impl Agent {
             }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
+            let mut rest = Some(Instant::now() + memory::REST);
             let first = loop {
                 self.see_off();
-                let until = self.departures.due().map_or(due, |look| look.min(due));
+                if memory::give_back_after(&mut rest) {
+                    continue;
+                }
+                let until =
+                    [self.departures.due(), rest].into_iter().flatten().fold(due, Instant::min);
                 match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
                     Ok(event) => break Some(event),
                     Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}

@@ -48,6 +48,7 @@ pub fn agent(global: &Global) -> Result<Report, Failure> {
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
+    crate::memory::share_heap();
     crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
     Ok(Report::good(""))
 }

@@ -98,8 +98,18 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),
-        Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
-        Command::Builtin(Builtin::Echo { port, greet }) => agent::echo(port, greet),
+        Command::Builtin(image) => builtin(image),
+    }
+}
+
+/// Runs as a built-in image.
+///
+/// # Errors
+/// Why it cannot.
+pub fn builtin(image: Builtin) -> Result<Report, Failure> {
+    match image {
+        Builtin::Whoami { port } => agent::whoami(port),
+        Builtin::Echo { port, greet } => agent::echo(port, greet),
     }
 }
 

@@ -25,6 +25,7 @@ use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
 use crate::killpoint;
+use crate::memory;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
 
@@ -72,6 +73,8 @@ pub struct Keeper {
     since: u64,
     stopping: bool,
     readiness: Readiness,
+    /// When memory is given back, if nothing happens before.
+    rest: Option<Instant>,
     /// Held as long as this process lives.
     _lock: File,
 }
@@ -125,6 +128,7 @@ impl Keeper {
             since: now(),
             stopping: false,
             readiness,
+            rest: None,
             state,
             _lock: lock,
         };
@@ -160,6 +164,7 @@ impl Keeper {
     /// What waiting met.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
+            memory::give_back_after(&mut self.rest);
             for supervised in [&mut self.store, &mut self.agent] {
                 if let Err(error) = supervised.tend(&self.state) {
                     say(format!("cannot start a process: {error}"));
@@ -167,6 +172,7 @@ impl Keeper {
             }
             self.tell_readiness();
             for woken in self.wait()? {
+                self.rest = Some(Instant::now() + memory::REST);
                 self.attend(woken);
             }
             self.marks.tend();
@@ -217,7 +223,7 @@ impl Keeper {
             return PollTimeout::from(LOOK);
         }
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
-        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage];
+        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage, self.rest];
         let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,

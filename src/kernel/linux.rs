@@ -297,10 +297,19 @@ impl<P: Processes> Linux<P> {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let alias = owner_alias(owner, &op.sandbox);
-                netns::create(op.sandbox.as_str(), &alias, || {
-                    let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
-                    marked.map_err(|refusal| refusal.errno.into())
+                // What is opened by the thread that makes the namespace needs none of its own later.
+                let mut opened = None;
+                let namespace = netns::create(op.sandbox.as_str(), &alias, || {
+                    let errno = |refusal: Refusal| std::io::Error::from(refusal.errno);
+                    let mut route = RouteSocket::open_here()?;
+                    route.set_alias(&"lo".into(), &alias).map_err(errno)?;
+                    opened = Some((route, traffic::present(Nft::open_here()).map_err(errno)?));
+                    Ok(())
                 })?;
+                if let (Some((route, nft)), Ok(inode)) = (opened, netns::inode(&namespace)) {
+                    let open = Open { namespace, inode, route, nft, ipvs: None };
+                    self.open.insert(op.sandbox.clone(), open);
+                }
                 Ok(())
             }
             Change::Del(Object::Namespace { owner }) => {
@@ -481,7 +490,7 @@ impl Open {
             self.nft = traffic::present(Nft::open_here())?;
         }
         if self.ipvs.is_none() {
-            self.ipvs = Ipvs::open_here()?;
+            self.ipvs = Ipvs::present_here()?;
         }
         let (table, mut tallies) = traffic::table(self.nft.as_mut())?;
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;

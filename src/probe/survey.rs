@@ -1,7 +1,7 @@
 //! Asking the resolvers of many sandboxes many questions at once: one socket for each sandbox, on
 //! which the next questions are under way while the first are answered. Synchronous, on one thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -39,6 +39,7 @@ pub fn survey(
     let started = Instant::now();
     let mut again = false;
     let mut buffer = vec![0; LARGEST_DATAGRAM];
+    let mut read = Read::default();
     while lines.iter().any(Line::is_open) {
         let until = started + if again { patience } else { patience / 2 };
         let left = until.saturating_duration_since(Instant::now());
@@ -52,7 +53,7 @@ pub fn survey(
         for line in &mut lines {
             line.send(&questions);
         }
-        wait(&mut lines, left, &mut buffer);
+        wait(&mut lines, left, &mut buffer, &mut read);
     }
     lines.into_iter().map(|line| line.told(server, patience)).collect()
 }
@@ -60,6 +61,44 @@ pub fn survey(
 fn encoded(name: &str) -> Result<Vec<u8>, String> {
     let question = question(name, RecordType::A).map_err(|error| error.to_string())?;
     question.to_vec().map_err(|error| error.to_string())
+}
+
+/// What a datagram says.
+#[derive(Clone)]
+enum Said {
+    /// It is no reply.
+    Nothing,
+    /// The reply has no room in it.
+    Truncated,
+    Addresses(Result<Vec<IpAddr>, String>),
+}
+
+/// What was read: most sandboxes are told the same, which is read once.
+#[derive(Default)]
+struct Read {
+    /// By the datagram behind its number.
+    said: HashMap<Vec<u8>, Said>,
+}
+
+impl Read {
+    fn reply(&mut self, bytes: &[u8]) -> Said {
+        let behind = bytes.get(2..).unwrap_or_default();
+        if let Some(said) = self.said.get(behind) {
+            return said.clone();
+        }
+        let said = match Message::from_vec(bytes) {
+            Ok(reply) if reply.metadata.message_type != MessageType::Response => Said::Nothing,
+            Ok(reply) if reply.metadata.truncation => Said::Truncated,
+            Ok(reply) => {
+                Said::Addresses(Ok(
+                    Resolution::read(&reply, Transport::Udp, Duration::ZERO).addresses
+                ))
+            }
+            Err(error) => Said::Addresses(Err(format!("its answer cannot be read: {error}"))),
+        };
+        self.said.insert(behind.to_vec(), said.clone());
+        said
+    }
 }
 
 /// The questions to one sandbox.
@@ -91,7 +130,7 @@ fn open<'a>(asked: &'a BTreeMap<SandboxName, Vec<&'a str>>, server: SocketAddr) 
 }
 
 /// Waits until there is something to read, or for `left`, and reads it.
-fn wait(lines: &mut [Line<'_>], left: Duration, buffer: &mut [u8]) {
+fn wait(lines: &mut [Line<'_>], left: Duration, buffer: &mut [u8], read: &mut Read) {
     let open: Vec<usize> = (0..lines.len()).filter(|place| lines[*place].is_open()).collect();
     let mut waiting: Vec<PollFd<'_>> = open
         .iter()
@@ -104,7 +143,7 @@ fn wait(lines: &mut [Line<'_>], left: Duration, buffer: &mut [u8]) {
     }
     let ready: Vec<bool> = waiting.iter().map(|one| one.any().unwrap_or(true)).collect();
     for (place, _) in open.iter().zip(ready).filter(|(_, ready)| *ready) {
-        lines[*place].receive(buffer);
+        lines[*place].receive(buffer, read);
     }
 }
 
@@ -141,10 +180,10 @@ impl Line<'_> {
         }
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) {
+    fn receive(&mut self, buffer: &mut [u8], read: &mut Read) {
         loop {
             match self.socket.recv(buffer) {
-                Ok(length) => self.note(&buffer[..length]),
+                Ok(length) => self.note(&buffer[..length], read),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return self.failed(&error),
@@ -153,7 +192,7 @@ impl Line<'_> {
     }
 
     /// Notes an answer; what answers no question of ours is passed over.
-    fn note(&mut self, bytes: &[u8]) {
+    fn note(&mut self, bytes: &[u8], read: &mut Read) {
         let Some(number) = bytes.first_chunk().map(|id| usize::from(u16::from_be_bytes(*id)))
         else {
             return;
@@ -162,11 +201,10 @@ impl Line<'_> {
             return;
         }
         self.under_way = self.under_way.saturating_sub(1);
-        self.answers[number] = Some(match Message::from_vec(bytes) {
-            Ok(reply) if reply.metadata.message_type != MessageType::Response => return,
-            Ok(reply) if reply.metadata.truncation => self.by_stream(number),
-            Ok(reply) => Ok(Resolution::read(&reply, Transport::Udp, Duration::ZERO).addresses),
-            Err(error) => Err(format!("its answer cannot be read: {error}")),
+        self.answers[number] = Some(match read.reply(bytes) {
+            Said::Nothing => return,
+            Said::Truncated => self.by_stream(number),
+            Said::Addresses(answer) => answer,
         });
     }
 

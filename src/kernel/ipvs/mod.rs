@@ -45,6 +45,16 @@ impl Ipvs {
         Self::on(Netlink::open_here(netlink_sys::protocols::NETLINK_GENERIC)?)
     }
 
+    /// Opens IPVS in the namespace of the calling thread if the kernel has it by now. For looking only:
+    /// where the module is not loaded no table of it holds anything.
+    ///
+    /// # Errors
+    /// What the socket met.
+    pub fn present_here() -> Result<Option<Self>, Refusal> {
+        let mut netlink = Netlink::open_here(netlink_sys::protocols::NETLINK_GENERIC)?;
+        Ok(family(&mut netlink)?.map(|family| Self { netlink, family }))
+    }
+
     fn on(mut netlink: Netlink) -> Result<Option<Self>, Refusal> {
         // The kernel tries to load what it is asked for and does not have, each time anew: one that
         // has none is asked once.
