@@ -10,7 +10,7 @@ set -eu
 
 SWARMLB_STATE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/swarmlb-example.XXXXXX")
 export SWARMLB_STATE_DIR SWARMLB_DATA_PLANE=nftables
-report=$(mktemp "${TMPDIR:-/tmp}/comparison.XXXXXX.csv")
+report=$SWARMLB_STATE_DIR.csv
 
 # Whatever a failure left, and what runs in the background.
 clean_up() {
