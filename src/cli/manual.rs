@@ -514,6 +514,7 @@ pub const PAGES: &[Page] = &[
             ("root", "whether this is root"),
             ("ipvs", "IPVS's version; none where the kernel has none"),
             ("data_plane", "what `auto` means here"),
+            ("egress", "how tasks reach the outside from here"),
             ("programs", "each with name, path and needed_for"),
             ("limits", "what will not work, and why"),
             ("settings", "each with name, value and source"),
