@@ -12,7 +12,12 @@ impl Intent {
         let mut intent = self.clone();
         let undone = undo(&mut intent.services, &before.services, &after.services)
             && undo(&mut intent.tasks, &before.tasks, &after.tasks);
-        // A network that stays has only counted on.
+        // A network that stays has only counted on; unless others counted on too, it counts back.
+        let counted = before.networks.iter().filter(|(name, _)| {
+            after.networks.contains_key(*name)
+                && self.networks.get(*name) == after.networks.get(*name)
+        });
+        intent.networks.extend(counted.map(|(name, network)| (name.clone(), network.clone())));
         let both = |name: &super::NetworkName| {
             before.networks.contains_key(name) && after.networks.contains_key(name)
         };
