@@ -38,6 +38,11 @@ bench_ipvs() {
     in_vm 3600 "$(built ipvs)"
 }
 
+# CPU for each DNS query of a sandbox's resolver, beside dnsmasq and an echo server.
+bench_dns() {
+    scripts/bench-dns.sh
+}
+
 mapfile -t known < <(declare -F | sed -n 's/^declare -f bench_//p')
 (($#)) || set -- "${known[@]}"
 for name in "$@"; do
