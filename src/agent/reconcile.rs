@@ -1,6 +1,7 @@
 //! The agent's loop: intent in, plan, kernel, status out.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use super::events::{self, Event};
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{ClusterId, Intent, Machine, NodeName, NodeRecord, TaskName};
+use crate::intent::{Attachment, ClusterId, Intent, Machine, NodeName, NodeRecord, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::protocol::{Exit, Request, Running, State};
@@ -268,8 +269,9 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
-        let mut desired = lower(&self.intent, &self.name);
-        let zones = dns::zones(&self.intent, &self.name);
+        let intent = self.present();
+        let mut desired = lower(&intent, &self.name);
+        let zones = dns::zones(&intent, &self.name);
         self.resolvers.add_zones(&zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -283,9 +285,49 @@ impl Agent {
             }
             eprintln!("reading the kernel anew after: {}", refused.refusal);
         }
+        self.forget_left();
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&zones);
         self.resolvers.ensure_all();
+    }
+
+    /// The intent without the namespaces of others that are gone from here: what was in them went
+    /// with them.
+    fn present(&self) -> Cow<'_, Intent> {
+        let cluster = &self.intent.cluster.id;
+        let gone = |held: &Attachment| {
+            let name = SandboxName::of_attached(cluster, &held.namespace);
+            held.node == self.name && netns::of(&name).is_err()
+        };
+        if !self.intent.attachments.values().any(gone) {
+            return Cow::Borrowed(&self.intent);
+        }
+        let mut intent = self.intent.clone();
+        intent.attachments.retain(|_, held| !gone(held));
+        Cow::Owned(intent)
+    }
+
+    /// Forgets the namespaces of others that left, once nothing of ours is in them.
+    fn forget_left(&mut self) {
+        let left = |held: &Attachment| held.leaving && held.node == self.name;
+        if self.unreadable.is_some() || !self.intent.attachments.values().any(left) {
+            return;
+        }
+        let forgotten = records::load_intent(&self.store).and_then(|loaded| {
+            let Some(loaded) = loaded else { return Ok(Edit::Overtaken) };
+            let mut intent = loaded.intent.clone();
+            // One that came back meanwhile is another by now.
+            intent.attachments.retain(|key, held| {
+                !(left(held) && self.intent.attachments.get(key) == Some(held))
+            });
+            records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
+        });
+        match forgotten {
+            Ok(Edit::Done(_)) => self.intent.forget_left(&self.name),
+            // Whoever was quicker wakes this agent again.
+            Ok(Edit::Overtaken) => {}
+            Err(error) => eprintln!("cannot forget what left: {error}"),
+        }
     }
 
     /// Makes the node what it shall be; a refusal was undone.
@@ -339,7 +381,13 @@ impl Agent {
         let mut node = match self.observed.take() {
             Some(node) => node,
             None => {
-                let wanted = desired.sandboxes.keys().cloned().collect();
+                // Those of others that left still hold what is to be taken back.
+                let cluster = &self.intent.cluster.id;
+                let own = self.intent.attachments.values().filter(|held| held.node == self.name);
+                let guests = own.map(|held| SandboxName::of_attached(cluster, &held.namespace));
+                let wanted: BTreeSet<SandboxName> =
+                    desired.sandboxes.keys().cloned().chain(guests).collect();
+                let wanted = wanted.into_iter().collect();
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);

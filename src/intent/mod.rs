@@ -5,6 +5,7 @@
 //! once, by pure allocators, and remembered. Nothing here knows a kernel, a file or a clock.
 
 pub mod allocate;
+pub mod attachment;
 pub mod egress;
 pub mod error;
 pub mod name;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use attachment::{Attachment, AttachmentSpec, Namespace};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
@@ -49,6 +51,9 @@ pub struct Intent {
     pub networks: BTreeMap<NetworkName, Network>,
     pub services: BTreeMap<ServiceName, Service>,
     pub tasks: BTreeMap<TaskName, Task>,
+    /// Namespaces of others, by network and inode.
+    #[serde(default)]
+    pub attachments: BTreeMap<String, Attachment>,
 }
 
 impl Intent {
@@ -60,6 +65,7 @@ impl Intent {
             networks: BTreeMap::new(),
             services: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            attachments: BTreeMap::new(),
         }
     }
 

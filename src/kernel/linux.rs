@@ -1,6 +1,6 @@
 //! Linux: operations become messages to the kernel, in batches where it takes batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 
@@ -12,11 +12,12 @@ use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
 use crate::intent::ClusterId;
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Sysctl,
+    Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
+    SandboxName, Sysctl,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{TABLE, commands, owner_alias, owner_of, table_of};
+use crate::plan::runbook::{TABLE, commands, guest_alias, owner_alias, owner_of, table_of};
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -95,7 +96,10 @@ impl<P: Processes> Linux<P> {
         let mut names = Vec::new();
         let there = netns::names()?;
         // What is open keeps a namespace alive that has lost its name, and its links with it.
-        self.open.retain(|name, _| name.guest().is_some() || there.contains(&name.0));
+        self.open.retain(|name, _| match name.guest() {
+            None => there.contains(&name.0),
+            Some(_) => netns::of(name).is_ok(),
+        });
         for name in there.into_iter().map(SandboxName) {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
@@ -103,7 +107,10 @@ impl<P: Processes> Linux<P> {
                 self.open.remove(&name);
             }
         }
-        names.push(SandboxName::of_node(cluster));
+        let node = SandboxName::of_node(cluster);
+        let guests = wanted.iter().filter(|name| name.guest().is_some() && **name != node);
+        names.extend(guests.cloned());
+        names.push(node);
         Ok(names)
     }
 
@@ -116,7 +123,8 @@ impl<P: Processes> Linux<P> {
     }
 
     /// What a cluster has in a namespace that is another's. By its marks: a bridge that bears its
-    /// name with the bridge's ports, what stands on these, and a table that bears its name.
+    /// name with the bridge's ports, or links with its alias; what stands on these; and a table that
+    /// bears its name.
     fn observe_guest(
         &mut self,
         name: &SandboxName,
@@ -125,19 +133,27 @@ impl<P: Processes> Linux<P> {
         let open = self.open(name)?;
         let bridge = LinkName::gateway_bridge(&cluster);
         let mut seen = open.route.links()?;
+        let alias = guest_alias(&cluster);
+        let at_home = matches!(name.place(), Place::Node { .. });
         seen.retain(|link| match link.link.kind {
-            LinkKind::Bridge => link.name == bridge,
-            LinkKind::Veth { .. } => {
+            LinkKind::Bridge => at_home && link.name == bridge,
+            LinkKind::Veth { .. } if at_home => {
                 link.name.is_port() && link.link.master.as_ref() == Some(&bridge)
             }
+            LinkKind::Veth { .. } => link.alias.as_deref() == Some(&alias),
             _ => false,
         });
+        let addresses: BTreeSet<Address> = open.route.addresses(&seen)?.into_iter().collect();
+        let mut routes: BTreeSet<Route> = open.route.local_routes()?.into_iter().collect();
+        routes.retain(|route| addresses.iter().any(|held| held.net.addr() == route.source));
+        let settings: &[Sysctl] = if at_home { &[Sysctl::IpForward] } else { &[] };
         let sandbox = Sandbox {
             owner: Owner::Guest(cluster),
             links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
-            addresses: open.route.addresses(&seen)?.into_iter().collect(),
+            addresses,
+            routes,
             paths: open.route.paths(&seen)?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd(), &[Sysctl::IpForward])?,
+            sysctls: sysctl::read(open.namespace.as_fd(), settings)?,
             table: nft::read(open.namespace.as_fd(), &table_of(name))?,
             ..Sandbox::default()
         };
@@ -299,10 +315,15 @@ impl<P: Processes> Linux<P> {
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
                 let route = &mut self.open(&op.sandbox)?.route;
-                if !*up {
-                    return Ok(());
-                }
-                route.set_up(name, true).inspect_err(|_| {
+                let marked = match op.sandbox.guest() {
+                    Some(cluster) => route.set_alias(name, &guest_alias(&cluster)),
+                    None => Ok(()),
+                };
+                let is_up = |route: &mut RouteSocket| match up {
+                    true => route.set_up(name, true),
+                    false => Ok(()),
+                };
+                marked.and_then(|()| is_up(route)).inspect_err(|_| {
                     let _ = route.del_link(name);
                 })
             }

@@ -39,6 +39,14 @@ pub fn of(sandbox: &SandboxName) -> io::Result<File> {
     match sandbox.place() {
         Place::Named(name) => open(name),
         Place::Node { .. } => node(),
+        Place::Attached { inode: wanted, path, .. } => {
+            let file = File::open(path)?;
+            match inode(&file)? == wanted {
+                true => Ok(file),
+                // Another one has taken the place of the one that was meant.
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::intent::{Intent, NetworkName, NodeName, Service, Task};
+use crate::intent::{Attachment, Endpoint, Intent, NetworkName, NodeName, Service, Task};
 use crate::node::{SandboxName, Zone};
 
 /// How long a client may keep an answer, in seconds. Docker says 600, and its users' clients keep
@@ -13,25 +13,39 @@ pub const TTL: u32 = 2;
 
 /// The zones of all sandboxes with tasks on one node.
 pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Zone> {
-    intent
-        .tasks
-        .values()
-        .filter(|task| task.node == *node)
-        .map(|task| (SandboxName::from(&task.name), zone(intent, task)))
-        .collect()
+    let tasks = intent.tasks.values().filter(|task| task.node == *node);
+    let mut zones: BTreeMap<SandboxName, Zone> =
+        tasks.map(|task| (SandboxName::from(&task.name), zone(intent, task))).collect();
+    let mut attached: BTreeMap<SandboxName, Vec<&Endpoint>> = BTreeMap::new();
+    for held in intent.attachments.values().filter(|held| held.node == *node && !held.leaving) {
+        let name = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
+        attached.entry(name).or_default().push(&held.endpoint);
+    }
+    zones.extend(attached.into_iter().map(|(name, on)| (name, zone_of(intent, &on))));
+    zones
 }
 
 /// What a task's resolver answers: everything on the networks that the task is on.
 pub fn zone(intent: &Intent, task: &Task) -> Zone {
+    zone_of(intent, &task.endpoints.iter().collect::<Vec<_>>())
+}
+
+/// What is known on the networks of these endpoints, which are one sandbox's.
+fn zone_of(intent: &Intent, endpoints: &[&Endpoint]) -> Zone {
     let mut zone = Zone::new(TTL);
-    let service = intent.services.get(&task.name.service);
-    zone.secluded = service.is_some_and(|service| !intent.is_outward(service));
-    for endpoint in &task.endpoints {
+    let internal = |endpoint: &&Endpoint| {
+        intent.networks.get(&endpoint.network).is_some_and(|network| network.internal)
+    };
+    zone.secluded = !endpoints.is_empty() && endpoints.iter().all(internal);
+    for endpoint in endpoints {
         let mut here = Zone::new(TTL);
         for service in intent.services.values() {
             if service.networks.contains(&endpoint.network) {
                 add_service(intent, service, &endpoint.network, &mut here);
             }
+        }
+        for held in intent.attached_to(&endpoint.network) {
+            add_attachment(held, &mut here);
         }
         // As in Docker: the first network that knows a name tells what it is.
         for (name, addresses) in here.names {
@@ -56,15 +70,25 @@ pub fn expected(intent: &Intent, task: &Task, name: &str) -> Option<Vec<Ipv4Addr
     )
 }
 
+/// Adds what a name stands for, beside what it stands for already.
+fn add_name(zone: &mut Zone, network: &NetworkName, name: String, addresses: &[IpAddr]) {
+    for name in [format!("{name}.{network}"), name] {
+        let held = zone.names.entry(name.to_ascii_lowercase()).or_default();
+        held.extend(addresses.iter().filter(|address| !held.contains(address)).collect::<Vec<_>>());
+    }
+}
+
+fn add_attachment(held: &Attachment, zone: &mut Zone) {
+    let (network, address) = (&held.endpoint.network, IpAddr::V4(held.endpoint.address));
+    for name in held.names() {
+        add_name(zone, network, name.to_string(), &[address]);
+        let pointer = format!("{name}.{network}").to_ascii_lowercase();
+        zone.pointers.entry(address).or_default().push(pointer);
+    }
+}
+
 fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: &mut Zone) {
-    let mut add = |name: String, addresses: &[IpAddr]| {
-        for name in [format!("{name}.{network}"), name] {
-            let held = zone.names.entry(name.to_ascii_lowercase()).or_default();
-            held.extend(
-                addresses.iter().filter(|address| !held.contains(address)).collect::<Vec<_>>(),
-            );
-        }
-    };
+    let mut add = |name: String, addresses: &[IpAddr]| add_name(zone, network, name, addresses);
     let aliases: Vec<String> =
         service.aliases.get(network).into_iter().flatten().map(ToString::to_string).collect();
     let mut tasks = Vec::new();

@@ -20,10 +20,20 @@ const IPVS_SYSCTLS: [(Sysctl, u32); 2] =
 pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
     let Some(node) = intent.nodes.get(&task.node) else { return };
     for endpoint in &task.endpoints {
-        for service in intent.services.values() {
-            if let Some(vip) = service.vips.get(&endpoint.network) {
-                lower_one(intent, endpoint, service, vip, service.data_plane.on(node), sandbox);
-            }
+        lower_all(intent, endpoint, |service| service.data_plane.on(node), sandbox);
+    }
+}
+
+/// Every VIP of an endpoint's network, each balanced by what `plane` says.
+pub(super) fn lower_all(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    plane: impl Fn(&Service) -> DataPlane,
+    sandbox: &mut Sandbox,
+) {
+    for service in intent.services.values() {
+        if let Some(vip) = service.vips.get(&endpoint.network) {
+            lower_one(intent, endpoint, service, vip, plane(service), sandbox);
         }
     }
 }

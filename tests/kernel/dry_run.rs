@@ -33,16 +33,21 @@ fn typed_and_done_alike(swarmlb: &Swarmlb, line: &str) {
 fn typing_what_a_dry_run_prints_makes_the_same_node() {
     apart(|| {
         let swarmlb = Swarmlb::new();
-        swarmlb.good("network create --subnet 10.0.9.0/24 first");
+        swarmlb.good("network create --subnet 10.0.9.0/24 --subnet 10.0.8.0/24 --attachable first");
+        swarmlb.good("service create --name idle --replicas 1 --network first");
+        shell("ip netns add legacy && ip -n legacy link set lo up");
         for line in [
             "network create --subnet 10.0.3.0/24 collabnet",
             "service create --replicas 2 --name collabweb --network collabnet",
             "service create --name rr --network collabnet --endpoint-mode dnsrr",
             "service scale collabweb=3",
             "service scale collabweb=1",
+            "network connect first legacy",
+            "network disconnect first legacy",
         ] {
             typed_and_done_alike(&swarmlb, line);
         }
         swarmlb.reset();
+        shell("ip netns del legacy");
     });
 }
