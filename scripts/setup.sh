@@ -6,7 +6,8 @@
 #   build   a C compiler, for the SQLite that is built in
 #   native  what swarmlb and the examples run on this machine
 #   vm      what the virtual machine of tests/vm is made from
-#   test    all of them
+#   bench   the peers that benches measure against
+#   test    all but the peers
 #
 # Rust itself is not installed here: `rustup` reads rust-version in Cargo.toml.
 set -euo pipefail
@@ -16,9 +17,11 @@ die() { say "$*"; exit 3; }
 
 # PROGRAM:PACKAGE. A program is looked for rather than its package, so that any distribution will do
 # where all are there already.
-native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:kmod sysctl:procps)
+native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:kmod sysctl:procps
+    iptables-legacy-save:iptables)
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
+bench=(dnsmasq:dnsmasq-base)
 
 wanted=()
 for purpose; do
@@ -26,11 +29,12 @@ for purpose; do
     build) wanted+=("${build[@]}") ;;
     native) wanted+=("${native[@]}") ;;
     vm) wanted+=("${vm[@]}") ;;
+    bench) wanted+=("${bench[@]}") ;;
     test) wanted+=("${build[@]}" "${vm[@]}") ;;
-    *) die "no purpose is called $purpose: build, native, vm or test" ;;
+    *) die "no purpose is called $purpose: build, native, vm, bench or test" ;;
     esac
 done
-((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|test...'
+((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|bench|test...'
 
 # An ordinary user's PATH leaves these out.
 PATH=$PATH:/usr/sbin:/sbin

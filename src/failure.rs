@@ -6,8 +6,12 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
+use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
+use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
+use crate::render::english::count;
+use crate::state_dir::StateDir;
 use crate::store::StoreError;
 use crate::store::records::RecordError;
 use nix::errno::Errno;
@@ -28,6 +32,10 @@ pub enum Exit {
     Undone = 4,
     /// Refused, and something was left behind.
     Left = 5,
+    /// Of `task exec`, as of a shell: the command cannot be run.
+    NotRunnable = 126,
+    /// Of `task exec`, as of a shell: there is no such command.
+    NoCommand = 127,
 }
 
 /// A failed command.
@@ -97,6 +105,39 @@ impl Failure {
         }
     }
 
+    /// A state directory that cannot be used.
+    pub fn state(state: &StateDir, error: &std::io::Error) -> Self {
+        let what = format!("use state directory {}", state.root().display());
+        let failure = Self::io(what, error);
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                failure.hint("make room, or give another `--state-dir`")
+            }
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("give a `--state-dir` that can be written")
+            }
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+                failure.hint("give another `--state-dir`: a directory, or one to be made")
+            }
+            _ => failure,
+        }
+    }
+
+    /// A keeper that does not come up. Where that is the state directory's fault, it is said so.
+    pub fn keeper(what: impl Into<String>, state: &StateDir, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::ReadOnlyFilesystem => Self::state(state, error),
+            _ => {
+                let said = error.get_ref().and_then(|inner| inner.downcast_ref::<NotStarted>());
+                let hint = said.and_then(|said| said.hint.clone());
+                let failure = Self::io(what, error);
+                Self { hint: hint.or(failure.hint.clone()), ..failure }
+            }
+        }
+    }
+
     pub fn record(what: impl Into<String>, error: &RecordError) -> Self {
         let failure = Self::new(Exit::Cannot, what, error);
         match error {
@@ -161,6 +202,8 @@ impl Failure {
                 Exit::Cannot => "cannot",
                 Exit::Undone => "undone",
                 Exit::Left => "left",
+                Exit::NotRunnable => "not runnable",
+                Exit::NoCommand => "no command",
             },
             error: &self.first_line(),
             causes: self.facts.iter().map(|(label, value)| format!("{label} {value}")).collect(),
@@ -183,17 +226,13 @@ struct Object<'a> {
     hints: Vec<&'a str>,
 }
 
-/// What clap says of a command line that cannot be parsed, as one JSON object on a line.
-pub fn unparsed(text: &str) -> String {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines.next().unwrap_or_default().trim_start_matches("error: ");
-    let (hints, causes): (Vec<&str>, Vec<&str>) =
-        lines.partition(|line| line.starts_with("tip: ") || line.starts_with("For more"));
+/// A command line that cannot be parsed, as one JSON object on a line.
+pub fn unparsed(complaint: &Complaint) -> String {
     let object = Object {
         kind: "usage",
-        error,
-        causes: causes.into_iter().map(str::to_owned).collect(),
-        hints: hints.into_iter().map(|hint| hint.trim_start_matches("tip: ")).collect(),
+        error: &complaint.error,
+        causes: Vec::new(),
+        hints: vec![&complaint.hint],
     };
     serde_json::to_string(&object).unwrap_or_default()
 }
@@ -218,6 +257,10 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::NoSuchService { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
+        IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
+        IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
+        IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
+        IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
@@ -247,8 +290,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
         }
-        IntentError::NoFreeAddress { .. } => {
-            "give fewer replicas, or make a network with a larger `--subnet`".into()
+        IntentError::NoFreeAddress { needed, free, .. } => {
+            let lacking = count(needed.saturating_sub(*free) as usize, "replica");
+            format!("ask for {lacking} fewer, or make a network with a larger `--subnet`")
         }
         IntentError::NoCommand => {
             "write the command behind the image: `swarmlb service create host nc -lk 80`".into()

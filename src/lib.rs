@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md says how the parts fit together. The modules under "pure" import no effects.
 
 // ── pure ──
+pub mod dump;
 pub mod intent;
 pub mod lower;
 pub mod node;
@@ -12,9 +13,12 @@ pub mod render;
 pub mod trace;
 
 // ── effects ──
+pub mod clock;
 pub mod dns;
 pub mod environment;
 pub mod kernel;
+pub mod killpoint;
+pub mod memory;
 pub mod probe;
 pub mod random;
 pub mod runtime;

@@ -15,6 +15,9 @@ pub struct StateDir {
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 
+/// What a store needs at the least, in bytes: its first pages and its log.
+const ROOM: usize = 64 << 10;
+
 /// Whether a file of that name is one that swarmlb makes.
 fn is_ours(name: &str) -> bool {
     let of = |process: &str| {
@@ -50,6 +53,17 @@ impl StateDir {
     /// What the file system answered.
     pub fn create(&self) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.tasks())
+    }
+
+    /// Sees whether something can be written here, before anything relies on it.
+    ///
+    /// # Errors
+    /// What the file system answered: that it is full, or for reading only.
+    pub fn try_writing(&self) -> io::Result<()> {
+        let probe = self.root.join("store.db-probe");
+        let written = std::fs::write(&probe, [0; ROOM]);
+        let removed = std::fs::remove_file(&probe);
+        written.and(removed)
     }
 
     /// Removes what swarmlb made here, and the directory when nothing else is in it.

@@ -32,10 +32,13 @@ fn swarmlb(arguments: &[&str]) -> String {
 }
 
 fn without_settings(command: &mut Command) -> &mut Command {
-    for name in ["STATE_DIR", "NODE", "FORMAT", "DATA_PLANE"] {
-        command.env_remove(format!("SWARMLB_{name}"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SWARMLB_") {
+            command.env_remove(name);
+        }
     }
-    command
+    // An empty file of settings, whatever the machine has.
+    command.env("SWARMLB_CONFIG", "/dev/null")
 }
 
 // ── generated files ──
@@ -45,7 +48,7 @@ fn completions_are_as_the_binary_prints_them() {
     for (shell, file) in [("bash", "swarmlb.bash"), ("zsh", "_swarmlb"), ("fish", "swarmlb.fish")] {
         let committed = read(&format!("completions/{file}"));
         let fresh = swarmlb(&["completions", shell]);
-        assert!(committed == fresh, "completions/{file} is out of date: run `make generate`");
+        assert!(committed == fresh, "completions/{file} is not what the binary was built with");
     }
 }
 
@@ -77,6 +80,134 @@ fn pages(directory: &Path) -> BTreeMap<String, String> {
             (name, std::fs::read_to_string(&path).expect("a page"))
         })
         .collect()
+}
+
+#[test]
+fn manual_pages_have_every_section_and_render_without_a_warning() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    swarmlb(&["man", "--directory", directory.path().to_str().expect("a UTF-8 path")]);
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let (man, mandoc) = (has("man"), has("mandoc"));
+    let all = pages(directory.path());
+    assert!(all.len() > 25, "{}", all.len());
+    for (name, text) in &all {
+        let headings: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        for wanted in ["NAME", "SYNOPSIS", "DESCRIPTION", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES"]
+        {
+            assert!(headings.contains(&wanted), "{name} has no {wanted}: {headings:?}");
+        }
+        assert!(headings.contains(&"EXAMPLES") || headings.contains(&"COMMANDS"), "{name}");
+        let path = directory.path().join(name);
+        if man {
+            let mut command = Command::new("man");
+            let output = command.args(["--warnings", "-E", "UTF-8", "-l"]).arg(&path).output();
+            let output = output.expect("man runs");
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{name}: {}",
+                told(&output)
+            );
+        }
+        if mandoc {
+            let output =
+                Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&path).output();
+            let said = String::from_utf8(output.expect("mandoc runs").stdout).expect("UTF-8");
+            let wrong: Vec<&str> =
+                said.lines().filter(|line| !line.contains("missing date")).collect();
+            assert!(wrong.is_empty(), "{name}: {wrong:#?}");
+        }
+    }
+}
+
+// ── packages ──
+
+#[test]
+fn the_unit_runs_a_command_that_there_is() {
+    let unit = read("packaging/systemd/swarmlb.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/"));
+    let words: Vec<&str> = line.expect("it starts something").split(' ').collect();
+    assert!(Cli::command().try_get_matches_from(words).is_ok(), "{line:?}");
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        return eprintln!("skipped: systemd-analyze is missing");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("swarmlb.service");
+    // What is not installed cannot be verified: the binary stands in for itself.
+    let unit = unit.replace("/usr/bin/swarmlb", BINARY);
+    let unit: String =
+        unit.split_inclusive('\n').filter(|l| !l.starts_with("Documentation")).collect();
+    std::fs::write(&path, unit).expect("a unit");
+    let output =
+        Command::new("systemd-analyze").arg("verify").arg(&path).output().expect("it runs");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+}
+
+#[test]
+fn the_settings_that_are_installed_are_good_and_change_nothing() {
+    let text = read("packaging/config.toml");
+    let whole: String =
+        text.lines().map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+    let lines = whole.lines().filter(|line| line.contains(" = \""));
+    let settings: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(settings.lines().count() >= 5, "{settings}");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for (name, text) in [("as-installed", &text), ("uncommented", &settings)] {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        let path = path.to_str().expect("UTF-8");
+        let told = swarmlb(&["--config", path, "system", "info", "--format", "table"]);
+        assert!(told.contains("SETTING"), "{told}");
+    }
+}
+
+#[test]
+fn a_debian_package_holds_what_it_should_and_is_the_same_each_time() {
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        return eprintln!("skipped: dpkg-deb is missing");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let build = |name: &str| {
+        let mut command = Command::new(project().join("packaging/debian/build.sh"));
+        command.arg(BINARY).arg(directory.path().join(name));
+        command.env("SOURCE_DATE_EPOCH", "1700000000").env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+        let output = command.output().expect("the script runs");
+        assert!(output.status.success(), "{}", told(&output));
+        PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim_end())
+    };
+    let package = build("one");
+    let bytes = |path: &Path| std::fs::read(path).expect("a package");
+    assert!(bytes(&package) == bytes(&build("two")), "the same files gave another package");
+    let root = directory.path().join("root");
+    let output = Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root).output();
+    assert!(output.expect("it runs").status.success());
+    for (ours, installed) in [
+        ("packaging/systemd/swarmlb.service", "lib/systemd/system/swarmlb.service"),
+        ("packaging/config.toml", "etc/swarmlb/config.toml"),
+        ("completions/swarmlb.bash", "usr/share/bash-completion/completions/swarmlb"),
+        ("completions/_swarmlb", "usr/share/zsh/vendor-completions/_swarmlb"),
+        ("completions/swarmlb.fish", "usr/share/fish/vendor_completions.d/swarmlb.fish"),
+    ] {
+        let found = std::fs::read_to_string(root.join(installed));
+        assert!(found.is_ok_and(|found| found == read(ours)), "{installed}");
+    }
+    for file in [
+        "usr/share/man/man1/swarmlb.1.gz",
+        "usr/share/man/man7/swarmlb-concepts.7.gz",
+        "usr/share/doc/swarmlb/copyright",
+        "usr/share/doc/swarmlb/changelog.Debian.gz",
+    ] {
+        assert!(root.join(file).is_file(), "{file}");
+    }
+    let version = Command::new(root.join("usr/bin/swarmlb")).arg("--version").output();
+    let said = String::from_utf8(version.expect("it runs").stdout).expect("UTF-8");
+    assert_eq!(said, format!("swarmlb {}\n", env!("CARGO_PKG_VERSION")));
+    let field = |name: &str| {
+        let output = Command::new("dpkg-deb").arg("-f").arg(&package).arg(name).output();
+        String::from_utf8(output.expect("it runs").stdout).expect("UTF-8").trim_end().to_owned()
+    };
+    assert_eq!(field("Version"), format!("{}-1", env!("CARGO_PKG_VERSION")));
+    assert!(field("Depends").contains("nftables") && field("Depends").contains("libc6"));
 }
 
 // ── words ──
@@ -375,6 +506,42 @@ fn the_main_example_runs_to_its_end_and_leaves_nothing() {
     }
     assert!(said.contains("3/3"), "{said}");
     assert!(said.contains("agree with the replies, task by task"), "{said}");
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+#[test]
+fn the_example_of_daily_life_runs_to_its_end_and_leaves_nothing() {
+    let Some(output) = in_private_world("examples/02-daily-life.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    // What is typed, and what must be said before the next.
+    let expected = [
+        ("swarmlb service scale --detach echo=1", "echo scaled to 1"),
+        ("swarmlb service ps echo", "Draining"),
+        ("swarmlb diag dns tasks.echo --from box.1", "as it should be"),
+        ("echo \"are you there, $greeting?\"", "are you there, echo.2?"),
+        ("swarmlb service scale echo=1", "echo scaled to 1"),
+        ("swarmlb service ps echo --format '{{.Name}} {{.DesiredState}}'", "\necho.1 running\n"),
+        ("swarmlb task exec job.1 -- printenv SWARMLB_SERVICE", "\njob\n"),
+        ("swarmlb service logs --timestamps", "reads its settings"),
+        ("swarmlb diag dns web --from box.1", "30 s"),
+        ("swarmlb diag dns web --from box.1", "30 s"),
+        ("swarmlb diag compare-dns-ipvs --clients 3", "each client\n  met one task only"),
+        ("head -n 2 \"$report\"", "way,mechanism,client"),
+        ("swarmlb network ls --format '{{.Name}}'", "\nshop\n"),
+        ("swarmlb sandbox dump --raw", "tcp dport 22 drop"),
+        ("swarmlb network rm shop", "\nshop\n"),
+    ];
+    let mut steps = said.split("\n$ ");
+    for (command, answer) in expected {
+        let step = steps.find(|step| step.starts_with(command));
+        let step = step.unwrap_or_else(|| panic!("`{command}` is not in its place: {said}"));
+        let (line, _) = step.split_once('\n').unwrap_or((step, ""));
+        assert!(step[line.len()..].contains(answer), "no `{answer}`: {step}");
+    }
+    for order in ["10.0.5.9 10.0.5.10 ", "10.0.5.10 10.0.5.9 "] {
+        assert!(said.contains(order), "no `{order}`: {said}");
+    }
     assert!(!said.contains("WRONG"), "{said}");
 }
 

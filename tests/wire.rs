@@ -2,16 +2,19 @@
 //! them (`recorded/`, see `record.sh` there for how they came about), round trips, and decoders that
 //! stand any input. The recordings are of a little-endian machine.
 
-use std::collections::BTreeMap;
+#[path = "recorded/mod.rs"]
+mod recorded;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use recorded::{Recording, recording};
 use swarmlb::kernel::ipvs::wire::{
-    Batch, Change, Completeness, Family, FamilyId, Flags, Forwarding, Info, Key, Name, Netmask,
-    Protocol, Query, RealServer, Reply, Statistics, Timeouts, Tunnel, TunnelKind, VirtualServer,
-    replies,
+    Change, Completeness, Family, FamilyId, Flags, Forwarding, Info, Key, Name, Netmask, Protocol,
+    Query, RealServer, Reply, Statistics, Timeouts, Tunnel, TunnelKind, VirtualServer, replies,
 };
 
 const IPVS: FamilyId = FamilyId(0x20);
@@ -20,54 +23,23 @@ const MARK_V6: Key = Key::Fwmark { mark: 268, family: Family::V6 };
 const MISSING: Key = Key::Fwmark { mark: 99, family: Family::V4 };
 const ACKNOWLEDGE: u16 = 4;
 
-/// The datagrams of one recording.
-#[derive(Default)]
-struct Recording {
-    sent: Vec<Vec<u8>>,
-    received: Vec<Vec<u8>>,
-}
-
-fn recording(name: &str) -> Recording {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(format!("{name}.hex"));
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (mut recording, mut to_kernel) = (Recording::default(), false);
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let bytes = match line.split_at_checked(1) {
-            Some((direction @ (">" | "<"), bytes)) => {
-                to_kernel = direction == ">";
-                if to_kernel {
-                    recording.sent.push(Vec::new())
-                } else {
-                    recording.received.push(Vec::new())
-                }
-                bytes
-            }
-            _ => line,
-        };
-        let bytes =
-            bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"));
-        let datagrams = if to_kernel { &mut recording.sent } else { &mut recording.received };
-        if let Some(datagram) = datagrams.last_mut() {
-            datagram.extend(bytes);
-        }
-    }
-    recording
-}
-
 fn all_recordings() -> Vec<Recording> {
+    recorded::names().map(recording).collect()
+}
+
+#[test]
+fn every_recording_is_looked_at() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
-    let mut names: Vec<String> = std::fs::read_dir(directory)
+    let there: BTreeSet<String> = std::fs::read_dir(directory)
         .expect("the recordings")
         .filter_map(|entry| {
             Some(entry.ok()?.file_name().to_str()?.strip_suffix(".hex")?.to_owned())
         })
         .collect();
-    names.sort();
-    assert!(names.len() >= 30, "{names:?}");
-    names.iter().map(|name| recording(name)).collect()
+    assert_eq!(there, recorded::names().map(str::to_owned).collect());
+    for (name, _) in recorded::commands() {
+        assert!(there.contains(name), "{name} is not recorded");
+    }
 }
 
 /// A recorded request without what differs from run to run: the port, and libnl's wish for an
@@ -455,32 +427,6 @@ fn an_interrupted_list_says_so() {
 }
 
 #[test]
-fn a_batch_is_its_changes_in_a_row_and_accounts_for_each() {
-    let server = VirtualServer::new(MARK, name("rr"));
-    let mut batch = Batch::new(IPVS, u32::MAX);
-    assert!(batch.is_empty());
-    assert_eq!(batch.push(&Change::NewService(&server)), u32::MAX);
-    assert_eq!(batch.push(&Change::Flush), 0);
-    assert_eq!(batch.push(&Change::DelService(&MARK)), 1);
-    let apart = [
-        Change::NewService(&server).to_bytes(IPVS, u32::MAX),
-        Change::Flush.to_bytes(IPVS, 0),
-        Change::DelService(&MARK).to_bytes(IPVS, 1),
-    ];
-    assert_eq!(batch.as_bytes(), apart.concat());
-    assert_eq!(batch.len(), 3);
-
-    let ack = |sequence, errno| swarmlb::kernel::ipvs::wire::Ack { sequence, errno, message: None };
-    let mut receipts = batch.receipts();
-    assert!(receipts.note(ack(1, 3)));
-    assert!(!receipts.note(ack(1, 0)), "the second for the same change");
-    assert!(!receipts.note(ack(2, 0)), "of no change in this batch");
-    assert!(receipts.note(ack(u32::MAX, 0)));
-    assert_eq!(receipts.open(), 1);
-    assert_eq!(receipts.into_acks(), [Some(ack(u32::MAX, 0)), None, Some(ack(1, 3))]);
-}
-
-#[test]
 fn a_name_is_as_long_as_the_kernel_keeps_it() {
     for refused in ["", "sixteen-bytes-xx", "r\0r"] {
         assert!(refused.parse::<Name>().is_err(), "{refused:?}");
@@ -610,6 +556,79 @@ proptest! {
         message[..4].copy_from_slice(&length.to_ne_bytes());
         read_to_the_end(&message);
     }
+}
+
+proptest! {
+    #![proptest_config(fixed_seed())]
+
+    /// A length that lies, a piece that is missing, one that is there twice, and what is between.
+    #[test]
+    fn any_damage_to_recorded_datagrams_is_read_or_refused(
+        which: prop::sample::Index,
+        damages in prop::collection::vec((any::<prop::sample::Index>(), damage()), 1..6),
+    ) {
+        let received: Vec<_> =
+            all_recordings().into_iter().flat_map(|recording| recording.received).collect();
+        let mut datagram = which.get(&received).clone();
+        for (place, damage) in damages {
+            if datagram.is_empty() {
+                break;
+            }
+            let at = place.index(datagram.len());
+            match damage {
+                Damage::Length(claimed) => {
+                    // Lengths stand at the beginning of a word.
+                    let at = at & !3;
+                    if let Some(length) = datagram.get_mut(at..at + 2) {
+                        length.copy_from_slice(&claimed.to_ne_bytes());
+                    }
+                }
+                Damage::Cut(length) => drop(datagram.drain(at..(at + length).min(datagram.len()))),
+                Damage::Repeat(length) => {
+                    let piece = datagram[at..(at + length).min(datagram.len())].to_vec();
+                    datagram.splice(at..at, piece);
+                }
+                Damage::Byte(byte) => datagram[at] = byte,
+            }
+        }
+        read_to_the_end(&datagram);
+    }
+
+    #[test]
+    fn attributes_of_later_kernels_are_passed_over(
+        server in any_virtual_server(),
+        number in 13..0x3fff_u16,
+        value in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = Change::NewService(&server).to_bytes(IPVS, 1);
+        let attribute = u16::try_from(4 + value.len()).expect("a short one");
+        // The only attribute of the message is the virtual server: the new one goes to its end.
+        bytes.extend([attribute, number].iter().flat_map(|field| field.to_ne_bytes()));
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let inside = u16::try_from(bytes.len() - 20).expect("a short message");
+        bytes[20..22].copy_from_slice(&inside.to_ne_bytes());
+        let whole = u32::try_from(bytes.len()).expect("a short message");
+        bytes[..4].copy_from_slice(&whole.to_ne_bytes());
+        prop_assert_eq!(read_back(&bytes), [Reply::Service(server)]);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Length(u16),
+    Cut(usize),
+    Repeat(usize),
+    Byte(u8),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        prop_oneof![0..64_u16, any::<u16>()].prop_map(Damage::Length),
+        (1..40_usize).prop_map(Damage::Cut),
+        (1..40_usize).prop_map(Damage::Repeat),
+        any::<u8>().prop_map(Damage::Byte),
+    ]
 }
 
 /// A message takes 16 bytes, so there cannot be more of them, nor more than one error after them.

@@ -1,12 +1,17 @@
 //! What wakes an agent: changes of the intent, processes that changed, the end of its keeper.
 
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
 use crate::store::client::Client;
 use crate::store::records::INTENT;
 use crate::store::{LeaseId, Revision, Store, StoreError};
+
+/// The first pause after a watch was refused; it doubles, unless the watch had held for a while.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub enum Event {
     /// The intent may have changed.
@@ -29,11 +34,18 @@ pub fn follow_intent(
     events: Sender<Event>,
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("intent".into()).spawn(move || {
+        let mut pause = FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             match follow_until_lost(&store, &mut after, &events) {
                 Ended::AgentGone => return,
                 Ended::Lost(error) => {
-                    eprintln!("lost sight of the intent: {error}");
+                    say(format!("lost sight of the intent: {error}"));
+                    if begun.elapsed() > LONGEST_PAUSE {
+                        pause = FIRST_PAUSE;
+                    }
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     // Too far behind: what was missed is loaded whole.
                     if let Ok(snapshot) = store.load(INTENT) {
                         after = snapshot.revision;

@@ -2,8 +2,11 @@
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
 mod events;
+mod leaving;
+mod mounts;
 mod processes;
 mod reconcile;
+
 mod resolvers;
 pub mod status;
 

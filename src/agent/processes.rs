@@ -1,6 +1,7 @@
 //! The processes of tasks, started and stopped through the keeper.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,6 @@ use crate::keeper::client::Client;
 use crate::keeper::protocol::{Reply, Request, Running, Start, State};
 use crate::kernel::linux::Processes;
 use crate::kernel::{Outcome, Refusal};
-use crate::node::process::Program;
 use crate::node::{Process, SandboxName};
 
 /// How long a process may take to be ready before it is left to itself.
@@ -29,11 +29,25 @@ const AFTER_KILL: Duration = Duration::from_secs(5);
 pub struct Known {
     running: Mutex<BTreeMap<SandboxName, Running>>,
     changed: Condvar,
+    /// Set when the keeper is gone: nothing is told any more.
+    gone: AtomicBool,
 }
 
 impl Known {
     pub fn lock(&self) -> MutexGuard<'_, BTreeMap<SandboxName, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        // Under the lock, or one that is about to wait would miss it.
+        let running = self.lock();
+        self.gone.store(true, Ordering::Release);
+        drop(running);
+        self.changed.notify_all();
     }
 
     fn note(&self, running: Running) {
@@ -67,6 +81,9 @@ impl Known {
     ) -> bool {
         let mut running = self.lock();
         while !done(&running) {
+            if self.is_gone() {
+                return false;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -78,11 +95,17 @@ impl Known {
     }
 }
 
-/// Follows what the keeper tells of processes, and tells the agent.
+/// Follows what the keeper tells of processes, and tells the agent. Once the keeper is gone,
+/// `succeed` is called first: the agent may be waiting for the store, which went with it.
 ///
 /// # Errors
 /// When the keeper does not answer or no thread can be made.
-pub fn follow(keeper: Client, known: Arc<Known>, events: Sender<Event>) -> Result<(), Refusal> {
+pub fn follow(
+    keeper: Client,
+    known: Arc<Known>,
+    events: Sender<Event>,
+    succeed: impl FnOnce() + Send + 'static,
+) -> Result<(), Refusal> {
     let (first, watch) = keeper.watch()?;
     first.into_iter().for_each(|running| known.note(running));
     std::thread::Builder::new().name("keeper".into()).spawn(move || {
@@ -92,6 +115,8 @@ pub fn follow(keeper: Client, known: Arc<Known>, events: Sender<Event>) -> Resul
                 return;
             }
         }
+        known.end();
+        succeed();
         let _ = events.send(Event::KeeperGone);
     })?;
     Ok(())
@@ -122,7 +147,7 @@ impl KeptProcesses {
             sandbox: sandbox.clone(),
             process: process.clone(),
             resolv_conf: self.resolv_conf.clone(),
-            tells_readiness: process.program == Program::Whoami,
+            tells_readiness: process.program.tells_readiness(),
         });
         match self.keeper.ask(&request) {
             Ok((Reply::Started(running), _)) => self.known.note_started(running),
@@ -184,7 +209,10 @@ impl Processes for KeptProcesses {
         }
         for ((name, _), outcome) in processes.iter().zip(&mut outcomes) {
             if !ended(self.known.lock().get(*name)) {
-                *outcome = Err(Refusal::saying(Errno::EBUSY, "the process does not end"));
+                *outcome = Err(match self.known.is_gone() {
+                    true => Refusal::saying(Errno::EPIPE, "the keeper is gone"),
+                    false => Refusal::saying(Errno::EBUSY, "the process does not end"),
+                });
                 continue;
             }
             self.known.lock().remove(*name);

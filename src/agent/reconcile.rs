@@ -8,21 +8,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::events::{self, Event};
+use super::leaving::Departures;
+use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{Attachment, ClusterId, Intent, Machine, NodeName, NodeRecord, TaskName};
+use crate::intent::{
+    Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
+};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
+use crate::keeper::journal::say;
 use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
-use crate::lower::{dns, lower};
-use crate::node::process::Program;
+use crate::lower::dns::{self, Knowledge};
+use crate::lower::lower;
+use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::plan::runbook::owner_prefix;
+use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
@@ -55,6 +63,8 @@ struct Misfortune {
     task: String,
     state: TaskState,
     error: String,
+    /// How its process ended; none when it could not be started.
+    exit: Option<Exit>,
     failures: u32,
     pause: Duration,
     retry: Instant,
@@ -72,8 +82,14 @@ struct Agent {
     rejections: Arc<Mutex<Vec<Rejection>>>,
     intent: Intent,
     revision: Revision,
+    /// What names mean in each sandbox, and of which revision that is.
+    zones: BTreeMap<SandboxName, Knowledge>,
+    /// Of which revision they are, and without how many namespaces that are gone.
+    zoned: Option<(Revision, usize)>,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
+    /// Set when the keeper did not answer: only a new one and a new agent can go on.
+    keeper_lost: bool,
     refusal: Option<RefusalReport>,
     unreadable: Option<String>,
     refusal_pause: Duration,
@@ -84,6 +100,8 @@ struct Agent {
     unreported: bool,
     since: u64,
     audit: Instant,
+    departures: Departures,
+    idle_marks: BTreeSet<Fwmark>,
 }
 
 /// Runs until killed.
@@ -98,14 +116,46 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
+    let ended = run_for_keeper(state, name, arguments);
+    if ended.is_err() && !daemon::lives(state) {
+        succeed(state, arguments);
+    }
+    match ended? {
+        Ended::KeeperGone => Ok(()),
+        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
+    }
+}
+
+/// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
+fn succeed(state: &StateDir, arguments: &[String]) {
+    say("the keeper is gone; starting another");
+    if let Err(error) = daemon::spawn(state, arguments) {
+        say(format!("cannot start a keeper: {error}"));
+    }
+}
+
+fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+    // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
+    let watched = Keeper::connect(&state.keeper_socket())?;
+    let keeper = watched.status().map_err(io::Error::other)?.keeper;
+    if keeper != std::os::unix::process::parent_id() as i32 {
+        say("another keeper has taken over, and has an agent of its own");
+        return Ok(Ended::KeeperGone);
+    }
     let store =
         Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
-    let watched = Keeper::connect(&state.keeper_socket())?;
-    processes::follow(watched, Arc::clone(&known), sender.clone()).map_err(io::Error::other)?;
+    let successor = (state.clone(), arguments.to_vec());
+    let succeed = move || succeed(&successor.0, &successor.1);
+    processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
+        .map_err(io::Error::other)?;
+    mounts::keep(state.clone(), Arc::clone(&known))?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
+    let zones = dns::zones(&loaded.intent, name);
+    resolvers.add_zones(&zones);
+    answer_for_those_who_run(&known, &resolvers);
     events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
     let lease = store.grant(LEASE).map_err(io::Error::other)?;
     events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
@@ -128,7 +178,10 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         rejections,
         intent: loaded.intent,
         revision: loaded.revision,
+        zones,
+        zoned: None,
         observed: None,
+        keeper_lost: false,
         refusal: None,
         unreadable: None,
         refusal_pause: REFUSAL_PAUSE,
@@ -138,20 +191,25 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         unreported: false,
         since: now(),
         audit: Instant::now(),
+        departures: Departures::default(),
+        idle_marks: BTreeSet::new(),
     };
-    match agent.run(&receiver) {
-        Ended::KeeperGone => {
-            // Whoever started the tasks is gone, but they go on: a new keeper adopts them.
-            eprintln!("the keeper is gone; starting another");
-            daemon::spawn(state, arguments).map(drop)
-        }
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    Ok(agent.run(&receiver))
 }
 
 enum Ended {
     KeeperGone,
     LeaseGone,
+}
+
+/// Waits until the keeper's end is seen and its successor started, unless it lives after all.
+fn await_end(events: &Receiver<Event>) {
+    let deadline = Instant::now() + AGAIN;
+    while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if matches!(event, Event::KeeperGone) {
+            return;
+        }
+    }
 }
 
 /// Makes this node known, and the cluster when it is the first.
@@ -183,6 +241,21 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
     }
 }
 
+/// Answers names again where a former agent did, before the kernel is read: tasks are waiting.
+fn answer_for_those_who_run(known: &Known, resolvers: &Resolvers) {
+    let running: Vec<Running> = known.lock().values().cloned().collect();
+    for running in running {
+        let alive = !matches!(running.state, State::Exited(_));
+        // What has its name may be a stranger's by now.
+        if alive
+            && is_at_home(&running)
+            && let Err(refusal) = resolvers.ensure(&running.sandbox)
+        {
+            eprintln!("no DNS in sandbox `{}` yet: {refusal}", running.sandbox);
+        }
+    }
+}
+
 /// What a gateway bridge's range must not overlap.
 ///
 /// # Errors
@@ -200,11 +273,22 @@ pub fn has_ipvs() -> bool {
 
 /// The resolv.conf of tasks: the sandbox's own resolver, and the machine's search list.
 pub fn resolv_conf() -> String {
-    let machine = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let search = machine.lines().rfind(|line| line.starts_with("search "));
+    resolv_conf_after(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
+}
+
+/// The machine's search list and options stay; names are asked for as they are before the list is
+/// gone through (`ndots:0`, as in Docker), or every `web` would first be asked for elsewhere.
+fn resolv_conf_after(machine: &str) -> String {
+    let lines: Vec<Vec<&str>> =
+        machine.lines().map(|line| line.split_whitespace().collect()).collect();
+    let search = lines.iter().rfind(|words| matches!(words[..], ["search" | "domain", _, ..]));
+    let options = lines.iter().filter(|words| words.first() == Some(&"options"));
+    let options = options.flat_map(|words| words.iter().skip(1));
+    let options = options.filter(|option| !option.starts_with("ndots:"));
+    let options: Vec<&str> = options.copied().chain(["ndots:0"]).collect();
     let mut text = format!("nameserver {}\n", crate::keeper::sockets::RESOLVER.ip());
-    text.extend(search.map(|line| format!("{line}\n")));
-    text.push_str("options ndots:0\n");
+    text.extend(search.map(|words| format!("search {}\n", words[1..].join(" "))));
+    text.push_str(&format!("options {}\n", options.join(" ")));
     text
 }
 
@@ -212,11 +296,26 @@ impl Agent {
     fn run(mut self, events: &Receiver<Event>) -> Ended {
         loop {
             self.turn();
-            let pause = self.next_due().saturating_duration_since(Instant::now());
-            let first = match events.recv_timeout(pause) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+            if self.keeper_lost {
+                await_end(events);
+                return Ended::KeeperGone;
+            }
+            self.departures.take_note(&self.intent, self.revision, &self.name);
+            let due = self.next_due();
+            let mut rest = Some(Instant::now() + memory::REST);
+            let first = loop {
+                self.see_off();
+                if memory::give_back_after(&mut rest) {
+                    continue;
+                }
+                let until =
+                    [self.departures.due(), rest].into_iter().flatten().fold(due, Instant::min);
+                match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(event) => break Some(event),
+                    Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}
+                    Err(RecvTimeoutError::Timeout) => break None,
+                    Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+                }
             };
             // Everything that came meanwhile is one turn.
             let mut reload = false;
@@ -239,15 +338,105 @@ impl Agent {
             Ok(Some(loaded)) => {
                 self.intent = loaded.intent;
                 self.revision = loaded.revision;
+                let retired = self.intent.retired_marks();
+                self.idle_marks.retain(|mark| retired.contains(mark));
                 self.refusal = None;
                 self.refusal_pause = REFUSAL_PAUSE;
                 self.stale = false;
             }
             Ok(None) => {}
             Err(error) => {
-                eprintln!("cannot load the intent: {error}");
+                say(format!("cannot load the intent: {error}"));
                 self.stale = true;
             }
+        }
+    }
+
+    /// Looks after what leaves, when it is time to, and takes away what has left.
+    fn see_off(&mut self) {
+        let mut left = Vec::new();
+        if self.departures.tasks_are_due() {
+            if self.departures.lacks_word() {
+                self.departures.acknowledge(self.done_everywhere());
+            }
+            let known = Arc::clone(&self.known);
+            let ended = |task: &TaskName| {
+                let known = known.lock();
+                let running = known.get(&SandboxName::from(task));
+                running.is_none_or(|running| matches!(running.state, State::Exited(_)))
+            };
+            left = self.departures.left(&self.intent, &self.name, ended);
+            self.report();
+        }
+        let mut idle = BTreeSet::new();
+        // A mark that a refused plan left in use gets packets still.
+        if self.departures.marks_are_due() && self.refusal.is_none() && self.observed.is_some() {
+            self.idle_marks = self.look_at_marks();
+            self.departures.marks_were_seen();
+            self.report();
+            idle = self.idle_everywhere();
+        }
+        if !left.is_empty() || !idle.is_empty() {
+            self.take_away(&left, &idle);
+        }
+    }
+
+    /// What the nodes report; nothing when the store cannot say.
+    fn statuses(&self) -> BTreeMap<NodeName, NodeStatus> {
+        match records::load_status(&self.store) {
+            Ok((_, statuses)) => statuses,
+            Err(error) => {
+                eprintln!("cannot load what the nodes report: {error}");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// The revision that every node has done.
+    fn done_everywhere(&self) -> Revision {
+        let statuses = self.statuses();
+        let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
+        Revision(statuses.values().map(done).min().unwrap_or_default())
+    }
+
+    /// Old marks that no sandbox of this node has connections under.
+    fn look_at_marks(&mut self) -> BTreeSet<Fwmark> {
+        let mut idle = self.intent.retired_marks();
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let sandboxes: Vec<SandboxName> = here.map(|task| (&task.name).into()).collect();
+        for sandbox in sandboxes {
+            match self.kernel.busy_marks(&sandbox, &idle) {
+                Ok(busy) => idle.retain(|mark| !busy.contains(mark)),
+                Err(refusal) if refusal.errno == nix::errno::Errno::ENOENT => {}
+                Err(refusal) => {
+                    eprintln!("cannot see the connections of sandbox `{sandbox}`: {refusal}");
+                    return BTreeSet::new();
+                }
+            }
+        }
+        idle
+    }
+
+    /// Old marks that no node has connections under.
+    fn idle_everywhere(&self) -> BTreeSet<Fwmark> {
+        let statuses = self.statuses();
+        let idle = |mark: &&Fwmark| statuses.values().all(|s| s.idle_marks.contains(*mark));
+        self.idle_marks.iter().filter(idle).copied().collect()
+    }
+
+    /// Edits the intent; when others are quicker, the next look tries again.
+    fn take_away(&mut self, left: &[(TaskName, Id)], idle: &BTreeSet<Fwmark>) {
+        let edit = || -> Result<(), records::RecordError> {
+            let Some(loaded) = records::load_intent(&self.store)? else { return Ok(()) };
+            let mut intent = loaded.intent.clone();
+            let any = intent.finish_leaving(left) | intent.forget_retired(idle);
+            if any {
+                records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = edit() {
+            eprintln!("cannot take away what has left: {error}");
         }
     }
 
@@ -259,6 +448,10 @@ impl Agent {
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
             self.reconcile();
+            if self.keeper_lost {
+                // What was refused for want of a keeper is the next agent's to do, and no news.
+                return;
+            }
             if audits && self.refusal.is_none() {
                 // From the end of it: a node of many sandboxes shall not read without a pause.
                 self.audit = Instant::now() + AUDIT;
@@ -269,42 +462,51 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
-        let intent = self.present();
+        let (intent, gone) = self.present();
         let mut desired = lower(&intent, &self.name);
-        let zones = dns::zones(&intent, &self.name);
-        self.resolvers.add_zones(&zones);
+        if self.zoned != Some((self.revision, gone)) {
+            let zones = dns::zones(&intent, &self.name);
+            self.zoned = Some((self.revision, gone));
+            self.zones = zones;
+        }
+        self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
         while let Some(refused) = self.carry_out(&desired) {
+            if refused.refusal.errno == nix::errno::Errno::EPIPE {
+                self.keeper_lost = true;
+                return;
+            }
             attempts -= 1;
             if attempts == 0 {
                 self.refused(&refused);
                 return;
             }
-            eprintln!("reading the kernel anew after: {}", refused.refusal);
+            say(format!("reading the kernel anew after: {}", refused.refusal));
         }
         self.forget_left();
         // A task that leaves asks names until it ends.
-        self.resolvers.drop_others(&zones);
+        self.resolvers.drop_others(&self.zones);
         self.resolvers.ensure_all();
     }
 
-    /// The intent without the namespaces of others that are gone from here: what was in them went
-    /// with them.
-    fn present(&self) -> Cow<'_, Intent> {
+    /// The intent without the namespaces of others that are gone from here, and how many those are:
+    /// what was in them went with them.
+    fn present(&self) -> (Cow<'_, Intent>, usize) {
         let cluster = &self.intent.cluster.id;
         let gone = |held: &Attachment| {
             let name = SandboxName::of_attached(cluster, &held.namespace);
             held.node == self.name && netns::of(&name).is_err()
         };
-        if !self.intent.attachments.values().any(gone) {
-            return Cow::Borrowed(&self.intent);
+        let count = self.intent.attachments.values().filter(|held| gone(held)).count();
+        if count == 0 {
+            return (Cow::Borrowed(&self.intent), 0);
         }
         let mut intent = self.intent.clone();
         intent.attachments.retain(|_, held| !gone(held));
-        Cow::Owned(intent)
+        (Cow::Owned(intent), count)
     }
 
     /// Forgets the namespaces of others that left, once nothing of ours is in them.
@@ -335,7 +537,7 @@ impl Agent {
         let observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
-                eprintln!("cannot observe: {refusal}");
+                say(format!("cannot observe: {refusal}"));
                 self.unreadable = Some(refusal.to_string());
                 return None;
             }
@@ -347,9 +549,9 @@ impl Agent {
             .as_ref()
             .is_some_and(|status| status.settled && status.revision == self.revision.0);
         for op in plan.kernel_ops().filter(|_| heals) {
-            eprintln!("mending what somebody changed: {op}");
+            say(format!("mending what somebody changed: {op}"));
         }
-        match carry_out(&mut self.kernel, &observed, &plan) {
+        match carry_out(&mut self.kernel, observed, &plan) {
             Ok(node) => {
                 self.observed = Some(node);
                 None
@@ -368,8 +570,11 @@ impl Agent {
             left: refused.left.iter().map(ToString::to_string).collect(),
             rehearsed: refused.rehearsed,
         };
-        eprintln!("operation {} of {} was refused: {}", report.number, report.of, report.sentence);
-        eprintln!("  {}", report.op);
+        say(format!(
+            "operation {} of {} was refused: {}",
+            report.number, report.of, report.sentence
+        ));
+        say(format!("  {}", report.op));
         self.refusal = Some(report);
         self.observed = None;
         self.audit = Instant::now() + self.refusal_pause;
@@ -381,6 +586,11 @@ impl Agent {
         let mut node = match self.observed.take() {
             Some(node) => node,
             None => {
+                for name in netns::remove_unbound(&owner_prefix(&self.intent.cluster.id))? {
+                    eprintln!(
+                        "removed the name {name}, which a killed run left without a namespace"
+                    );
+                }
                 // Those of others that left still hold what is to be taken back.
                 let cluster = &self.intent.cluster.id;
                 let own = self.intent.attachments.values().filter(|held| held.node == self.name);
@@ -415,7 +625,10 @@ impl Agent {
             alive.filter(stray).cloned().collect()
         };
         for running in &strays {
-            eprintln!("stopping pid {}, whose sandbox `{}` is gone", running.pid, running.sandbox);
+            say(format!(
+                "stopping pid {}, whose sandbox `{}` is gone",
+                running.pid, running.sandbox
+            ));
         }
         let strays: Vec<_> = strays.iter().map(|r| (&r.sandbox, &r.process)).collect();
         if !strays.is_empty() {
@@ -442,11 +655,23 @@ impl Agent {
         };
         self.forget(&ended);
         let now = Instant::now();
-        for (name, _) in self.misfortunes.iter().filter(|(_, m)| m.retry > now) {
-            if let Some(sandbox) = desired.sandboxes.get_mut(name) {
+        let resting = self.misfortunes.iter().filter(|(_, m)| m.retry > now);
+        let resting: Vec<SandboxName> = resting.map(|(name, _)| name.clone()).collect();
+        for name in resting.into_iter().chain(self.ended_while_leaving()) {
+            if let Some(sandbox) = desired.sandboxes.get_mut(&name) {
                 sandbox.process = None;
             }
         }
+    }
+
+    /// Tasks that end while they leave are not started again.
+    fn ended_while_leaving(&self) -> Vec<SandboxName> {
+        let known = self.known.lock();
+        let leaving = self.intent.leaving().map(|(task, _)| SandboxName::from(&task.name));
+        let ended = |name: &SandboxName| {
+            known.get(name).is_none_or(|running| matches!(running.state, State::Exited(_)))
+        };
+        leaving.filter(ended).collect()
     }
 
     /// Has the keeper forget tasks that do not run and are not wanted any more.
@@ -455,7 +680,7 @@ impl Agent {
             if let Err(refusal) = self.keeper.ask(&Request::Forget(name.clone()))
                 && refusal.errno != nix::errno::Errno::EBUSY
             {
-                eprintln!("what is left of task {name} cannot be removed: {refusal}");
+                say(format!("what is left of task {name} cannot be removed: {refusal}"));
             }
             let mut known = self.known.lock();
             if known.get(name).is_some_and(|held| matches!(held.state, State::Exited(_))) {
@@ -475,12 +700,12 @@ impl Agent {
                 Exit::Code(0) => (TaskState::Complete, "exited with code 0".to_owned()),
                 Exit::Code(code) => (TaskState::Failed, format!("exited with code {code}")),
                 Exit::Signal(number) => {
-                    (TaskState::Failed, format!("ended by {}", signal(*number)))
+                    (TaskState::Failed, format!("killed by {}", render::task::signal(*number)))
                 }
                 Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
             };
             let steady = now().saturating_sub(running.started) >= STEADY;
-            self.misfortune(&running.sandbox, state, error, steady);
+            self.misfortune(&running.sandbox, state, error, Some(exit.clone()), steady);
         }
     }
 
@@ -490,11 +715,19 @@ impl Agent {
             std::mem::take(&mut *rejections)
         };
         for rejection in taken {
-            self.misfortune(&rejection.sandbox, TaskState::Rejected, rejection.sentence, false);
+            let (sandbox, error) = (&rejection.sandbox, rejection.sentence);
+            self.misfortune(sandbox, TaskState::Rejected, error, None, false);
         }
     }
 
-    fn misfortune(&mut self, name: &SandboxName, state: TaskState, error: String, steady: bool) {
+    fn misfortune(
+        &mut self,
+        name: &SandboxName,
+        state: TaskState,
+        error: String,
+        exit: Option<Exit>,
+        steady: bool,
+    ) {
         let Some(task) = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *name)
         else {
             return;
@@ -506,6 +739,7 @@ impl Agent {
             task: task.id.clone(),
             state,
             error,
+            exit,
             failures,
             pause,
             retry: Instant::now() + pause,
@@ -528,13 +762,14 @@ impl Agent {
     fn report(&mut self) {
         let tasks = self.intent.tasks.values().filter(|task| task.node == self.name);
         let tasks: BTreeMap<TaskName, TaskStatus> =
-            tasks.map(|task| (task.name.clone(), self.task_status(&task.name, &task.id))).collect();
+            tasks.map(|task| (task.name.clone(), self.task_status(task))).collect();
         let status = NodeStatus {
             revision: self.revision.0,
             settled: self.refusal.is_none() && self.observed.is_some(),
             refusal: self.refusal.clone(),
             unreadable: self.unreadable.clone(),
             tasks,
+            idle_marks: self.idle_marks.clone(),
             agent: std::process::id() as i32,
             since: self.since,
         };
@@ -547,35 +782,39 @@ impl Agent {
                 self.unreported = false;
             }
             Err(error) => {
-                eprintln!("cannot report: {error}");
+                say(format!("cannot report: {error}"));
                 self.unreported = true;
             }
         }
     }
 
-    fn task_status(&self, name: &TaskName, id: &str) -> TaskStatus {
-        let sandbox = SandboxName::from(name);
+    fn task_status(&self, task: &Task) -> TaskStatus {
+        let (sandbox, id) = (SandboxName::from(&task.name), &task.id);
         let known = self.known.lock();
-        let running = known.get(&sandbox).filter(|running| running.process.task == id);
+        let running = known.get(&sandbox).filter(|running| running.process.task == *id);
         let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
-        let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == id);
+        let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == *id);
         let state = match (alive, misfortune) {
+            (Some(_), _) if !task.in_rotation() => TaskState::Draining,
             (Some(running), _) if is_settled(running) => TaskState::Running,
             (Some(_), _) => TaskState::Starting,
             (None, Some(misfortune)) => misfortune.state,
             (None, None) => TaskState::Pending,
         };
         TaskStatus {
-            task: id.to_owned(),
+            task: id.clone(),
             state,
             pid: alive.map(|running| running.pid),
             since: match (alive, misfortune) {
+                _ if !task.in_rotation() => task.leaving.map_or(0, |leaving| leaving.since / 1000),
                 (Some(running), _) => running.started,
                 (None, Some(misfortune)) => misfortune.since,
                 (None, None) => self.since,
             },
             failures: misfortune.map_or(0, |m| m.failures),
             error: misfortune.map(|m| m.error.clone()),
+            connections: self.departures.connections(&task.name),
+            exit: misfortune.and_then(|m| m.exit.clone()),
         }
     }
 }
@@ -592,9 +831,9 @@ fn is_at_home(running: &Running) -> bool {
 
 /// Whether a process counts as running: it said so, or it has lived a moment.
 fn is_settled(running: &Running) -> bool {
-    match running.process.program {
-        Program::Whoami => running.state == State::Ready,
-        Program::Host(_) => age(running.pid).is_some_and(|age| age >= SETTLING),
+    match running.process.program.tells_readiness() {
+        true => running.state == State::Ready,
+        false => age(running.pid).is_some_and(|age| age >= SETTLING),
     }
 }
 
@@ -606,8 +845,21 @@ fn age(pid: i32) -> Option<Duration> {
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     Duration::try_from_secs_f64(uptime - ticks as f64 / per_second as f64).ok()
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn signal(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number)
-        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+    #[test]
+    fn a_task_asks_its_own_resolver_and_searches_as_the_machine_does() {
+        let own = "nameserver 127.0.0.11\n";
+        for (machine, rest) in [
+            ("nameserver 10.0.0.1\n", "options ndots:0\n"),
+            ("domain one\nsearch two  three\n", "search two three\noptions ndots:0\n"),
+            ("search two\ndomain\tone", "search one\noptions ndots:0\n"),
+            ("search\n#options rotate\n", "options ndots:0\n"),
+            ("options timeout:1 ndots:5\noptions edns0", "options timeout:1 edns0 ndots:0\n"),
+        ] {
+            assert_eq!(resolv_conf_after(machine), format!("{own}{rest}"), "{machine}");
+        }
+    }
 }

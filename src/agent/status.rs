@@ -1,10 +1,11 @@
 //! What an agent reports of its node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::TaskName;
+use crate::intent::{Fwmark, TaskName};
+use crate::keeper::protocol::Exit;
 
 /// The report of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct NodeStatus {
     #[serde(default)]
     pub unreadable: Option<String>,
     pub tasks: BTreeMap<TaskName, TaskStatus>,
+    /// Old marks that no connection of this node holds.
+    #[serde(default)]
+    pub idle_marks: BTreeSet<Fwmark>,
     pub agent: i32,
     /// When the agent started: seconds since 1970.
     pub since: u64,
@@ -51,6 +55,12 @@ pub struct TaskStatus {
     pub failures: u32,
     /// Why it last ended or was not started.
     pub error: Option<String>,
+    /// How many are connected to it, while it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// How its process last ended; none when it could not be started.
+    #[serde(default)]
+    pub exit: Option<Exit>,
 }
 
 /// Where a task is in its life, in Docker's words.
@@ -60,6 +70,8 @@ pub enum TaskState {
     Pending,
     Starting,
     Running,
+    /// It is out of rotation and serves those who are still connected.
+    Draining,
     /// It ended well; it is started anew after a pause.
     Complete,
     /// It ended badly; it is started anew after a pause.
@@ -74,6 +86,7 @@ impl std::fmt::Display for TaskState {
             TaskState::Pending => "Pending",
             TaskState::Starting => "Starting",
             TaskState::Running => "Running",
+            TaskState::Draining => "Draining",
             TaskState::Complete => "Complete",
             TaskState::Failed => "Failed",
             TaskState::Rejected => "Rejected",

@@ -4,8 +4,11 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the agent in the foreground; the keeper does this
-    #[command(hide = true)]
+    /// Run keeper, agent and store of this node in the foreground, for a service manager
+    ///
+    /// Takes over from a keeper that a command started in the background. SIGTERM or Ctrl-C ends all
+    /// three; tasks and kernel tables stay as they are, and the next start adopts them. With systemd,
+    /// it says when the node is up (Type=notify).
     Run,
     /// Show keeper, agent and store of this node; exits 1 when one is missing
     Status,

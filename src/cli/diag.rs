@@ -1,6 +1,10 @@
 //! `swarmlb diag …`
 
-use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::intent::{DataPlaneChoice, ServiceName};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -9,6 +13,7 @@ pub enum Command {
     /// Exits 1 when they differ.
     Dns {
         /// The name: a service, tasks.SERVICE, a task, any of these with .NETWORK, or any other
+        #[arg(value_name = "SERVICE|TASK|NAME")]
         name: String,
         /// The sandbox to ask in [default: every task's sandbox]
         #[arg(long, value_name = "SANDBOX")]
@@ -16,27 +21,112 @@ pub enum Command {
     },
     /// Measure round-robin DNS against the VIP
     ///
-    /// Sends the same number of requests both ways from inside one sandbox, each with a resolution
-    /// and a connection of its own, and counts who answers. The service must run builtin:whoami,
-    /// whose replies name the task; the kernel's own counters are compared with them.
+    /// Sends the same number of requests both ways, each over a connection of its own, and counts
+    /// who answers: for each client by itself and for all together. It says how even the spread was,
+    /// in what order the answers and the tasks came, how long it took, what failed, and whether the
+    /// kernel's own counters agree with the replies.
+    ///
+    /// The service must run builtin:whoami, whose replies name the task. Without a service, one of
+    /// three such tasks is made on a network of its own, with clients; all of it is named
+    /// compare-XXXX and removed when the comparison ends, however it ends. What a killed comparison
+    /// left is removed by the next one. A service in endpoint mode dnsrr has no VIP: only DNS is
+    /// measured then.
+    ///
+    /// Exits 1 when a request failed or the kernel's counters do not agree; 4 when it was
+    /// interrupted and what it had made was removed.
     #[command(name = "compare-dns-ipvs")]
     Compare(Compare),
 }
 
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// The service to ask
-    pub service: crate::intent::ServiceName,
-    /// Requests each way, 1 to 25000: each needs a client port of its own
+    /// The service to ask [default: one made for this and removed]
+    pub service: Option<ServiceName>,
+    /// Requests each way, shared out among the clients
+    ///
+    /// Each needs a client port of its own: up to 25000 for each client.
     #[arg(long, default_value_t = 300, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(value_parser = super::number::number(1..=1_000_000u32))]
     pub requests: u32,
-    /// Requests at a time, 1 to 256
+    /// Requests at a time of each client; up to 256 of all together
     #[arg(long, default_value_t = 1, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(value_parser = super::number::number(1..=256u32))]
     pub concurrency: u32,
-    /// The sandbox to ask from [default: another service's task on the same network, else the
-    /// service's own first task]
-    #[arg(long, value_name = "SANDBOX")]
-    pub from: Option<String>,
+    /// Ask from this sandbox; may be given several times
+    ///
+    /// SANDBOX is a task, or a service for all of its tasks. [default: another service's task on the
+    /// same network, else the service's own first task]
+    #[arg(long, value_name = "SANDBOX", requires = "service", conflicts_with = "clients")]
+    pub from: Vec<String>,
+    /// Ask from so many clients, made for this and removed [default without a service: 6]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = super::number::number(1..=100u32))]
+    pub clients: Option<u32>,
+    /// How long a client keeps what a name resolved to
+    #[arg(long, value_enum, default_value_t, value_name = "CACHE")]
+    pub client_cache: ClientCache,
+    /// Write a report, too: .html or .svg to look at, .csv with a line for each request, or .json;
+    /// may be given several times
+    ///
+    /// The HTML file holds all that it shows. A file that is there is replaced, at the end and as a
+    /// whole.
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<ReportFile>,
+    /// What balances the VIP of the service that is made: `auto` is ipvs where the kernel has it,
+    /// nftables elsewhere
+    #[arg(
+        long,
+        env = "SWARMLB_DATA_PLANE",
+        default_value = "auto",
+        value_name = "auto|ipvs|nftables"
+    )]
+    pub data_plane: DataPlaneChoice,
+}
+
+/// How long a client keeps what a name resolved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ClientCache {
+    /// It asks anew for each connection
+    #[default]
+    None,
+    /// It keeps an answer as long as its TTL says, as a caching stub resolver does
+    Ttl,
+    /// It asks once and stays with the first address, as many long-lived processes do
+    Forever,
+}
+
+/// A file to write a report to; its extension says of which kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFile {
+    pub path: PathBuf,
+    pub kind: ReportKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportKind {
+    Html,
+    Svg,
+    Csv,
+    Json,
+}
+
+impl std::str::FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let extension = Path::new(text).extension().map(|e| e.to_string_lossy().to_lowercase());
+        let kind = match extension.as_deref() {
+            Some("html") => ReportKind::Html,
+            Some("svg") => ReportKind::Svg,
+            Some("csv") => ReportKind::Csv,
+            Some("json") => ReportKind::Json,
+            _ => {
+                return Err(format!(
+                    "`{}` does not say what to write: it must end in .html, .svg, .csv or .json",
+                    text.escape_debug()
+                ));
+            }
+        };
+        Ok(Self { path: text.into(), kind })
+    }
 }

@@ -1,18 +1,28 @@
 //! What an operator types. The doc comments here are the help and the manual.
 
 pub mod agent;
+pub mod complaint;
 pub mod diag;
 pub mod inspect;
+pub mod logs;
+pub mod manual;
 pub mod network;
+pub mod number;
 pub mod sandbox;
 pub mod service;
+pub mod settings;
 pub mod system;
+pub mod task;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::intent::NodeName;
+use crate::render::template::Template;
+use settings::Setting;
 
 /// Docker Swarm mode's load balancing as one inspectable binary.
 ///
@@ -44,12 +54,34 @@ pub struct Global {
     /// This node's name, at its first start [default: the host name]
     #[arg(long, global = true, env = "SWARMLB_NODE", value_name = "NAME")]
     pub node: Option<NodeName>,
-    /// How to print what is asked for
-    #[arg(long, global = true, env = "SWARMLB_FORMAT", value_enum, default_value_t)]
+    /// Print what is asked for as a `table`, as `json`, or by a template
+    ///
+    /// A template is text with fields, `'{{.Name}} {{.ID}}'` as Docker's or `'{{ name }} {{ id }}'`,
+    /// for each row. The fields are those of `json`, which the manual page of each command lists;
+    /// their case does not count. `\t` and `\n` are a tab and a new line, and
+    /// `'table {{.Name}}\t{{.ID}}'` prints columns with a heading.
+    #[arg(long, global = true, env = "SWARMLB_FORMAT", value_name = "table|json|TEMPLATE")]
+    #[arg(default_value = "table", value_parser = format)]
     pub format: Format,
+    /// Colour what is wrong: `auto` does where a terminal shows it and NO_COLOR is not set
+    #[arg(long, global = true, env = "SWARMLB_COLOR", value_enum, default_value_t)]
+    #[arg(value_name = "WHEN")]
+    pub color: Color,
     /// Print ids or names only, and no progress
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, env = "SWARMLB_QUIET", value_parser = BoolishValueParser::new())]
     pub quiet: bool,
+    /// Say on stderr what is done; twice, every operation on kernel objects too
+    #[arg(short, long, global = true, env = "SWARMLB_VERBOSE", action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Read settings from this file [default: /etc/swarmlb/config.toml, if it is there]
+    ///
+    /// It is TOML; every option that has an environment variable may stand in it by its long name,
+    /// as in `data-plane = "nftables"`. Flags go before the environment, and that before the file.
+    #[arg(long, global = true, env = "SWARMLB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What follows from all of it together.
+    #[arg(skip)]
+    pub typed: Typed,
     /// Look at a recorded node instead of the kernel
     #[arg(long, global = true, hide = true, value_name = "NODE.json")]
     pub kernel: Option<PathBuf>,
@@ -58,14 +90,49 @@ pub struct Global {
     pub intent: Option<PathBuf>,
 }
 
+/// What was typed, beyond the options' values.
+#[derive(Debug, Clone, Default)]
+pub struct Typed {
+    /// The command: `service ls`.
+    pub command: String,
+    /// How to print rows. The command itself then has the format of programs.
+    pub template: Option<Template>,
+    /// Every option that can be set, and who set it.
+    pub settings: Vec<Setting>,
+}
+
 /// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// For people
     #[default]
     Table,
-    /// For programs
+    /// For programs, and for templates
     Json,
+}
+
+/// A template is rendered from what programs get: here it only must be one.
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "table" => Ok(Format::Table),
+        "json" => Ok(Format::Json),
+        text if Template::is_meant(text) => {
+            Template::parse(text).map(|_| Format::Json).map_err(|error| error.to_string())
+        }
+        other => {
+            let other = other.escape_debug();
+            Err(format!("`{other}` is not table, json or a template such as '{{{{.Name}}}}'"))
+        }
+    }
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// Print what would be done instead of doing it.
@@ -84,6 +151,9 @@ pub enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(service::Command),
+    /// Manage tasks
+    #[command(subcommand)]
+    Task(task::Command),
     /// Show how something works right now
     #[command(subcommand)]
     Inspect(inspect::Command),
@@ -101,10 +171,17 @@ pub enum Command {
     System(system::Command),
     /// Print a shell's completions
     ///
-    /// For bash: swarmlb completions bash > /etc/bash_completion.d/swarmlb
+    /// They ask swarmlb itself, so that names of services, networks, tasks and sandboxes complete too.
     Completions {
         /// Which shell
-        shell: clap_complete::Shell,
+        shell: Shell,
+    },
+    /// Say how the last of some words could go on
+    #[command(hide = true)]
+    Complete {
+        /// The words up to the cursor
+        #[arg(last = true)]
+        words: Vec<OsString>,
     },
     /// Print the manual page, or write all of them
     Man {
@@ -114,7 +191,17 @@ pub enum Command {
     },
     /// Run as the keeper of a node
     #[command(hide = true)]
-    Keeper,
+    Keeper {
+        /// Stay in the caller's session and control group, and take over from a keeper that runs
+        #[arg(long)]
+        foreground: bool,
+        /// Tell this socket when the node is up (sd_notify(3))
+        #[arg(long, value_name = "SOCKET")]
+        notify: Option<OsString>,
+    },
+    /// Run as the agent of a node
+    #[command(hide = true)]
+    AgentProcess,
     /// Run as the store of a cluster
     #[command(hide = true)]
     StoreServer,
@@ -123,12 +210,52 @@ pub enum Command {
     Builtin(Builtin),
 }
 
+/// A shell that can be completed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The whole command line: what is derived from the types, and each command's examples.
+pub fn command() -> clap::Command {
+    manual::with_examples(Cli::command())
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Builtin {
     /// An HTTP server that says which task it is
     Whoami {
         /// The port to listen on
-        #[arg(long, default_value_t = 80)]
+        #[arg(long, default_value_t = 80, value_parser = number::number(0..=u16::MAX))]
         port: u16,
     },
+    /// A server that gives back what it gets
+    Echo {
+        /// The port to listen on
+        #[arg(short, long, default_value_t = 7)]
+        port: u16,
+        /// Begin with a line of the task's name
+        #[arg(long)]
+        greet: bool,
+    },
+}
+
+impl Builtin {
+    /// What the keeper types to start one: understood without the whole tree of commands, which would
+    /// cost each task a good part of its start.
+    pub fn typed_by_keeper(words: &[OsString]) -> Option<Self> {
+        let words: Vec<&str> = words.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+        match words[..] {
+            ["builtin", "whoami"] => Some(Self::Whoami { port: 80 }),
+            ["builtin", "echo", "--port", port] => {
+                Some(Self::Echo { port: port.parse().ok()?, greet: false })
+            }
+            ["builtin", "echo", "--port", port, "--greet"] => {
+                Some(Self::Echo { port: port.parse().ok()?, greet: true })
+            }
+            _ => None,
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::DryRun;
-use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, ServiceName};
+use super::task::List;
+use super::{DryRun, logs};
+use crate::intent::service::DRAIN_TIMEOUT;
+use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -19,6 +21,8 @@ pub enum Command {
     Ps {
         #[arg(required = true, value_name = "SERVICE")]
         names: Vec<ServiceName>,
+        #[command(flatten)]
+        list: List,
     },
     /// Show all of one or more services
     Inspect {
@@ -28,19 +32,18 @@ pub enum Command {
         #[arg(long)]
         pretty: bool,
     },
-    /// Show what the tasks of a service wrote, on this node
+    /// Show what the tasks of a service wrote on this node, in the order of time
     Logs {
-        /// A service or one of its tasks
+        /// A service, or one of its tasks: its name (web.1), or the beginning of its id
         #[arg(value_name = "SERVICE|TASK")]
         name: String,
-        /// Go on showing what is written
-        #[arg(short, long)]
-        follow: bool,
-        /// Begin with the last lines of each task
-        #[arg(long, value_name = "LINES")]
-        tail: Option<usize>,
+        #[command(flatten)]
+        options: logs::Options,
     },
     /// Change how many tasks services have, and wait until it is so
+    ///
+    /// A task that is scaled away first leaves rotation: it gets weight 0 and is out of DNS. It ends
+    /// when nobody is connected to it any more, or at the service's drain timeout.
     Scale {
         /// Which service shall have how many tasks
         #[arg(required = true, value_name = "SERVICE=REPLICAS")]
@@ -67,7 +70,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     pub name: Option<ServiceName>,
     /// How many tasks, up to 1000
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::number::tasks)]
     pub replicas: u32,
     /// A network that its tasks are on, and other names for the service there; may be given
     /// several times [default: `default`, made on first use]
@@ -89,6 +92,16 @@ pub struct Create {
     /// What `hostname` says in its tasks [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
+    /// 1m30s; with 0 it goes at once
+    #[arg(long, default_value_t = DRAIN_TIMEOUT, value_name = "TIME")]
+    pub drain_timeout: Span,
+    /// How long clients may keep DNS answers about it, up to 3600; 0 for not at all
+    ///
+    /// With `--endpoint-mode dnsrr`, and for `tasks.NAME` in either mode, it is how long a client may
+    /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
+    pub dns_ttl: u32,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,
@@ -100,11 +113,14 @@ pub struct Create {
         value_name = "auto|ipvs|nftables"
     )]
     pub data_plane: DataPlaneChoice,
-    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is), or
+    /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is),
+    /// `builtin:echo` (gives back what it gets, by TCP, UDP, and SCTP where the kernel has it), or
     /// `host` (a command of this machine's own files)
     #[arg(default_value = "builtin:whoami")]
     pub image: Image,
-    /// The command of `host`, with its arguments
+    /// The command of `host`, with its arguments; or options of `builtin:echo`: `--port N` (7
+    /// unless given), `--greet` (a line with the task's name comes first: once on each connection,
+    /// and in each datagram)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
     #[command(flatten)]

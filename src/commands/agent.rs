@@ -1,7 +1,8 @@
 //! `swarmlb agent …`, and the processes that are swarmlb itself.
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -15,34 +16,55 @@ use crate::cli::{Format, Global};
 use crate::environment::variable;
 use crate::failure::{Exit, Failure};
 use crate::keeper::client::Client as Keeper;
+use crate::keeper::daemon::Manner;
 use crate::keeper::protocol::{Request, State};
 use crate::keeper::{child, daemon};
 use crate::render::english::{count, duration};
+use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Run => agent(global),
+        Command::Run => foreground(global),
         Command::Status => status(global),
         Command::Stop => stop(global),
     }
 }
 
-fn agent(global: &Global) -> Result<Report, Failure> {
+/// Becomes the keeper, for a service manager or a terminal.
+fn foreground(global: &Global) -> Result<Report, Failure> {
+    let what = "run the keeper";
+    let session = Session::new(global, what)?;
+    must_be_root(what)?;
+    let notify = variable("NOTIFY_SOCKET").map(OsString::from);
+    let error = daemon::become_foreground(&session.state, session.arguments(), notify);
+    Err(Failure::state(&session.state, &error))
+}
+
+pub fn agent(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the agent")?;
     must_be_root("run the agent")?;
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
+    crate::memory::share_heap();
     crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
     Ok(Report::good(""))
 }
 
-pub fn keeper(global: &Global) -> Result<Report, Failure> {
+pub fn keeper(
+    global: &Global,
+    foreground: bool,
+    notify: Option<OsString>,
+) -> Result<Report, Failure> {
     let session = Session::new(global, "run the keeper")?;
     must_be_root("run the keeper")?;
-    daemon::run(&session.state, session.arguments())
+    let manner = match foreground {
+        true => Manner::Foreground(notify),
+        false => Manner::Background,
+    };
+    daemon::run(&session.state, session.arguments(), manner)
         .map_err(|error| Failure::io("run the keeper", &error))?;
     Ok(Report::good(""))
 }
@@ -68,6 +90,19 @@ pub fn whoami(port: u16) -> Result<Report, Failure> {
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
     whoami::serve(&identity, listen, stop.as_fd(), |_| tell_ready(ready)).map_err(failed)?;
+    Ok(Report::good(""))
+}
+
+pub fn echo(port: u16, greet: bool) -> Result<Report, Failure> {
+    let what = "run builtin:echo";
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    let task = variable("SWARMLB_TASK").unwrap_or_else(|| "none".into());
+    let greeting = if greet { format!("{task}\n") } else { String::new() };
+    let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
+    echo::serve(listen, greeting.as_bytes(), stop.as_fd(), |_| tell_ready(ready))
+        .map_err(failed)?;
     Ok(Report::good(""))
 }
 
@@ -194,18 +229,24 @@ fn stop(global: &Global) -> Result<Report, Failure> {
 /// # Errors
 /// When they do not end.
 pub fn end_keeper(session: &Session) -> Result<bool, Failure> {
-    let Ok(keeper) = Keeper::connect(&session.state.keeper_socket()) else { return Ok(false) };
-    keeper
-        .ask(&Request::Shutdown)
-        .map_err(|refusal| Failure::kernel("stop the agent", &refusal))?;
+    let connect = || Keeper::connect(&session.state.keeper_socket());
+    if connect().is_err() {
+        return Ok(false);
+    }
     let lock = std::fs::File::open(session.state.keeper_lock());
     let deadline = Instant::now() + PATIENCE;
-    // The lock goes with the process, whatever becomes of its socket.
-    while lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+    loop {
+        // One that is killed on the way has a successor, which its agent starts.
+        if let Ok(keeper) = connect() {
+            let _ = keeper.ask(&Request::Shutdown);
+        }
+        // The lock goes with the process, whatever becomes of its socket.
+        if !lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+            return Ok(true);
+        }
         if Instant::now() > deadline {
             return Err(Failure::new(Exit::Cannot, "stop the agent", "the keeper does not end"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(true)
 }

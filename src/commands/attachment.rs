@@ -11,11 +11,10 @@ use crate::cli::Global;
 use crate::cli::network::Connect;
 use crate::failure::{Exit, Failure};
 use crate::intent::{AttachmentSpec, Intent, IntentError, Namespace, NetworkName, name};
-use crate::kernel::ipvs::Ipvs;
 use crate::kernel::netns;
 use crate::kernel::route::{RouteSocket, Seen};
+use crate::node::LinkKind;
 use crate::node::object::ENDPOINT;
-use crate::node::{LinkKind, VirtualServerKey};
 
 pub fn connect(global: &Global, connect: Connect) -> Result<Report, Failure> {
     let target = connect.target;
@@ -28,13 +27,13 @@ pub fn connect(global: &Global, connect: Connect) -> Result<Report, Failure> {
     let (file, path) = find(&target, &what)?;
     let failed = |error: std::io::Error| Failure::io(what.as_str(), &error);
     let link = look(&intent, &file, &target, &what)?;
-    let inode = netns::inode(&file).map_err(failed)?;
-    let path = known_path(&intent, inode).unwrap_or(path);
+    let identity = netns::identity(&file).map_err(failed)?;
+    let path = known_path(&intent, identity).unwrap_or(path);
     let spec = AttachmentSpec {
         network: connect.name,
         node: session.node.clone(),
         link,
-        namespace: Namespace { target, path, inode },
+        namespace: Namespace { target, path, identity },
         address: connect.ip,
         aliases: connect.aliases.into_iter().collect(),
     };
@@ -54,9 +53,9 @@ pub fn disconnect(
     let session = Session::new(global, what.as_str())?;
     must_be_root(&what)?;
     // It may be gone, and is then known by what it was called.
-    let inode = find(target, &what).ok().and_then(|(file, _)| netns::inode(file).ok());
+    let identity = find(target, &what).ok().and_then(|(file, _)| netns::identity(&file).ok());
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
-        match intent.disconnect(name, target, inode) {
+        match intent.disconnect(name, target, identity) {
             Err(IntentError::NotConnected { .. }) => intent.disconnect(name, target, None),
             done => done,
         }
@@ -103,10 +102,13 @@ fn find(target: &str, what: &str) -> Result<(File, String), Failure> {
 
 /// The path by which a namespace is on another network already, or is named: one namespace is one
 /// sandbox, however it is called, and a name lasts longer than a process.
-fn known_path(intent: &Intent, inode: u64) -> Option<String> {
-    let is_it =
-        |path: &str| File::open(path).and_then(netns::inode).is_ok_and(|found| found == inode);
-    let attached = intent.attachments.values().filter(|held| held.namespace.inode == inode);
+fn known_path(intent: &Intent, identity: u64) -> Option<String> {
+    let is_it = |path: &str| {
+        File::open(path)
+            .and_then(|file| netns::identity(&file))
+            .is_ok_and(|found| found == identity)
+    };
+    let attached = intent.attachments.values().filter(|held| held.namespace.identity == identity);
     let attached = attached.map(|held| held.namespace.path.clone());
     let named = netns::names().unwrap_or_default().into_iter();
     let named = named.filter_map(|name| Some(netns::path(&name).to_str()?.to_owned()));
@@ -117,8 +119,8 @@ fn known_path(intent: &Intent, inode: u64) -> Option<String> {
 fn look(intent: &Intent, file: &File, target: &str, what: &str) -> Result<String, Failure> {
     let refused = |problem: &str| Err(Failure::new(Exit::Usage, what, problem));
     let failed = |refusal| Failure::kernel(what, &refusal);
-    let inode = |file: std::io::Result<File>| file.and_then(netns::inode).ok();
-    if inode(file.try_clone()) == inode(netns::node()) {
+    let identity = |file: std::io::Result<File>| file.and_then(|f| netns::identity(&f)).ok();
+    if identity(file.try_clone()) == identity(netns::node()) {
         return refused("it is the node's own namespace, which reaches every task already");
     }
     let mut route = RouteSocket::open(file.as_fd()).map_err(|error| Failure::io(what, &error))?;
@@ -133,16 +135,10 @@ fn look(intent: &Intent, file: &File, target: &str, what: &str) -> Result<String
         return Err(Failure::new(Exit::Usage, what, "its loopback is down, and VIPs need it")
             .hint(format!("say `ip -n {target} link set lo up`")));
     }
-    let mut ipvs = Ipvs::open(file.as_fd()).map_err(failed)?;
-    let servers = ipvs.as_mut().map(Ipvs::observe).transpose().map_err(failed)?;
-    if servers.unwrap_or_default().keys().any(VirtualServerKey::is_of_our_kind) {
-        return refused(
-            "it has virtual servers by mark of its own, as Docker Swarm's sandboxes do",
-        );
-    }
     // Those of its other networks may not be made yet.
-    let inode = inode(file.try_clone());
-    let promised = intent.attachments.values().filter(|held| Some(held.namespace.inode) == inode);
+    let identity = identity(file.try_clone());
+    let promised =
+        intent.attachments.values().filter(|held| Some(held.namespace.identity) == identity);
     let taken: Vec<&str> = links
         .iter()
         .map(|link| link.name.as_str())

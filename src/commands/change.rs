@@ -1,8 +1,11 @@
 //! A change of the intent, from the edit to the wait: what every command that changes something
 //! does alike.
 
+use std::time::Instant;
+
 use super::Report;
 use super::convergence::{Wait, Waited};
+use super::interrupt;
 use super::session::Session;
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -56,6 +59,10 @@ impl Change<'_> {
             self.session.dry_run(&edit)?;
         }
         let store = self.session.store()?;
+        if self.reach == Reach::Converged {
+            // What is committed goes on, so from here on Ctrl-C only ends the waiting.
+            interrupt::listen();
+        }
         let committed = self.session.edit(&store, edit)?;
         if self.reach == Reach::Commit {
             return Ok(Report::good(told));
@@ -67,8 +74,14 @@ impl Change<'_> {
             quiet: self.global.quiet,
             services: self.services,
         };
+        let begun = Instant::now();
         match wait.until(&committed)? {
-            Waited::Done => Ok(Report::good(told)),
+            Waited::Done => {
+                self.session
+                    .narration()
+                    .step(|| format!("it is so after {:.1} s", begun.elapsed().as_secs_f64()));
+                Ok(Report::good(told))
+            }
             Waited::LeftGoing => Ok(Report::good("")),
         }
     }

@@ -20,6 +20,6 @@ pub fn ask(what: &str, about: &str, option: &str) -> Result<(), Failure> {
     std::io::stdin().read_line(&mut answer).map_err(|error| Failure::io(what, &error))?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Exit::Usage, what, "it was not confirmed; nothing was touched")),
+        _ => Err(Failure::new(Exit::Bad, what, "it was not confirmed; nothing was touched")),
     }
 }

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::interrupt;
+use super::narration::tell;
+use super::output::last_words;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
-use crate::intent::{NodeName, ServiceName, TaskName};
+use crate::intent::{NodeName, ServiceName, Task, TaskName};
+use crate::killpoint;
+use crate::render::english::count;
 use crate::render::table::printable;
 use crate::store::client::Client;
-use crate::store::records::{self, Edit, STATUS};
+use crate::store::records::{self, STATUS};
 use crate::store::{Revision, Store};
 
 /// A node that reports nothing for this long is not waited for.
@@ -34,6 +38,17 @@ pub enum Waited {
     LeftGoing,
 }
 
+/// The tasks that are waited for, with their ids.
+struct Wanted {
+    running: BTreeMap<TaskName, String>,
+    /// Until they are gone, or called back.
+    leaving: BTreeMap<TaskName, String>,
+}
+
+fn is_leaving(status: &TaskStatus) -> bool {
+    status.state == TaskState::Draining
+}
+
 /// What is waited for.
 pub struct Wait<'a> {
     pub session: &'a Session,
@@ -49,14 +64,28 @@ impl Wait<'_> {
     /// # Errors
     /// When the kernel refused (the intent is put back), or a task does not start.
     pub fn until(&self, committed: &Committed) -> Result<Waited, Failure> {
-        let mut tasks: BTreeMap<TaskName, String> = BTreeMap::new();
-        for service in self.services {
-            let of = committed.after.tasks_of(service);
-            tasks.extend(of.map(|task| (task.name.clone(), task.id.clone())));
+        let waited = self.until_noted(committed)?;
+        if waited == Waited::LeftGoing {
+            self.tell_how_to_look();
         }
-        interrupt::listen();
-        let progress = Progress::new(self.quiet, &tasks);
-        let result = self.follow(committed, &tasks, &progress);
+        Ok(waited)
+    }
+
+    /// The same for a caller that listens itself, and has something else to say when it is not
+    /// waited for any longer.
+    ///
+    /// # Errors
+    /// As [`Wait::until`].
+    pub fn until_noted(&self, committed: &Committed) -> Result<Waited, Failure> {
+        let tasks = || self.services.iter().flat_map(|service| committed.after.tasks_of(service));
+        let by_name = |task: &Task| (task.name.clone(), task.id.clone());
+        let wanted = Wanted {
+            running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
+            leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
+        };
+        killpoint::pass(|| "before it is waited for".into());
+        let progress = Progress::new(self.quiet, &wanted);
+        let result = self.follow(committed, &wanted, &progress);
         progress.end();
         result
     }
@@ -64,7 +93,7 @@ impl Wait<'_> {
     fn follow(
         &self,
         committed: &Committed,
-        tasks: &BTreeMap<TaskName, String>,
+        wanted: &Wanted,
         progress: &Progress,
     ) -> Result<Waited, Failure> {
         let failed = |error: records::RecordError| Failure::record(self.what, &error);
@@ -73,7 +102,7 @@ impl Wait<'_> {
         loop {
             let (revision, statuses) =
                 records::load_status::<NodeStatus>(self.store).map_err(failed)?;
-            if let Some(done) = self.judge(committed, tasks, &statuses, progress)? {
+            if let Some(done) = self.judge(committed, wanted, &statuses, progress)? {
                 return done.map(|()| Waited::Done);
             }
             // A report stands as long as its agent keeps its lease.
@@ -81,8 +110,6 @@ impl Wait<'_> {
                 last_word = Instant::now();
             }
             if interrupt::was_pressed() {
-                progress.end();
-                self.tell_how_to_look();
                 return Ok(Waited::LeftGoing);
             }
             if last_word.elapsed() > SILENCE {
@@ -106,20 +133,21 @@ impl Wait<'_> {
             [] => "swarmlb agent status".to_owned(),
             services => format!("swarmlb service ps {}", names(services)),
         };
-        eprintln!("Not waiting any longer: it goes on in the background. See `{look}`.");
+        tell(&format!("Not waiting any longer: it goes on in the background. See `{look}`."));
     }
 
     /// Whether it is done, cannot be done, or must be waited for.
     fn judge(
         &self,
         committed: &Committed,
-        tasks: &BTreeMap<TaskName, String>,
+        wanted: &Wanted,
         statuses: &BTreeMap<NodeName, NodeStatus>,
         progress: &Progress,
     ) -> Result<Option<Result<(), Failure>>, Failure> {
         let there: Vec<&NodeStatus> =
             statuses.values().filter(|status| status.revision >= committed.revision.0).collect();
         if let Some(report) = there.iter().find_map(|status| status.refusal.as_ref()) {
+            killpoint::pass(|| "before a refused edit is taken back".into());
             let put_back = self.put_back(committed)?;
             return Ok(Some(Err(Failure::refused(self.what, report, put_back))));
         }
@@ -134,7 +162,7 @@ impl Wait<'_> {
         }
         let status_of = |name: &TaskName| there.iter().find_map(|status| status.tasks.get(name));
         let mut running = 0;
-        for (name, id) in tasks {
+        for (name, id) in &wanted.running {
             let status = status_of(name).filter(|status| status.task == *id);
             let known = statuses.values().find_map(|status| status.tasks.get(name));
             progress.tell(name, known.filter(|status| status.task == *id));
@@ -149,10 +177,17 @@ impl Wait<'_> {
             }
         }
         progress.total(running);
+        let mut leaving = 0;
+        for (name, id) in &wanted.leaving {
+            let known = statuses.values().find_map(|status| status.tasks.get(name));
+            let there = known.filter(|status| status.task == *id && is_leaving(status));
+            progress.tell(name, there);
+            leaving += usize::from(there.is_some());
+        }
         let settled = !statuses.is_empty()
             && there.len() == statuses.len()
             && there.iter().all(|status| status.settled);
-        Ok((settled && running == tasks.len()).then_some(Ok(())))
+        Ok((settled && running == wanted.running.len() && leaving == 0).then_some(Ok(())))
     }
 
     fn hopeless(&self, name: &TaskName, status: Option<&TaskStatus>) -> Option<Failure> {
@@ -181,27 +216,14 @@ impl Wait<'_> {
 
     /// The last line that a task of this node wrote.
     fn last_words(&self, name: &TaskName) -> Option<String> {
-        let log = self.session.state.task(&name.into()).join("log");
-        let text = std::fs::read(log).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
-        Some(printable(line))
+        last_words(&self.session.state.task(&name.into())).map(|line| printable(&line))
     }
 
-    /// Puts the intent back as it was, unless others changed it meanwhile.
+    /// Takes the edit back, unless others changed the same things meanwhile.
     fn put_back(&self, committed: &Committed) -> Result<bool, Failure> {
         let failed = |error: records::RecordError| Failure::record(self.what, &error);
-        let Some(loaded) = records::load_intent(self.store).map_err(failed)? else {
-            return Ok(false);
-        };
-        if loaded.edited != committed.revision {
-            return Ok(false);
-        }
-        let mut before = committed.before.clone();
-        before.cluster = loaded.intent.cluster.clone();
-        let edit = records::commit_intent(self.store, loaded.edited, Some(&loaded.intent), &before)
-            .map_err(failed)?;
-        let Edit::Done(revision) = edit else { return Ok(false) };
+        let undone = records::take_back(self.store, &committed.before, &committed.after);
+        let Some(revision) = undone.map_err(failed)? else { return Ok(false) };
         self.wait_for_revision(revision);
         Ok(true)
     }
@@ -231,7 +253,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(quiet: bool, tasks: &BTreeMap<TaskName, String>) -> Self {
+    fn new(quiet: bool, wanted: &Wanted) -> Self {
+        let tasks: BTreeMap<_, _> = wanted.running.iter().chain(&wanted.leaving).collect();
         let all = MultiProgress::new();
         if quiet {
             all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
@@ -249,10 +272,10 @@ impl Progress {
                 bar.set_prefix(format!("{name:<width$}"));
                 bar.set_message("waiting");
                 bar.enable_steady_tick(Duration::from_millis(100));
-                bars.insert(name.clone(), bar);
+                bars.insert((*name).clone(), bar);
             }
         } else {
-            total = Some(all.add(ProgressBar::new(tasks.len() as u64).with_style(bar)));
+            total = Some(all.add(ProgressBar::new(wanted.running.len() as u64).with_style(bar)));
         }
         Self { all, tasks: bars, total }
     }
@@ -261,6 +284,10 @@ impl Progress {
         let Some(bar) = self.tasks.get(name) else { return };
         let Some(status) = status else { return };
         let state = status.state.to_string().to_lowercase();
+        if let Some(connections) = status.connections.filter(|_| is_leaving(status)) {
+            bar.set_message(format!("draining: {}", count(connections, "connection")));
+            return;
+        }
         bar.set_message(match &status.error {
             Some(error) if status.state != TaskState::Running => format!("{state}: {error}"),
             _ => state,

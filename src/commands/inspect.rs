@@ -1,76 +1,140 @@
 //! `swarmlb inspect vip`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
-use super::Report;
-use super::session::Session;
+use super::session::{Session, read_json};
+use super::{Report, recorded, watch};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, NetworkName, Service, Vip, name};
+use crate::intent::{Intent, Service, Vip, name};
+use crate::keeper::descriptors;
 use crate::keeper::sockets::RESOLVER;
-use crate::kernel::{Scope, netns, traffic};
-use crate::node::SandboxName;
-use crate::probe::resolve::{RecordType, resolve};
+use crate::kernel::Scope;
+use crate::node::{Node, SandboxName};
+use crate::probe::survey::survey;
 use crate::render;
+use crate::trace::expected::{Expected, of_intent, of_node};
 use crate::trace::vip::{Answers, Traffic, Walk, walks};
 
 /// How long a sandbox's resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
-    let Command::Vip { vip } = command;
-    match vip {
-        None => all(global),
-        Some(vip) => one(global, &vip),
+    let Command::Vip { vip, from, watch: every } = command;
+    let what = match &vip {
+        None => "inspect VIPs".to_owned(),
+        Some(vip) => format!("inspect VIP `{}`", vip.escape_debug()),
+    };
+    let here_only = if from.is_none() { render::vip::MENDING } else { "" };
+    let look = || match &from {
+        None => here(global, vip.as_deref(), &what),
+        Some(dump) => dumped(global, dump, vip.as_deref(), &what),
+    };
+    match every {
+        None => told(global, vip.as_deref(), &look()?, here_only),
+        Some(seconds) => watch::every(Duration::from_secs(seconds.into()), &what, || {
+            told(global, vip.as_deref(), &look()?, here_only)
+        }),
     }
 }
 
-fn all(global: &Global) -> Result<Report, Failure> {
-    let session = Session::new(global, "inspect VIPs")?;
-    let intent = session.intent()?;
-    let walks = follow(&session, &intent, |_, _| true)?;
+/// `mending` stands below what is broken.
+fn told(
+    global: &Global,
+    vip: Option<&str>,
+    walks: &[Walk],
+    mending: &str,
+) -> Result<Report, Failure> {
     if global.format == Format::Json {
         let report = Report::json(&walks)?;
-        return Ok(judged(&walks, report.text));
+        return Ok(judged(walks, report.text));
+    }
+    if global.quiet {
+        let names: Vec<String> = walks.iter().map(|walk| format!("{}\n", walk.service)).collect();
+        return Ok(judged(walks, names.concat()));
     }
     if walks.is_empty() {
         let _ = writeln!(io::stderr(), "There is no VIP: no service in endpoint mode vip.");
         return Ok(Report::good(""));
     }
-    Ok(judged(&walks, render::vip::overview(&walks)))
-}
-
-fn one(global: &Global, vip: &str) -> Result<Report, Failure> {
-    let what = format!("inspect VIP `{}`", vip.escape_debug());
-    let session = Session::new(global, what.as_str())?;
-    let intent = session.intent()?;
-    let address: Option<Ipv4Addr> = vip.parse().ok();
-    let wanted = |service: &Service, held: &Vip| {
-        service.name.as_str() == vip || Some(held.address) == address
+    let mut text = match vip {
+        None => render::vip::overview(walks),
+        Some(_) => walks.iter().map(render::vip::walk).collect::<Vec<_>>().join("\n"),
     };
-    let known = intent.services.values().any(|s| s.vips.values().any(|held| wanted(s, held)));
-    if !known {
-        return Err(unknown(&intent, vip, what));
+    if !walks.iter().all(Walk::is_whole) {
+        text.push_str(mending);
     }
-    let walks = follow(&session, &intent, wanted)?;
-    if global.format == Format::Json {
-        let report = Report::json(&walks)?;
-        return Ok(judged(&walks, report.text));
-    }
-    let texts: Vec<String> = walks.iter().map(render::vip::walk).collect();
-    Ok(judged(&walks, texts.join("\n")))
+    Ok(judged(walks, text))
 }
 
 fn judged(walks: &[Walk], text: String) -> Report {
     if walks.iter().all(Walk::is_whole) { Report::good(text) } else { Report::bad(text) }
 }
 
-fn unknown(intent: &Intent, vip: &str, what: String) -> Failure {
+/// Follows VIPs on this machine.
+fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Failure> {
+    let session = Session::new(global, what)?;
+    let intent = session.intent()?;
+    let address: Option<Ipv4Addr> = vip.and_then(|vip| vip.parse().ok());
+    let wanted = |service: &Service, held: &Vip| {
+        vip.is_none_or(|vip| service.name.as_str() == vip) || Some(held.address) == address
+    };
+    let expected = of_intent(&intent, &session.node, wanted);
+    if let (Some(vip), true) = (vip, expected.is_empty()) {
+        return Err(unknown(&intent, vip, what));
+    }
+    let names = sandboxes(&expected);
+    if names.is_empty() {
+        return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
+    }
+    descriptors::raise();
+    let (node, traffic) = session.observe_counted(&Scope::Only(names.into_iter().collect()))?;
+    let answers = match session.is_recorded() {
+        true => Answers::new(),
+        false => answers(&expected, &node),
+    };
+    Ok(walks(&expected, &node, &answers, &traffic))
+}
+
+/// Follows VIPs in dumped sandboxes: against a recorded intent, where there is one.
+fn dumped(
+    global: &Global,
+    dump: &Path,
+    vip: Option<&str>,
+    what: &str,
+) -> Result<Vec<Walk>, Failure> {
+    let node = recorded::read(dump)?;
+    let mut expected = match &global.intent {
+        None => of_node(&node),
+        Some(intent) => {
+            let session = Session::new(global, what)?;
+            of_intent(&read_json(intent)?, &session.node, |_, _| true)
+        }
+    };
+    // Of what was not dumped nothing can be said.
+    for one in &mut expected {
+        one.clients.retain(|client| node.sandboxes.contains_key(&client.sandbox));
+        for task in &mut one.tasks {
+            task.sandbox = task.sandbox.take().filter(|name| node.sandboxes.contains_key(name));
+        }
+    }
+    if let Some(vip) = vip {
+        expected.retain(|one| one.service == vip || one.address.to_string() == vip);
+        if expected.is_empty() {
+            let problem = format!("no sandbox in {} knows of it", dump.display());
+            return Err(Failure::new(Exit::Usage, what, problem)
+                .hint("leave it out to see every VIP that they know of"));
+        }
+    }
+    Ok(walks(&expected, &node, &Answers::new(), &Traffic::new()))
+}
+
+fn unknown(intent: &Intent, vip: &str, what: &str) -> Failure {
     let service = intent.services.values().find(|service| service.name.as_str() == vip);
     if let Some(service) = service {
         let problem = format!("service `{}` has endpoint mode dnsrr and no VIP", service.name);
@@ -86,72 +150,24 @@ fn unknown(intent: &Intent, vip: &str, what: String) -> Failure {
     }
 }
 
-fn follow(
-    session: &Session,
-    intent: &Intent,
-    wanted: impl Fn(&Service, &Vip) -> bool,
-) -> Result<Vec<Walk>, Failure> {
-    let networks: BTreeSet<&NetworkName> = intent
-        .services
-        .values()
-        .flat_map(|service| service.vips.iter().map(move |vip| (service, vip)))
-        .filter(|(service, (_, vip))| wanted(service, vip))
-        .map(|(_, (network, _))| network)
-        .collect();
-    let mut names: Vec<SandboxName> = Vec::new();
-    for network in networks {
-        names.push(network.into());
-        let tasks = intent.tasks_on(network).filter(|(task, _)| task.node == session.node);
-        names.extend(tasks.map(|(task, _)| SandboxName::from(&task.name)));
+/// What must be looked into: clients, tasks, and the overlays between them.
+fn sandboxes(expected: &[Expected]) -> BTreeSet<SandboxName> {
+    let mut names = BTreeSet::new();
+    for one in expected {
+        names.insert(SandboxName(one.network.clone()));
+        names.extend(one.clients.iter().map(|client| client.sandbox.clone()));
+        names.extend(one.tasks.iter().filter_map(|task| task.sandbox.clone()));
     }
-    names.sort();
-    names.dedup();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let node = session.observe(&Scope::Only(names.clone()))?;
-    let mut counted = Traffic::new();
-    if !session.is_recorded() {
-        for (name, sandbox) in &node.sandboxes {
-            // A sandbox that goes while it is read is judged by what was seen of it. An overlay's
-            // counts nothing, and asking would cost a process each.
-            if !sandbox.virtual_servers.is_empty() {
-                let _ = traffic::count_ipvs(name, &mut counted);
-            }
-            if sandbox.table.as_ref().is_some_and(|table| !table.dispatches.is_empty()) {
-                let _ = traffic::count_nftables(name, &mut counted);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for service in intent.services.values() {
-        let picked = |s: &Service, vip: &Vip| s.name == service.name && wanted(s, vip);
-        if !service.vips.values().any(|vip| wanted(service, vip)) {
-            continue;
-        }
-        let answers = answers(session, node.sandboxes.keys(), service);
-        found.extend(walks(intent, &session.node, &node, &answers, &counted, picked));
-    }
-    Ok(found)
+    names
 }
 
-/// What each sandbox's own resolver says of a service's name.
-fn answers<'a>(
-    session: &Session,
-    names: impl Iterator<Item = &'a SandboxName>,
-    service: &Service,
-) -> Answers {
-    let mut answers = Answers::new();
-    if session.is_recorded() {
-        return answers;
+/// What each client's own resolver says of the services' names.
+fn answers(expected: &[Expected], node: &Node) -> Answers {
+    let mut asked = BTreeMap::<SandboxName, Vec<&str>>::new();
+    for one in expected {
+        for client in one.clients.iter().filter(|c| node.sandboxes.contains_key(&c.sandbox)) {
+            asked.entry(client.sandbox.clone()).or_default().push(&one.service);
+        }
     }
-    for name in names {
-        let Ok(namespace) = netns::open(name.as_str()) else { continue };
-        let server = SocketAddr::V4(RESOLVER);
-        let asked = service.name.as_str();
-        let resolution = resolve(namespace.as_fd(), server, asked, RecordType::A, PATIENCE);
-        let answer = resolution.map(|r| r.addresses).map_err(|error| error.to_string());
-        answers.insert(name.clone(), answer);
-    }
-    answers
+    survey(&asked, SocketAddr::V4(RESOLVER), PATIENCE)
 }

@@ -3,21 +3,31 @@
 mod agent;
 mod attachment;
 mod change;
+mod complete;
 mod confirmation;
 mod convergence;
 mod diag;
 mod documents;
+mod exec;
 mod inspect;
 mod interrupt;
 mod logs;
+mod narration;
 mod network;
+mod output;
+mod recorded;
 mod sandbox;
 mod service;
 mod session;
 mod system;
+mod task;
+pub mod typing;
+mod watch;
 
-use crate::cli::{Builtin, Cli, Command};
+use crate::cli::{Builtin, Cli, Command, manual};
 use crate::failure::{Exit, Failure};
+use crate::killpoint;
+use crate::render::template::{Template, Words};
 
 /// What a command has to say on stdout, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +64,30 @@ impl Report {
 /// # Errors
 /// Why it was not done.
 pub fn run(cli: Cli) -> Result<Report, Failure> {
+    let template = cli.global.typed.template.clone();
+    let page = manual::page(&cli.global.typed.command);
+    let report = done(cli)?;
+    match template {
+        Some(template) => filled(&report, &template, page.map_or(&[], |page| page.words)),
+        None => Ok(report),
+    }
+}
+
+/// Prints what programs would get by a template.
+fn filled(report: &Report, template: &Template, words: Words) -> Result<Report, Failure> {
+    let data = serde_json::from_str(&report.text)
+        .map_err(|error| Failure::new(Exit::Cannot, "read what there is to print", error))?;
+    let text = template.render(&data, words).map_err(|error| typing::misfit(template, &error))?;
+    Ok(Report { text, exit: report.exit })
+}
+
+fn done(cli: Cli) -> Result<Report, Failure> {
     let global = cli.global;
+    killpoint::play(role(&cli.command));
     match cli.command {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
+        Command::Task(command) => task::run(&global, command),
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
@@ -65,8 +95,31 @@ pub fn run(cli: Cli) -> Result<Report, Failure> {
         Command::System(command) => system::run(&global, command),
         Command::Completions { shell } => Ok(documents::completions(shell)),
         Command::Man { directory } => documents::manual(directory.as_deref()),
-        Command::Keeper => agent::keeper(&global),
+        Command::Complete { words } => Ok(complete::run(words)),
+        Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
+        Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),
-        Command::Builtin(Builtin::Whoami { port }) => agent::whoami(port),
+        Command::Builtin(image) => builtin(image),
+    }
+}
+
+/// Runs as a built-in image.
+///
+/// # Errors
+/// Why it cannot.
+pub fn builtin(image: Builtin) -> Result<Report, Failure> {
+    match image {
+        Builtin::Whoami { port } => agent::whoami(port),
+        Builtin::Echo { port, greet } => agent::echo(port, greet),
+    }
+}
+
+/// Which of swarmlb's processes a command makes of this one.
+fn role(command: &Command) -> &'static str {
+    match command {
+        Command::Keeper { .. } => "keeper",
+        Command::StoreServer => "store",
+        Command::AgentProcess => "agent",
+        _ => "command",
     }
 }

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Report, attachment, confirmation};
 use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::intent::{Alias, Attachment, Intent, IntentError, Network, NetworkName, NetworkSpec};
 use crate::render::english::count;
 use crate::render::table::{printable, table};
@@ -148,7 +148,7 @@ struct Detail<'a> {
 struct NamespaceDetail<'a> {
     target: &'a str,
     path: &'a str,
-    inode: u64,
+    identity: u64,
     node: &'a str,
     link: &'a str,
     address: String,
@@ -269,7 +269,7 @@ impl<'a> NamespaceDetail<'a> {
         Self {
             target: &held.namespace.target,
             path: &held.namespace.path,
-            inode: held.namespace.inode,
+            identity: held.namespace.identity,
             node: held.node.as_str(),
             link: &held.link,
             address: held.endpoint.address.to_string(),
@@ -333,6 +333,7 @@ fn told(names: &[NetworkName]) -> String {
 
 fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, Failure> {
     let what = format!("remove network `{}`", joined(names));
+    named_once(names, &what)?;
     let session = Session::new(global, what.as_str())?;
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_network(name))
@@ -345,4 +346,17 @@ fn rm(global: &Global, names: &[NetworkName], dry_run: bool) -> Result<Report, F
 /// Names in an error's first line: `a` or `a`, `b`.
 pub fn joined<T: ToString>(names: &[T]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join("`, `")
+}
+
+/// # Errors
+/// When one of the names is there twice: it would not be clear what was meant.
+pub fn named_once<T: ToString + Ord>(names: &[T], what: &str) -> Result<(), Failure> {
+    let mut seen = std::collections::BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        None => Ok(()),
+        Some(twice) => {
+            let problem = format!("`{}` is named twice", twice.to_string());
+            Err(Failure::new(Exit::Usage, what, problem))
+        }
+    }
 }

@@ -1,33 +1,33 @@
 //! `swarmlb service …`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::change::{Change, Reach};
-use super::network::joined;
+use super::network::{joined, named_once};
 use super::session::Session;
-use super::{Report, logs};
-use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
+use super::{Report, logs, task};
+use crate::agent::status::TaskState;
 use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
+use crate::cli::task::List;
 use crate::cli::{Format, Global};
+use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, NodeName, ServiceName,
-    ServiceSpec, Task, TaskName,
+    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::render;
-use crate::render::english::duration;
-use crate::render::table::{printable, table};
+use crate::render::table::table;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
         Command::Create(create) => make(global, create),
         Command::Ls => ls(global),
-        Command::Ps { names } => ps(global, &names),
+        Command::Ps { names, list } => ps(global, &names, &list),
         Command::Inspect { names, pretty } => inspect(global, &names, pretty),
-        Command::Logs { name, follow, tail } => logs::run(global, &name, follow, tail),
+        Command::Logs { name, options } => logs::of_service(global, &name, &options),
         Command::Scale { scales, detach, dry_run } => {
             scale(global, &scales, detach, dry_run.dry_run)
         }
@@ -73,6 +73,8 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
+        drain_timeout: create.drain_timeout,
+        dns_ttl: create.dns_ttl,
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);
@@ -111,15 +113,11 @@ fn ls(global: &Global) -> Result<Report, Failure> {
     let statuses = session.statuses()?;
     let rows = intent.services.values().map(|service| {
         let running = intent
-            .tasks_of(&service.name)
-            .filter(|task| status(&statuses, task).is_some_and(|s| s.state == TaskState::Running))
+            .rotation_of(&service.name)
+            .filter(|task| {
+                task::status(&statuses, task).is_some_and(|s| s.state == TaskState::Running)
+            })
             .count();
-        let planes: std::collections::BTreeSet<String> =
-            intent.nodes.values().map(|node| service.data_plane.on(node).to_string()).collect();
-        let data_plane = match service.endpoint_mode {
-            EndpointMode::Vip => planes.into_iter().collect::<Vec<_>>().join(", "),
-            EndpointMode::Dnsrr => "-".into(),
-        };
         Row {
             id: &service.id,
             name: &service.name,
@@ -128,7 +126,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             running,
             image: service.image.to_string(),
             endpoint_mode: service.endpoint_mode,
-            data_plane,
+            data_plane: data_plane(&intent, service),
             vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),
             networks: &service.networks,
         }
@@ -156,75 +154,18 @@ fn ls(global: &Global) -> Result<Report, Failure> {
     Ok(Report::good(table(heading, cells.collect())))
 }
 
-/// A task on one line.
-#[derive(Serialize)]
-struct TaskRow {
-    id: String,
-    name: TaskName,
-    image: String,
-    node: NodeName,
-    addresses: Vec<String>,
-    desired_state: &'static str,
-    state: TaskState,
-    /// Seconds in this state.
-    seconds: u64,
-    pid: Option<i32>,
-    failures: u32,
-    error: Option<String>,
+/// What balances its VIPs, on all nodes; `-` when it has none.
+fn data_plane(intent: &Intent, service: &Service) -> String {
+    let planes: BTreeSet<String> =
+        intent.nodes.values().map(|node| service.data_plane.on(node).to_string()).collect();
+    match service.endpoint_mode {
+        EndpointMode::Vip => planes.into_iter().collect::<Vec<_>>().join(", "),
+        EndpointMode::Dnsrr => "-".into(),
+    }
 }
 
-fn ps(global: &Global, names: &[ServiceName]) -> Result<Report, Failure> {
-    let what = format!("list the tasks of service `{}`", joined(names));
-    let session = Session::new(global, what.as_str())?;
-    let intent = session.intent()?;
-    let statuses = session.statuses()?;
-    let mut rows = Vec::new();
-    for name in names {
-        let service =
-            intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
-        for task in intent.tasks_of(name) {
-            let status = status(&statuses, task);
-            rows.push(TaskRow {
-                id: task.id.clone(),
-                name: task.name.clone(),
-                image: service.image.to_string(),
-                node: task.node.clone(),
-                addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
-                desired_state: "running",
-                state: status.map_or(TaskState::Pending, |status| status.state),
-                seconds: status.map_or(0, |status| now().saturating_sub(status.since)),
-                pid: status.and_then(|status| status.pid),
-                failures: status.map_or(0, |status| status.failures),
-                error: status.and_then(|status| status.error.clone()),
-            });
-        }
-    }
-    if global.format == Format::Json {
-        return Report::json(&rows);
-    }
-    if global.quiet {
-        return Ok(Report::lines(rows.iter().map(|row| &row.name)));
-    }
-    let cells = rows.into_iter().map(|row| {
-        [
-            row.name.to_string(),
-            row.image,
-            row.node.to_string(),
-            row.addresses.join(", "),
-            "Running".into(),
-            format!("{} {} ago", row.state, duration(row.seconds)),
-            row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-            printable(&row.error.unwrap_or_default()),
-        ]
-    });
-    let heading =
-        ["NAME", "IMAGE", "NODE", "ADDRESS", "DESIRED STATE", "CURRENT STATE", "PID", "ERROR"];
-    Ok(Report::good(table(heading, cells.collect())))
-}
-
-fn status<'a>(statuses: &'a BTreeMap<NodeName, NodeStatus>, task: &Task) -> Option<&'a TaskStatus> {
-    let status = statuses.get(&task.node)?.tasks.get(&task.name)?;
-    (status.task == task.id).then_some(status)
+fn ps(global: &Global, names: &[ServiceName], list: &List) -> Result<Report, Failure> {
+    task::list(global, names, list, format!("list the tasks of service `{}`", joined(names)))
 }
 
 /// All of a service, for people or programs.
@@ -240,7 +181,9 @@ fn inspect(global: &Global, names: &[ServiceName], pretty: bool) -> Result<Repor
     if !pretty || global.format == Format::Json {
         return Report::json(&services);
     }
-    let texts: Vec<String> = services.iter().map(|s| render::service::pretty(s, now())).collect();
+    let in_words =
+        |service: &&Service| render::service::pretty(service, &data_plane(&intent, service), now());
+    let texts: Vec<String> = services.iter().map(in_words).collect();
     Ok(Report::good(texts.join("\n")))
 }
 
@@ -252,9 +195,11 @@ fn scale(
 ) -> Result<Report, Failure> {
     let names: Vec<ServiceName> = scales.iter().map(|scale| scale.name.clone()).collect();
     let what = format!("scale service `{}`", joined(&names));
+    named_once(&names, &what)?;
     let session = Session::new(global, what.as_str())?;
+    let now = clock::millis();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
-        scales.iter().try_for_each(|scale| intent.scale_service(&scale.name, scale.replicas))
+        scales.iter().try_for_each(|scale| intent.drain_service(&scale.name, scale.replicas, now))
     };
     let told = |scale: &Scale| format!("{} scaled to {}\n", scale.name, scale.replicas);
     let told = scales.iter().map(told).collect();
@@ -264,6 +209,7 @@ fn scale(
 
 fn rm(global: &Global, names: &[ServiceName], dry_run: bool) -> Result<Report, Failure> {
     let what = format!("remove service `{}`", joined(names));
+    named_once(names, &what)?;
     let session = Session::new(global, what.as_str())?;
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         names.iter().try_for_each(|name| intent.remove_service(name))

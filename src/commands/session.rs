@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::narration::Narration;
 use crate::agent::status::NodeStatus;
 use crate::agent::{has_ipvs, way_out};
 use crate::cli::Global;
@@ -17,16 +18,21 @@ use crate::keeper::protocol::State;
 use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::{Kernel, Scope, egress};
+use crate::killpoint;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::Revision;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
+use crate::store::{Revision, StoreError};
+use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store may be away before it is looked whether its keeper lives.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 1000;
 
@@ -34,6 +40,7 @@ const ATTEMPTS: usize = 1000;
 pub struct Session {
     pub state: StateDir,
     pub node: NodeName,
+    narration: Narration,
     arguments: Vec<String>,
     /// What it is about to do, for errors.
     what: String,
@@ -62,7 +69,18 @@ impl Session {
         arguments.extend(["--node".to_owned(), node.to_string()]);
         let recorded_intent = global.intent.as_deref().map(read_json).transpose()?;
         let recorded_node = global.kernel.as_deref().map(read_json).transpose()?;
-        Ok(Self { state, node, arguments, what, recorded_intent, recorded_node })
+        let narration = Narration::of(global.verbose);
+        narration.step(|| format!("node {node}, state in {}", state.root().display()));
+        for setting in global.typed.settings.iter().filter(|setting| setting.source != "default") {
+            let value = setting.value.as_deref().unwrap_or_default();
+            narration.step(|| format!("{} is {value}: {}", setting.name, setting.source));
+        }
+        Ok(Self { state, node, narration, arguments, what, recorded_intent, recorded_node })
+    }
+
+    /// What `--verbose` asked to be told.
+    pub fn narration(&self) -> Narration {
+        self.narration
     }
 
     pub fn arguments(&self) -> &[String] {
@@ -75,13 +93,25 @@ impl Session {
     /// Without root, or when they do not start.
     pub fn store(&self) -> Result<Client, Failure> {
         must_be_root(&self.what)?;
-        self.state.create().map_err(|error| {
-            Failure::io(format!("use state directory {}", self.state.root().display()), &error)
-        })?;
-        daemon::ensure(&self.state, &self.arguments)
-            .map_err(|error| Failure::io(self.what.as_str(), &error))?;
-        Client::connect_within(&self.state.store_socket(), PATIENCE)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))
+        self.state.create().map_err(|error| Failure::state(&self.state, &error))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let started = daemon::ensure(&self.state, &self.arguments)
+                .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
+            self.narration.step(|| match started {
+                true => "started the keeper, which runs store and agent".into(),
+                false => "the keeper runs already".into(),
+            });
+            killpoint::pass(|| "the keeper answers".into());
+            match Client::connect_within(&self.state.store_socket(), LOOK) {
+                // Its keeper may have been killed just now, and whoever would start another with it.
+                Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
+                other => {
+                    return other
+                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
+                }
+            }
+        }
     }
 
     /// Whether anything was ever made in this state directory.
@@ -152,6 +182,7 @@ impl Session {
             let before = loaded.intent;
             match records::commit_intent(store, loaded.edited, Some(&before), &after) {
                 Ok(Edit::Done(revision)) => {
+                    self.narrate(revision, &before, &after);
                     return Ok(Committed { revision, before, after });
                 }
                 Ok(Edit::Overtaken) => {}
@@ -159,6 +190,21 @@ impl Session {
             }
         }
         Err(Failure::new(Exit::Cannot, self.what.as_str(), "others change the intent all the time"))
+    }
+
+    /// Tells what was asked for, and what that means on this node.
+    fn narrate(&self, revision: Revision, before: &Intent, after: &Intent) {
+        if self.narration == Narration::Silent {
+            return;
+        }
+        let plan = Plan::between(&lower(before, &self.node), &lower(after, &self.node));
+        self.narration.step(|| {
+            let operations = count(plan.kernel_ops().count(), "operation");
+            format!("revision {} is asked for: {operations} on node {}", revision.0, self.node)
+        });
+        for op in plan.kernel_ops() {
+            self.narration.operation(|| op.to_string());
+        }
     }
 
     /// What an edit would change on this node, as commands; nothing is changed or allocated.
@@ -176,19 +222,31 @@ impl Session {
             Some(node) => node.clone(),
             None => lower(&before, &self.node),
         };
-        let plan = Plan::between(&observed, &lower(&after, &self.node));
-        let mut rehearsal = Rehearsal::new(observed);
+        let mut text = format!("# on node {}\n", self.node);
+        let mut held = observed;
+        let mut is_idle = true;
+        for (condition, intent) in stages(after) {
+            let plan = Plan::between(&held, &lower(&intent, &self.node));
+            held = self.rehearse(held, &plan)?;
+            text.extend(condition.map(|condition| format!("# {condition}\n")));
+            text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+            is_idle &= plan.kernel_ops().next().is_none();
+        }
+        if is_idle {
+            text.push_str("# nothing to do\n");
+        }
+        Ok(super::Report::good(text))
+    }
+
+    fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {
+        let mut rehearsal = Rehearsal::new(held);
         for (op, outcome) in plan.ops.iter().zip(rehearsal.apply(&plan.ops)) {
             if let Err(refusal) = outcome {
                 return Err(Failure::new(Exit::Undone, self.what.as_str(), refusal)
                     .fact("refused:", op.to_string()));
             }
         }
-        let mut text = format!("# on node {}\n", self.node);
-        for op in plan.kernel_ops() {
-            text.push_str(&format!("{op}\n"));
-        }
-        Ok(super::Report::good(text))
+        Ok(rehearsal.into_node())
     }
 
     /// What the nodes report.
@@ -211,18 +269,32 @@ impl Session {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn observe(&self, scope: &Scope) -> Result<Node, Failure> {
+        self.observe_counted(scope).map(|(node, _)| node)
+    }
+
+    /// The same, and what was counted there. A recorded node counts nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn observe_counted(&self, scope: &Scope) -> Result<(Node, Traffic), Failure> {
         let failed = |refusal| Failure::kernel(self.what.as_str(), &refusal);
         if let Some(node) = &self.recorded_node {
-            return Rehearsal::new(node.clone()).observe(scope).map_err(failed);
+            let node = Rehearsal::new(node.clone()).observe(scope).map_err(failed)?;
+            return Ok((node, Traffic::new()));
         }
         must_be_root(&self.what)?;
-        let mut node = Linux::new(NoProcesses).observe(scope).map_err(failed)?;
+        let begun = Instant::now();
+        let (mut node, traffic) = Linux::new(NoProcesses).observe_counted(scope).map_err(failed)?;
+        self.narration.step(|| {
+            let milliseconds = begun.elapsed().as_millis();
+            format!("read {} in {milliseconds} ms", count(node.sandboxes.len(), "sandbox"))
+        });
         for (name, process) in self.processes() {
             if let Some(sandbox) = node.sandboxes.get_mut(&name) {
                 sandbox.process = Some(process);
             }
         }
-        Ok(node)
+        Ok((node, traffic))
     }
 
     /// The ranges that this machine has routes to; a recorded one has none.
@@ -244,7 +316,13 @@ impl Session {
         self.recorded_node.is_some()
     }
 
-    fn processes(&self) -> BTreeMap<SandboxName, crate::node::Process> {
+    /// Whether the intent is a recorded one.
+    pub fn is_told_an_intent(&self) -> bool {
+        self.recorded_intent.is_some()
+    }
+
+    /// What the keeper runs, by sandbox; nothing where there is no keeper.
+    pub fn processes(&self) -> BTreeMap<SandboxName, crate::node::Process> {
         let listed = Keeper::connect(&self.state.keeper_socket())
             .map_err(crate::kernel::Refusal::from)
             .and_then(|keeper| keeper.list());
@@ -253,6 +331,30 @@ impl Session {
         let running = listed.unwrap_or_default().into_iter().filter(alive);
         running.map(|running| (running.sandbox, running.process)).collect()
     }
+}
+
+/// An intent, and what becomes of it by itself: what leaves goes, and then the marks that it had.
+fn stages(intent: Intent) -> Vec<(Option<String>, Intent)> {
+    let leaving: Vec<_> =
+        intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone())).collect();
+    let mut left = intent.clone();
+    let tasks_leave = left.finish_leaving(&leaving);
+    let marks = left.retired_marks();
+    let mut forgotten = left.clone();
+    let marks_go = forgotten.forget_retired(&marks);
+    let names: Vec<String> = leaving.iter().map(|(name, _)| name.to_string()).collect();
+    let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    let mut stages = vec![(None, intent)];
+    if tasks_leave {
+        let names = names.join(", ");
+        let condition = format!("once nobody is connected to {names}, or at the drain timeout:");
+        stages.push((Some(condition), left));
+    }
+    if marks_go {
+        let condition = format!("once no connection holds mark {}:", marks.join(", "));
+        stages.push((Some(condition), forgotten));
+    }
+    stages
 }
 
 /// # Errors
@@ -265,7 +367,7 @@ pub fn must_be_root(what: &str) -> Result<(), Failure> {
         .hint("network namespaces and IPVS need CAP_SYS_ADMIN and CAP_NET_ADMIN: use `sudo`"))
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let what = format!("read {}", path.display());
     let text = std::fs::read(path).map_err(|error| Failure::io(what.as_str(), &error))?;
     serde_json::from_slice(&text).map_err(|error| Failure::new(Exit::Usage, what, error))

@@ -6,6 +6,7 @@ use super::agent::end_keeper;
 use super::convergence::{Wait, Waited};
 use super::session::{Session, must_be_root};
 use super::{Report, confirmation};
+use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::program;
 use crate::node::LinkName;
 use crate::render::english::count;
+use crate::render::table::table;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -38,6 +40,7 @@ struct Info {
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
+    settings: Vec<Setting>,
 }
 
 #[derive(Serialize)]
@@ -97,6 +100,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
         egress: egress_words(&session, root, &mut limits),
         programs: programs.into(),
         limits,
+        settings: global.typed.settings.clone(),
     };
     match global.format {
         Format::Json => Report::json(&info),
@@ -187,7 +191,11 @@ fn info_text(info: &Info) -> String {
     for limit in &info.limits {
         text.push_str(&format!("  - {limit}\n"));
     }
-    text
+    let rows = info.settings.iter().map(|setting| {
+        let value = setting.value.clone().unwrap_or_else(|| "-".into());
+        [setting.name.clone(), value, setting.source.clone()]
+    });
+    text + "\n" + &table(["SETTING", "VALUE", "FROM"], rows.collect())
 }
 
 fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
@@ -210,10 +218,12 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
             confirmation::ask(what, &about(&session, &intent), "--yes")?;
         }
         let store = session.store()?;
+        super::interrupt::listen();
         let committed = session.edit(&store, edit)?;
         let wait =
             Wait { session: &session, store: &store, what, quiet: global.quiet, services: &[] };
         if wait.until(&committed)? == Waited::LeftGoing {
+            eprintln!("Once it is done, `swarmlb system reset` removes the rest.");
             return Ok(Report::good(""));
         }
         end_keeper(&session)?;

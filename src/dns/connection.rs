@@ -108,8 +108,9 @@ impl Connection {
     }
 
     async fn take(&mut self, query: Vec<u8>) -> Result<(), Cut> {
-        match self.sandbox.decide(&query, Transport::Tcp) {
-            Decision::Reply(reply) => self.write(&reply).await,
+        let mut reply = Vec::new();
+        match self.sandbox.decide(&query, Transport::Tcp, &mut reply) {
+            Decision::Reply => self.write(&reply).await,
             Decision::Forward(permit) => {
                 let forward = forward(Arc::clone(&self.sandbox), query, permit);
                 self.forwards.spawn(forward);

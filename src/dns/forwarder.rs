@@ -7,12 +7,13 @@
 //! Sockets are opened in the network namespace of the runtime's thread: the node's, never a
 //! sandbox's.
 
+use std::collections::HashMap;
 use std::fs::Metadata;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -27,6 +28,10 @@ use super::upstream::{Asked, Received, ask_datagram, ask_stream};
 pub const MOST_UPSTREAMS: usize = 3;
 /// How long one name server has, its TCP retry included.
 pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long all of them have together: less than a client waits (glibc: 5 s), so that it hears of it.
+pub const TIMEOUT: Duration = Duration::from_millis(4500);
+/// How long a name server that was silent is asked after all others.
+pub const REST: Duration = Duration::from_secs(10);
 
 /// Exchanges at a time over all sandboxes: each holds one file descriptor.
 const MOST_EXCHANGES: usize = 1024;
@@ -76,6 +81,8 @@ pub enum UpstreamError {
 pub struct Forwarder {
     file: Option<PathBuf>,
     known: Mutex<Known>,
+    /// Name servers that were silent, and until when they are asked last.
+    silent: Mutex<HashMap<SocketAddr, Instant>>,
     exchanges: Semaphore,
 }
 
@@ -119,7 +126,8 @@ impl Forwarder {
 
     fn new(file: Option<PathBuf>, upstreams: Vec<SocketAddr>) -> Self {
         let known = Known { upstreams: usable(upstreams), ..Known::default() };
-        Self { file, known: Mutex::new(known), exchanges: Semaphore::new(MOST_EXCHANGES) }
+        let (silent, exchanges) = (Mutex::default(), Semaphore::new(MOST_EXCHANGES));
+        Self { file, known: Mutex::new(known), silent, exchanges }
     }
 
     /// The name servers that a query would be forwarded to now, in order.
@@ -131,26 +139,48 @@ impl Forwarder {
         Arc::clone(&known.upstreams)
     }
 
+    /// The name servers, those last that were silent a moment ago.
+    fn in_order(&self) -> Vec<SocketAddr> {
+        let mut upstreams = self.upstreams().to_vec();
+        let now = Instant::now();
+        let mut silent = self.silent();
+        silent.retain(|_, until| *until > now);
+        upstreams.sort_by_key(|upstream| silent.contains_key(upstream));
+        upstreams
+    }
+
+    fn silent(&self) -> MutexGuard<'_, HashMap<SocketAddr, Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forwards a query and waits for its reply, which carries the query's ID. A reply that was cut
     /// is asked for again by TCP when the client came by TCP, and passed on cut when not.
     ///
     /// # Errors
-    /// Within [`UPSTREAM_TIMEOUT`] for each name server, and once more when very busy.
+    /// At once when every name server is out of reach, within [`TIMEOUT`] when they are silent, and
+    /// [`UPSTREAM_TIMEOUT`] later when very busy.
     pub async fn forward(
         &self,
         request: &[u8],
         transport: Transport,
     ) -> Result<Vec<u8>, ForwardError> {
         let asked = Asked::read(request).ok_or(ForwardError::Malformed)?;
-        let upstreams = self.upstreams();
+        let upstreams = self.in_order();
         let _exchange = timeout(UPSTREAM_TIMEOUT, self.exchanges.acquire())
             .await
             .map_err(|_| ForwardError::Busy)?;
+        let share = u32::try_from(upstreams.len()).map_or(TIMEOUT, |count| TIMEOUT / count.max(1));
         let mut failure = ForwardError::NoUpstream;
         for (before, &upstream) in upstreams.iter().enumerate() {
-            match ask(&asked, upstream, transport).await {
-                Ok(received) => return Ok(asked.returned(received)),
+            match ask(&asked, upstream, transport, share.min(UPSTREAM_TIMEOUT)).await {
+                Ok(received) => {
+                    self.silent().remove(&upstream);
+                    return Ok(asked.returned(received));
+                }
                 Err(last) => {
+                    if last.is_silence() {
+                        self.silent().insert(upstream, Instant::now() + REST);
+                    }
                     failure = ForwardError::NoAnswer { asked: before + 1, upstream, last };
                 }
             }
@@ -159,13 +189,20 @@ impl Forwarder {
     }
 }
 
+impl UpstreamError {
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
 /// Asks one name server, which must give an answer and not decline.
 async fn ask(
     asked: &Asked<'_>,
     upstream: SocketAddr,
     transport: Transport,
+    longest: Duration,
 ) -> Result<Received, UpstreamError> {
-    let deadline = Instant::now() + UPSTREAM_TIMEOUT;
+    let deadline = Instant::now() + longest;
     let mut received = ask_datagram(asked, upstream, deadline).await?;
     if received.truncated && transport == Transport::Tcp {
         received = ask_stream(asked, upstream, deadline).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
@@ -83,13 +84,19 @@ impl<'a> Asked<'a> {
 /// Asks by UDP, from a fresh port, until `deadline`.
 ///
 /// # Errors
-/// `TimedOut`, or what the kernel answered: `ECONNREFUSED` when nobody listens there.
+/// `TimedOut`, or what the kernel answered: `ECONNREFUSED` when nobody listens there, `EHOSTUNREACH`
+/// or `ENETUNREACH` when it is out of reach.
 pub(super) async fn ask_datagram(
     asked: &Asked<'_>,
     upstream: SocketAddr,
     deadline: Instant,
 ) -> io::Result<Received> {
     let socket = UdpSocket::bind(any_port(upstream)).await?;
+    // Without this the kernel tells of closed ports only, and not of hosts out of reach (udp(7)).
+    match upstream {
+        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
     socket.connect(upstream).await?;
     let id = fresh_id();
     let bytes = asked.under(id);
@@ -120,7 +127,7 @@ async fn receive(asked: &Asked<'_>, id: [u8; 2], socket: &UdpSocket) -> io::Resu
     }
 }
 
-/// Waits until there is something to read, or the word that nobody listens there: tokio does not take
+/// Waits until there is something to read, or the word that nobody is there: tokio does not take
 /// that for readable.
 async fn reachable(socket: &UdpSocket) -> io::Result<()> {
     let ready = socket.ready(Interest::READABLE.add(Interest::ERROR)).await?;

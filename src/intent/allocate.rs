@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Fwmark, Intent, IntentError, Machine, NetworkName, Subnet, Vni};
+use super::{Fwmark, Intent, IntentError, Machine, NetworkName, Subnet, Vip, Vni};
 
 impl Intent {
     /// The lowest VNI from [`Vni::FIRST`] on that no network uses.
@@ -69,7 +69,8 @@ impl Intent {
         let used: BTreeSet<u32> = self
             .services
             .values()
-            .flat_map(|service| service.vips.values().map(|vip| vip.fwmark.0))
+            .flat_map(|service| service.vips.values().flat_map(Vip::fwmarks))
+            .map(|mark| mark.0)
             .collect();
         let start = self.cluster.last_fwmark.map_or(Fwmark::FIRST.0, |mark| mark.0.wrapping_add(1));
         let candidates = (start..=u32::MAX).chain(Fwmark::FIRST.0..start);

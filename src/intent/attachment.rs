@@ -14,8 +14,9 @@ pub struct Namespace {
     pub target: String,
     /// The file that names it, on its node.
     pub path: String,
-    /// What it is known by: another one under the same path is another.
-    pub inode: u64,
+    /// What it is known by, the number that its kernel gave it: another one under the same path is
+    /// another.
+    pub identity: u64,
 }
 
 /// A namespace on a network.
@@ -53,8 +54,8 @@ impl Attachment {
     }
 }
 
-fn key(network: &NetworkName, inode: u64) -> String {
-    format!("{network}/{inode}")
+fn key(network: &NetworkName, identity: u64) -> String {
+    format!("{network}/{identity}")
 }
 
 impl Intent {
@@ -69,7 +70,7 @@ impl Intent {
         if !network.attachable {
             return Err(IntentError::NotAttachable { name });
         }
-        let key = key(&name, spec.namespace.inode);
+        let key = key(&name, spec.namespace.identity);
         if self.attachments.get(&key).is_some_and(|held| !held.leaving) {
             return Err(IntentError::Connected { target, name });
         }
@@ -106,7 +107,7 @@ impl Intent {
         }
     }
 
-    /// Lets a namespace leave a network: found by its inode where it is there, else by what it was
+    /// Lets a namespace leave a network: found by its identity where it is there, else by what it was
     /// called when it was joined.
     ///
     /// # Errors
@@ -115,12 +116,12 @@ impl Intent {
         &mut self,
         name: &NetworkName,
         target: &str,
-        inode: Option<u64>,
+        identity: Option<u64>,
     ) -> Result<(), IntentError> {
         self.network(name)?;
         let mut held = self.attachments.values_mut().filter(|held| {
-            let meant = match inode {
-                Some(inode) => held.namespace.inode == inode,
+            let meant = match identity {
+                Some(identity) => held.namespace.identity == identity,
                 None => held.namespace.target == target,
             };
             !held.leaving && held.endpoint.network == *name && meant
@@ -175,12 +176,12 @@ mod tests {
         intent
     }
 
-    fn asked(network: &str, inode: u64) -> AttachmentSpec {
-        let target = format!("ns-{inode}");
+    fn asked(network: &str, identity: u64) -> AttachmentSpec {
+        let target = format!("ns-{identity}");
         AttachmentSpec {
             network: net(network),
             node: "node-1".parse().unwrap(),
-            namespace: Namespace { path: format!("/run/netns/{target}"), target, inode },
+            namespace: Namespace { path: format!("/run/netns/{target}"), target, identity },
             link: "eth0".into(),
             address: None,
             aliases: BTreeSet::new(),

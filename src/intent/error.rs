@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{NetworkName, NodeName, ServiceName, Subnet, Vni};
+use super::{EchoError, NetworkName, NodeName, ServiceName, Subnet, TaskName, Vni};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -14,6 +14,10 @@ pub enum IntentError {
     NoSuchNetwork { name: String, meant: Option<String> },
     #[error("there is no service `{name}`")]
     NoSuchService { name: String, meant: Option<String> },
+    #[error("there is no task `{}`", name.escape_debug())]
+    NoSuchTask { name: String, meant: Option<String> },
+    #[error("`{}` begins the ids of tasks {}", prefix.escape_debug(), tasks(names))]
+    ManyTasks { prefix: String, names: Vec<TaskName> },
     #[error("network `{name}` exists already")]
     NetworkExists { name: NetworkName },
     #[error("network `{name}` would be a number, and `web.{name}` the name of a task")]
@@ -63,10 +67,14 @@ pub enum IntentError {
     },
     #[error("{asked} replicas are more than one service may have ({most})")]
     TooManyReplicas { asked: u32, most: u32 },
+    #[error("a DNS TTL of {asked} seconds is too long: at most {most}")]
+    DnsTtl { asked: u32, most: u32 },
     #[error("image `host` needs a command to run")]
     NoCommand,
     #[error("image `builtin:whoami` takes no command")]
     NeedlessCommand,
+    #[error(transparent)]
+    Echo(#[from] EchoError),
     #[error("network `{name}` was given twice")]
     NetworkTwice { name: NetworkName },
     #[error("node `{node}` cannot let tasks reach the outside: {reason}")]
@@ -83,6 +91,10 @@ pub enum IntentError {
     NoIpvs { node: String },
     #[error("all fwmarks are in use")]
     NoFreeFwmark,
+}
+
+fn tasks(names: &[TaskName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// `subnet A` or `subnets A, B`.

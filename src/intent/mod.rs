@@ -6,14 +6,18 @@
 
 pub mod allocate;
 pub mod attachment;
+pub mod echo;
 pub mod egress;
 pub mod error;
+mod leaving;
 pub mod name;
 pub mod network;
 pub mod node;
 pub mod service;
+pub mod span;
 pub mod subnet;
 pub mod task;
+mod undo;
 pub mod vni;
 
 use std::collections::BTreeMap;
@@ -21,13 +25,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
+pub use echo::{Echo, EchoError};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
 pub use node::{ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
-pub use service::{EndpointMode, Image, Scheduler, Service, ServiceSpec, Vip};
+pub use service::{EndpointMode, Image, Retired, Scheduler, Service, ServiceSpec, Vip};
+pub use span::Span;
 pub use subnet::Subnet;
-pub use task::{Endpoint, Task};
+pub use task::{Endpoint, Leaving, Task};
 pub use vni::{Fwmark, Vni};
 
 /// A random name of an object, as Docker's ids are: 25 letters and digits.
@@ -51,7 +57,7 @@ pub struct Intent {
     pub networks: BTreeMap<NetworkName, Network>,
     pub services: BTreeMap<ServiceName, Service>,
     pub tasks: BTreeMap<TaskName, Task>,
-    /// Namespaces of others, by network and inode.
+    /// Namespaces of others, by network and identity.
     #[serde(default)]
     pub attachments: BTreeMap<String, Attachment>,
 }
@@ -89,6 +95,37 @@ impl Intent {
         })
     }
 
+    /// The task of that name, or the one whose id begins so.
+    ///
+    /// # Errors
+    /// [`IntentError::NoSuchTask`], with the name that may have been meant, or
+    /// [`IntentError::ManyTasks`].
+    pub fn task(&self, asked: &str) -> Result<&Task, IntentError> {
+        let named = asked.parse::<TaskName>().ok().and_then(|name| self.tasks.get(&name));
+        if let Some(task) = named {
+            return Ok(task);
+        }
+        let begins = |task: &&Task| !asked.is_empty() && task.id.starts_with(asked);
+        let found: Vec<&Task> = self.tasks.values().filter(begins).collect();
+        match found.as_slice() {
+            [task] => Ok(task),
+            [] => {
+                let names: Vec<String> = self.tasks.keys().map(ToString::to_string).collect();
+                let first = format!("{asked}.1");
+                let of_service = names.iter().find(|name| **name == first).map(String::as_str);
+                let near = name::nearest(asked, names.iter().map(String::as_str));
+                Err(IntentError::NoSuchTask {
+                    name: asked.to_owned(),
+                    meant: of_service.or(near).map(str::to_owned),
+                })
+            }
+            many => Err(IntentError::ManyTasks {
+                prefix: asked.to_owned(),
+                names: many.iter().map(|task| task.name.clone()).collect(),
+            }),
+        }
+    }
+
     /// The tasks of one service, by slot.
     pub fn tasks_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
         let from = TaskName { service: service.clone(), slot: 0 };
@@ -96,6 +133,11 @@ impl Intent {
             .range(from..)
             .take_while(move |(name, _)| name.service == *service)
             .map(|(_, task)| task)
+    }
+
+    /// The tasks of one service that get new connections, by slot.
+    pub fn rotation_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
+        self.tasks_of(service).filter(|task| task.in_rotation())
     }
 
     /// The tasks that have an endpoint on a network.
@@ -152,7 +194,7 @@ pub mod tests {
         let net: NetworkName = "collabnet".parse().unwrap();
         let vip = |name: &str| {
             let service: ServiceName = name.parse().unwrap();
-            let vip = intent.services[&service].vips[&net];
+            let vip = &intent.services[&service].vips[&net];
             (vip.address.to_string(), vip.fwmark.0)
         };
         assert_eq!(vip("collabweb"), ("10.0.3.2".into(), 0x100));
@@ -183,6 +225,41 @@ pub mod tests {
         intent.scale_service(&"collabweb".parse().unwrap(), 1).unwrap();
         intent.scale_service(&"collabweb".parse().unwrap(), 4).unwrap();
         assert_eq!(ranks(&intent), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_name_or_by_the_beginning_of_its_id() {
+        let intent = story();
+        let named = |asked: &str| intent.task(asked).map(|task| task.name.to_string());
+        let id = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
+        assert_eq!(id.len(), 25);
+        assert_eq!(named("collabweb.2").unwrap(), "collabweb.2");
+        assert_eq!(named(&id).unwrap(), "collabweb.2");
+        assert_eq!(named(&id[..12]).unwrap(), "collabweb.2");
+        let missing = |asked: &str| match named(asked).unwrap_err() {
+            IntentError::NoSuchTask { meant, .. } => meant,
+            other => panic!("{other}"),
+        };
+        assert_eq!(missing("colabweb.2"), Some("collabweb.2".into()));
+        assert_eq!(missing("collab-box"), Some("collab-box.1".into()));
+        assert_eq!(missing(""), None);
+        assert_eq!(missing("nothing-like-it"), None);
+    }
+
+    #[test]
+    fn ids_of_a_thousand_tasks_differ_in_their_first_eight_letters() {
+        let mut intent = one_node();
+        network(&mut intent, "wide", "10.4.0.0/16");
+        service(&mut intent, "web", "wide", 1000);
+        let short: std::collections::BTreeSet<&str> =
+            intent.tasks.values().map(|task| &task.id[..8]).collect();
+        assert_eq!(short.len(), 1000);
+        let mut twins = story();
+        for task in twins.tasks.values_mut() {
+            task.id = format!("same{}", task.name.slot);
+        }
+        let found = twins.task("same1").unwrap_err();
+        assert_eq!(found.to_string(), "`same1` begins the ids of tasks collab-box.1, collabweb.1");
     }
 
     #[test]

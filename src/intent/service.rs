@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::leaving::Departure;
 use super::{
-    Alias, DataPlaneChoice, Endpoint, Fwmark, Id, Intent, IntentError, NetworkName, ServiceName,
-    Task, TaskName,
+    Alias, DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
+    ServiceName, Span, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -17,12 +18,22 @@ use crate::orchestrate::placement;
 /// task, so the kernel's work grows with the square of this.
 pub const MOST_REPLICAS: u32 = 1000;
 
+/// How long clients may keep DNS answers about a service that does not say, in seconds. Docker says
+/// 600, and its users' clients keep dead tasks that long.
+pub const DNS_TTL: u32 = 2;
+
+/// Longest time that a service may let clients keep DNS answers about it, in seconds: an hour, which
+/// is as long as clients may go to tasks that are gone.
+pub const LONGEST_DNS_TTL: u32 = 3600;
+
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Image {
     /// The built-in HTTP server that says which task answered.
     Whoami,
+    /// The built-in echo server: TCP, UDP, and SCTP where the kernel has it.
+    Echo,
     /// A command of this machine's own files.
     Host,
 }
@@ -33,9 +44,10 @@ impl FromStr for Image {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "builtin:whoami" => Ok(Self::Whoami),
+            "builtin:echo" => Ok(Self::Echo),
             "host" => Ok(Self::Host),
             _ => Err(format!(
-                "image `{}` is not known: there are `builtin:whoami` and `host` (with a command)",
+                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
                 text.escape_debug()
             )),
         }
@@ -60,6 +72,7 @@ impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Image::Whoami => "builtin:whoami",
+            Image::Echo => "builtin:echo",
             Image::Host => "host",
         })
     }
@@ -103,11 +116,25 @@ impl fmt::Display for Scheduler {
 }
 
 /// A service's address on one network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vip {
     pub address: Ipv4Addr,
     pub fwmark: Fwmark,
+    /// Marks that it had before: no packet gets them any more, but the connections that began under
+    /// them live on in their virtual servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
 }
+
+/// A mark that gets no new connections, and the tasks' addresses that it may still have some to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    pub fwmark: Fwmark,
+    pub targets: BTreeSet<Ipv4Addr>,
+}
+
+/// How long a task that leaves may still serve those who are connected to it, when nothing is said.
+pub const DRAIN_TIMEOUT: Span = Span::from_secs(10);
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,8 +159,18 @@ pub struct Service {
     /// What `hostname` says in its tasks; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How long a task that leaves may still serve those who are connected to it.
+    #[serde(default = "default_drain_timeout")]
+    pub drain_timeout: Span,
+    /// How long clients may keep DNS answers about it, in seconds.
+    #[serde(default = "dns_ttl")]
+    pub dns_ttl: u32,
     /// When it was created: seconds since 1970.
     pub created: u64,
+}
+
+fn dns_ttl() -> u32 {
+    DNS_TTL
 }
 
 /// What was asked for.
@@ -151,6 +188,13 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
     pub hostname: Option<String>,
+    pub drain_timeout: Span,
+    /// Seconds.
+    pub dns_ttl: u32,
+}
+
+fn default_drain_timeout() -> Span {
+    DRAIN_TIMEOUT
 }
 
 impl ServiceSpec {
@@ -168,6 +212,8 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             environment: BTreeMap::new(),
             hostname: None,
+            drain_timeout: DRAIN_TIMEOUT,
+            dns_ttl: DNS_TTL,
         }
     }
 
@@ -177,11 +223,17 @@ impl ServiceSpec {
             Image::Whoami if !self.command.is_empty() => {
                 return Err(IntentError::NeedlessCommand);
             }
+            Image::Echo => {
+                Echo::from_words(&self.command)?;
+            }
             Image::Host | Image::Whoami => {}
         }
         let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
         if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
             return Err(IntentError::NetworkTwice { name: name.clone() });
+        }
+        if self.dns_ttl > LONGEST_DNS_TTL {
+            return Err(IntentError::DnsTtl { asked: self.dns_ttl, most: LONGEST_DNS_TTL });
         }
         check_replicas(self.replicas)
     }
@@ -246,10 +298,12 @@ impl Intent {
             labels: spec.labels,
             environment: spec.environment,
             hostname: spec.hostname,
+            drain_timeout: spec.drain_timeout,
+            dns_ttl: spec.dns_ttl,
             created,
         };
         self.services.insert(name.clone(), service);
-        self.set_replicas(&name, replicas)
+        self.set_replicas(&name, replicas, Departure::AtOnce)
     }
 
     fn choose_vips(
@@ -262,42 +316,69 @@ impl Intent {
             let room = self.clone().next_addresses(network, 1 + spec.replicas)?;
             let address = self.next_addresses(network, 1)?[0];
             debug_assert_eq!(room.first(), Some(&address));
-            vips.insert(network.clone(), Vip { address, fwmark: self.next_fwmark()? });
+            vips.insert(
+                network.clone(),
+                Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() },
+            );
         }
         Ok(vips)
     }
 
-    /// Changes how many tasks a service has: the lowest free slots are filled, the highest ones
-    /// are left first.
+    /// Changes how many tasks a service has, at once: the lowest free slots are filled, and the
+    /// highest ones are gone.
     ///
     /// # Errors
     /// When there is no such service, or a network has too few addresses.
     pub fn scale_service(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
         check_replicas(replicas)?;
         let mut edited = self.clone();
-        edited.set_replicas(name, replicas)?;
+        edited.set_replicas(name, replicas, Departure::AtOnce)?;
         *self = edited;
         Ok(())
     }
 
-    fn set_replicas(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
+    /// Changes how many tasks a service has; those in the highest slots leave, as long as its drain
+    /// timeout lets them. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Intent::scale_service`].
+    pub fn drain_service(
+        &mut self,
+        name: &ServiceName,
+        replicas: u32,
+        now: u64,
+    ) -> Result<(), IntentError> {
+        check_replicas(replicas)?;
+        let timeout = self.service(name)?.drain_timeout.millis();
+        let departure = match timeout {
+            0 => Departure::AtOnce,
+            _ => Departure::Drained(Leaving { since: now, until: now.saturating_add(timeout) }),
+        };
+        let mut edited = self.clone();
+        edited.set_replicas(name, replicas, departure)?;
+        *self = edited;
+        Ok(())
+    }
+
+    fn set_replicas(
+        &mut self,
+        name: &ServiceName,
+        replicas: u32,
+        departure: Departure,
+    ) -> Result<(), IntentError> {
         let service = self.service(name)?.clone();
+        let before = self.rotation_of(name).map(|task| task.name.clone()).collect::<Vec<_>>();
+        let missing = (replicas as usize).saturating_sub(before.len());
+        let missing = missing - self.call_back(name, missing);
         let slots: Vec<u32> = self.tasks_of(name).map(|task| task.name.slot).collect();
-        let have = slots.len() as u32;
-        if replicas > have {
-            let free: Vec<u32> = (1..)
-                .filter(|slot| !slots.contains(slot))
-                .take((replicas - have) as usize)
-                .collect();
-            self.add_tasks(&service, &free)?;
-        }
-        for slot in slots.iter().rev().take(have.saturating_sub(replicas) as usize) {
-            self.tasks.remove(&TaskName { service: name.clone(), slot: *slot });
-        }
+        let free: Vec<u32> = (1..).filter(|slot| !slots.contains(slot)).take(missing).collect();
+        self.add_tasks(&service, &free)?;
+        let too_many = before.len().saturating_sub(replicas as usize);
+        let leave: Vec<TaskName> = before.iter().rev().take(too_many).cloned().collect();
         if let Some(service) = self.services.get_mut(name) {
             service.replicas = replicas;
         }
-        Ok(())
+        self.turn_over(name, &before, &leave, departure)
     }
 
     fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
@@ -319,8 +400,9 @@ impl Intent {
                 .collect();
             let egress = if self.is_outward(service) { self.next_egress(&node)? } else { None };
             self.cluster.tasks_made += 1;
-            let id = format!("{}-{}", service.id, self.cluster.tasks_made);
-            self.tasks.insert(name.clone(), Task { id, name, node, endpoints, egress });
+            let id = super::task::id(&service.id, self.cluster.tasks_made);
+            let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
+            self.tasks.insert(name, task);
         }
         Ok(())
     }

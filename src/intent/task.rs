@@ -18,6 +18,18 @@ pub struct Task {
     /// networks are internal or the node cannot.
     #[serde(default)]
     pub egress: Option<Ipv4Addr>,
+    /// Set while it leaves: it gets no new connections any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// A task on its way out: weight 0 and out of DNS, until nobody is connected to it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// When it was taken out of rotation: milliseconds since 1970.
+    pub since: u64,
+    /// When it goes although somebody is still connected: milliseconds since 1970.
+    pub until: u64,
 }
 
 /// What joins a task's sandbox to one network.
@@ -31,7 +43,33 @@ pub struct Endpoint {
 }
 
 impl Task {
+    /// Whether it gets new connections.
+    pub fn in_rotation(&self) -> bool {
+        self.leaving.is_none()
+    }
+
     pub fn endpoint(&self, network: &NetworkName) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.network == *network)
     }
+}
+
+/// The id of the `number`-th task that was ever made: 25 letters and digits as Docker's are, and a
+/// few of the first tell it from others. It follows from the service's random id, so that an edit
+/// made twice makes the same task.
+pub(super) fn id(service: &str, number: u64) -> Id {
+    // FNV-1a with 128 bits (offset basis and prime of its authors), stirred at the end: its last
+    // byte alone would hardly reach the first letters.
+    let mut hash = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
+    for byte in format!("{service}-{number}").bytes() {
+        hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+    }
+    for _ in 0..2 {
+        hash = (hash ^ (hash >> 67)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    }
+    hash ^= hash >> 64;
+    let letter = |place: u32| match (hash / 36_u128.pow(place) % 36) as u8 {
+        digit @ 0..10 => char::from(b'0' + digit),
+        letter => char::from(b'a' + letter - 10),
+    };
+    (0..25).map(letter).collect()
 }

@@ -14,8 +14,10 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::descriptors;
 use super::protocol::Start;
-use super::record::{Record, start_time};
+use super::record::{Record, mounts_of, start_time};
+use super::times;
 use crate::kernel::{Refusal, netns, program};
+use crate::killpoint;
 use crate::node::process::Program;
 
 /// The variable that names the descriptor on which a process tells that it is ready.
@@ -36,7 +38,8 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     std::fs::create_dir_all(directory)?;
     let resolv_conf = directory.join("resolv.conf");
     std::fs::write(&resolv_conf, &start.resolv_conf)?;
-    let log = File::options().create(true).append(true).open(directory.join("log"))?;
+    killpoint::pass(|| format!("the directory of {} is made", start.sandbox));
+    let log = File::options().create(true).append(true).open(times::log(directory))?;
     let mut command = words(&start.process.program)?;
     command.envs(start.process.environment.iter().map(|(name, value)| (name, value)));
     command.stdout(log.try_clone()?).stderr(log);
@@ -59,6 +62,10 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
         pid: 0,
         start_time: 0,
         started: now,
+        mounts: 0,
+        starts: Record::read(directory)
+            .filter(|before| before.process.task == start.process.task)
+            .map_or(1, |before| before.starts.saturating_add(1)),
     };
     let directory = directory.to_owned();
     // SAFETY: the keeper has one thread, so the child may allocate and write files as any process.
@@ -68,7 +75,8 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
             nix::sys::signal::SigSet::empty().thread_set_mask()?;
             let pid = std::process::id() as i32;
             let start_time = start_time(pid).ok_or_else(|| io::Error::other("no /proc"))?;
-            Record { pid, start_time, ..record.clone() }.write(&directory)
+            let mounts = mounts_of(pid).unwrap_or_default();
+            Record { pid, start_time, mounts, ..record.clone() }.write(&directory)
         });
     }
     let child = command.spawn().map_err(|error| named(&start.process.program, &error))?;
@@ -92,7 +100,7 @@ pub fn enter(
                 unshare(CloneFlags::CLONE_NEWUTS)?;
                 nix::unistd::sethostname(hostname)?;
             }
-            enter_now(&namespace, &resolv_conf)?;
+            enter_now(&namespace, Some(&resolv_conf))?;
             // A copy of every sandbox's name in every task's mounts would be a million at a
             // thousand tasks, and none of a task's business.
             let _ = umount2(netns::DIRECTORY, MntFlags::MNT_DETACH);
@@ -101,17 +109,20 @@ pub fn enter(
     }
 }
 
-/// Moves the calling process into a sandbox. It must have one thread.
+/// Moves the calling process into a sandbox, with a resolv.conf of its own or the machine's. It must
+/// have one thread.
 ///
 /// # Errors
 /// What the kernel answered.
-pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
+pub fn enter_now(namespace: &File, resolv_conf: Option<&Path>) -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "a process that is about to become another")]
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
-    mount(Some(resolv_conf), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    if let Some(own) = resolv_conf {
+        mount_resolv_conf(own)?;
+    }
     // /sys shows the network of the process that mounted it. Where it cannot be mounted anew (in
     // a container), the old one stays: nothing but /sys/class/net differs.
     if umount2("/sys", MntFlags::MNT_DETACH).is_ok() {
@@ -120,10 +131,67 @@ pub fn enter_now(namespace: &File, resolv_conf: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts a task's own resolv.conf over the machine's, for the calling thread's mount namespace.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn mount_resolv_conf(own: &Path) -> io::Result<()> {
+    mount(Some(own), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
+}
+
+/// Moves the calling thread into a mount namespace.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn enter_mounts(namespace: &File) -> io::Result<()> {
+    // Threads share their root and working directory until one says otherwise.
+    unshare(CloneFlags::CLONE_FS)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a thread that ends, or becomes another program"
+    )]
+    nix::sched::setns(namespace, CloneFlags::CLONE_NEWNS)?;
+    Ok(())
+}
+
+/// What a running task sees.
+pub struct World {
+    network: File,
+    names: File,
+    mounts: File,
+}
+
+impl World {
+    /// Opens it. That the process is still the one that was meant is for the caller to see.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
+        Ok(Self { network: open("net")?, names: open("uts")?, mounts: open("mnt")? })
+    }
+
+    /// Moves the calling thread into it, to become another program there.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn enter(&self) -> io::Result<()> {
+        for (namespace, kind) in
+            [(&self.network, CloneFlags::CLONE_NEWNET), (&self.names, CloneFlags::CLONE_NEWUTS)]
+        {
+            #[expect(clippy::disallowed_methods, reason = "a thread that becomes another program")]
+            nix::sched::setns(namespace, kind)?;
+        }
+        enter_mounts(&self.mounts)
+    }
+}
+
 /// A failed start with the name of what was to be started.
 fn named(program: &Program, error: &io::Error) -> io::Error {
     let name = match program {
         Program::Whoami => "builtin:whoami",
+        Program::Echo { .. } => "builtin:echo",
         Program::Host(words) => words.first().map_or("", String::as_str),
     };
     let refusal = match error.raw_os_error() {
@@ -138,6 +206,12 @@ fn words(program: &Program) -> io::Result<Command> {
         Program::Whoami => {
             let mut command = program::command("/proc/self/exe");
             command.arg0("swarmlb").args(["builtin", "whoami"]);
+            Ok(command)
+        }
+        Program::Echo { port, greets } => {
+            let mut command = program::command("/proc/self/exe");
+            command.arg0("swarmlb").args(["builtin", "echo", "--port", &port.to_string()]);
+            command.args(greets.then_some("--greet"));
             Ok(command)
         }
         Program::Host(words) => {

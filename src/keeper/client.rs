@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -23,13 +24,28 @@ impl Client {
         Ok(Self { stream: UnixStream::connect(socket)? })
     }
 
+    /// The same; an answer that takes longer than `patience` is none.
+    ///
+    /// # Errors
+    /// When no keeper answers.
+    pub fn connect_within(socket: &Path, patience: Duration) -> io::Result<Self> {
+        let client = Self::connect(socket)?;
+        client.stream.set_read_timeout(Some(patience))?;
+        client.stream.set_write_timeout(Some(patience))?;
+        Ok(client)
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors
     /// What the keeper refused, or `EPIPE` when it is gone.
     pub fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), Refusal> {
-        frame::send(&self.stream, request, &[])?;
-        match frame::receive(&self.stream)? {
+        // Whatever the connection meets, the answer is not the keeper's.
+        let gone = |error: io::Error| {
+            Refusal::saying(Errno::EPIPE, format!("the keeper does not answer: {error}"))
+        };
+        frame::send(&self.stream, request, &[]).map_err(gone)?;
+        match frame::receive(&self.stream).map_err(gone)? {
             Some((Reply::Refused { errno, sentence }, _)) => {
                 Err(Refusal::saying(Errno::from_raw(errno), sentence))
             }
@@ -52,6 +68,20 @@ impl Client {
         match self.ask(&Request::Status)?.0 {
             Reply::Status(status) => Ok(status),
             _ => Err(Errno::EBADMSG.into()),
+        }
+    }
+
+    /// Whether the keeper lives: it answers, or keeps the connection for `patience` without a word
+    /// as one that was stopped does. One that was killed loses it as soon as it is asked.
+    pub fn is_alive(self, patience: Duration) -> bool {
+        let asked = self
+            .stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| frame::send(&self.stream, &Request::Status, &[]))
+            .and_then(|()| frame::receive::<Reply>(&self.stream));
+        match asked {
+            Ok(answer) => answer.is_some(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
 

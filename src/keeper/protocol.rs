@@ -21,12 +21,31 @@ pub enum Request {
     Sockets(SandboxName),
     /// Closes them.
     CloseSockets(SandboxName),
+    /// Memory of at least so many bytes that outlives whoever asks: zeros at first, and the same
+    /// when it is asked for again.
+    Memory(usize),
     /// Who runs here.
     Status,
     /// From now on this connection is told of every [`Running`] that changes.
     Watch,
     /// Ends agent, store and keeper. Tasks go on.
     Shutdown,
+}
+
+impl Request {
+    /// What it changes, in words; none when it only asks.
+    pub fn change(&self) -> Option<String> {
+        Some(match self {
+            Request::Start(start) => format!("start {}", start.sandbox),
+            Request::Signal { sandbox, signal, .. } => format!("signal {signal} to {sandbox}"),
+            Request::Forget(sandbox) => format!("forget {sandbox}"),
+            Request::Sockets(sandbox) => format!("open the DNS sockets of {sandbox}"),
+            Request::CloseSockets(sandbox) => format!("close the DNS sockets of {sandbox}"),
+            Request::Shutdown => "end".to_owned(),
+            Request::Memory(_) => "keep memory for the resolvers".to_owned(),
+            Request::List | Request::Status | Request::Watch => return None,
+        })
+    }
 }
 
 /// How to start a process.

@@ -2,6 +2,7 @@
 //! known by its pid and its start time together, for pids are used again.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,12 @@ pub struct Record {
     pub start_time: u64,
     /// Seconds since 1970.
     pub started: u64,
+    /// The inode of its mount namespace, which is the task's alone; 0 when it was not written.
+    #[serde(default)]
+    pub mounts: u64,
+    /// How often the task's process was started, this time included.
+    #[serde(default)]
+    pub starts: u32,
 }
 
 const FILE: &str = "record.json";
@@ -50,6 +57,11 @@ impl Record {
     pub fn is_alive(&self) -> bool {
         start_time(self.pid) == Some(self.start_time)
     }
+}
+
+/// The mount namespace that a process is in; none when it is gone.
+pub fn mounts_of(pid: i32) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok().map(|meta| meta.ino())
 }
 
 /// When a process started, in clock ticks after boot; none when it is gone or a zombie.

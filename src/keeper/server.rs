@@ -1,7 +1,7 @@
 //! The keeper's loop: one thread that waits for signals, connections, tasks that become ready and
 //! adopted tasks that end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -16,13 +16,21 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::journal::say;
+use super::marks::Marks;
 use super::protocol::{Exit, Reply, Request, Running, Start, State, Status};
-use super::record::Record;
+use super::readiness::Readiness;
+use super::record::{Record, mounts_of};
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
 use super::{child, frame};
+use crate::killpoint;
+use crate::memory;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
+
+/// How often a keeper that is starting looks whether its store is up, in milliseconds.
+const LOOK: u8 = 10;
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -35,7 +43,12 @@ struct Task {
     ready: Option<OwnedFd>,
     /// Of a task that an earlier keeper started: readable when it ended.
     adopted: Option<OwnedFd>,
+    /// Its mount namespace, by which what it left behind is known; 0 when that is not known.
+    mounts: u64,
 }
+
+/// How long to leave clients waiting when a descriptor for them cannot be had.
+const SHORTAGE: Duration = Duration::from_millis(100);
 
 struct Connection {
     stream: UnixStream,
@@ -49,6 +62,9 @@ pub struct Keeper {
     signals: SignalFd,
     tasks: BTreeMap<SandboxName, Task>,
     sockets: Sockets,
+    marks: Marks,
+    /// Set while a shortage keeps it from accepting.
+    accept_from: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     /// How many connections there ever were: a descriptor's number is used again at once.
     accepted: u64,
@@ -56,6 +72,9 @@ pub struct Keeper {
     store: Supervised,
     since: u64,
     stopping: bool,
+    readiness: Readiness,
+    /// When memory is given back, if nothing happens before.
+    rest: Option<Instant>,
     /// Held as long as this process lives.
     _lock: File,
 }
@@ -63,6 +82,7 @@ pub struct Keeper {
 /// What woke the loop.
 enum Woken {
     Signal,
+    Written,
     Listener,
     Connection(u64),
     Ready(SandboxName),
@@ -74,7 +94,12 @@ impl Keeper {
     ///
     /// # Errors
     /// What the system answered.
-    pub fn new(state: StateDir, lock: File, arguments: &[String]) -> io::Result<Self> {
+    pub fn new(
+        state: StateDir,
+        lock: File,
+        arguments: &[String],
+        readiness: Readiness,
+    ) -> io::Result<Self> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
@@ -84,6 +109,7 @@ impl Keeper {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let socket = state.keeper_socket();
         let _ = std::fs::remove_file(&socket);
+        killpoint::pass(|| "before the keeper listens".into());
         let listener = UnixListener::bind(&socket)?;
         let with = |words: &[&str]| -> Vec<String> {
             words.iter().map(|word| (*word).to_owned()).chain(arguments.iter().cloned()).collect()
@@ -93,16 +119,22 @@ impl Keeper {
             signals,
             tasks: BTreeMap::new(),
             sockets: Sockets::default(),
+            marks: Marks::default(),
+            accept_from: None,
             connections: BTreeMap::new(),
             accepted: 0,
-            agent: Supervised::new("agent", Bond::Outlives, with(&["agent", "run"])),
+            agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
             since: now(),
             stopping: false,
+            readiness,
+            rest: None,
             state,
             _lock: lock,
         };
+        killpoint::pass(|| "before tasks are adopted".into());
         keeper.adopt()?;
+        killpoint::pass(|| "all tasks are adopted".into());
         Ok(keeper)
     }
 
@@ -118,7 +150,10 @@ impl Keeper {
                 started: record.started,
                 state,
             };
-            self.tasks.insert(record.sandbox, Task { running, ready: None, adopted });
+            killpoint::pass(|| format!("before {} is adopted", record.sandbox));
+            self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
+            let task = Task { running, ready: None, adopted, mounts: record.mounts };
+            self.tasks.insert(record.sandbox, task);
         }
         Ok(())
     }
@@ -129,24 +164,34 @@ impl Keeper {
     /// What waiting met.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
+            memory::give_back_after(&mut self.rest);
             for supervised in [&mut self.store, &mut self.agent] {
                 if let Err(error) = supervised.tend(&self.state) {
-                    eprintln!("cannot start a process: {error}");
+                    say(format!("cannot start a process: {error}"));
                 }
             }
+            self.tell_readiness();
             for woken in self.wait()? {
+                self.rest = Some(Instant::now() + memory::REST);
                 self.attend(woken);
             }
+            self.marks.tend();
         }
+        self.readiness.stopping();
+        killpoint::pass(|| "before agent and store are ended".into());
         self.agent.end();
         self.store.end();
+        killpoint::pass(|| "agent and store are ended".into());
         let _ = std::fs::remove_file(self.state.keeper_socket());
         Ok(())
     }
 
     fn wait(&self) -> io::Result<Vec<Woken>> {
-        let mut sources =
-            vec![(self.signals.as_fd(), Woken::Signal), (self.listener.as_fd(), Woken::Listener)];
+        let mut sources = vec![(self.signals.as_fd(), Woken::Signal)];
+        if self.accept_from.is_none_or(|from| Instant::now() >= from) {
+            sources.push((self.listener.as_fd(), Woken::Listener));
+        }
+        sources.extend(self.marks.descriptor().map(|fd| (fd, Woken::Written)));
         for (number, connection) in &self.connections {
             sources.push((connection.stream.as_fd(), Woken::Connection(*number)));
         }
@@ -166,8 +211,20 @@ impl Keeper {
         Ok(sources.into_iter().zip(hit).filter(|(_, hit)| *hit).map(|((_, w), _)| w).collect())
     }
 
+    /// The node is up as soon as the store accepts connections.
+    fn tell_readiness(&mut self) {
+        if !self.readiness.is_told() && UnixStream::connect(self.state.store_socket()).is_ok() {
+            self.readiness.ready();
+        }
+    }
+
     fn patience(&self) -> PollTimeout {
-        let due = [self.agent.due(), self.store.due()].into_iter().flatten().min();
+        if !self.readiness.is_told() {
+            return PollTimeout::from(LOOK);
+        }
+        let shortage = self.accept_from.filter(|from| *from > Instant::now());
+        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage, self.rest];
+        let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
             Some(due) => {
@@ -181,18 +238,8 @@ impl Keeper {
     fn attend(&mut self, woken: Woken) {
         match woken {
             Woken::Signal => self.attend_signals(),
-            Woken::Listener => {
-                if let Ok((stream, _)) = self.listener.accept()
-                    && is_root(&stream)
-                {
-                    // A client that does not read must not hold up the keeper.
-                    let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
-                    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-                    self.accepted += 1;
-                    let connection = Connection { stream, watches: false };
-                    self.connections.insert(self.accepted, connection);
-                }
-            }
+            Woken::Written => self.marks.attend(),
+            Woken::Listener => self.accept(),
             Woken::Connection(number) => self.attend_connection(number),
             Woken::Ready(name) => {
                 if let Some(task) = self.tasks.get_mut(&name) {
@@ -207,11 +254,49 @@ impl Keeper {
                 if let Some(task) = self.tasks.get_mut(&name) {
                     task.adopted = None;
                     task.running.state = State::Exited(Exit::Unseen);
+                    killpoint::pass(|| format!("{name}, which was adopted, has ended"));
                     let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
+                    // What it left is not this keeper's child.
+                    let mounts = BTreeSet::from([task.mounts]);
+                    end_leftovers(&all_processes(), &mounts);
                 }
                 self.tell(&name);
             }
         }
+    }
+
+    fn accept(&mut self) {
+        self.accept_from = None;
+        match self.listener.accept() {
+            Ok((stream, _)) if is_root(&stream) => {
+                // A client that does not read must not hold up the keeper.
+                let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+                self.accepted += 1;
+                let connection = Connection { stream, watches: false };
+                self.connections.insert(self.accepted, connection);
+            }
+            Ok(_) => {}
+            // The client still waits, and would be told of again at once.
+            Err(_) => self.accept_from = Some(Instant::now() + SHORTAGE),
+        }
+    }
+
+    /// Ends what ended tasks left behind in sessions of its own. As the keeper is their subreaper,
+    /// such processes are its children; what is left by one of these comes with its own end.
+    fn end_leftovers(&self) {
+        let alive = |task: &&Task| !matches!(task.running.state, State::Exited(_));
+        let gone = self.tasks.values().filter(|task| !alive(task)).map(|task| task.mounts);
+        let gone: BTreeSet<u64> = gone.filter(|mounts| *mounts != 0).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
+        let known = known.chain(self.agent.pid()).chain(self.store.pid());
+        let known: BTreeSet<i32> = known.collect();
+        let others: Vec<i32> =
+            children().into_iter().filter(|child| !known.contains(child)).collect();
+        end_leftovers(&others, &gone);
     }
 
     fn attend_signals(&mut self) {
@@ -230,6 +315,7 @@ impl Keeper {
                 Ok(_) => {}
             }
         }
+        self.end_leftovers();
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
@@ -246,6 +332,7 @@ impl Keeper {
             })
         });
         if let Some(name) = name {
+            killpoint::pass(|| format!("{name} has ended"));
             // What the task left in its session ends with it.
             let _ = killpg(pid, Signal::SIGKILL);
             self.tell(&name);
@@ -278,6 +365,14 @@ impl Keeper {
     }
 
     fn answer(&mut self, request: Request, from: u64) -> (Reply, Vec<i32>) {
+        let Some(change) = request.change() else { return self.attend_request(request, from) };
+        killpoint::pass(|| format!("before: {change}"));
+        let answer = self.attend_request(request, from);
+        killpoint::pass(|| format!("not answered yet: {change}"));
+        answer
+    }
+
+    fn attend_request(&mut self, request: Request, from: u64) -> (Reply, Vec<i32>) {
         let reply = match request {
             Request::List => Reply::Processes(self.list()),
             Request::Start(start) => self.start(&start),
@@ -285,6 +380,10 @@ impl Keeper {
             Request::Forget(sandbox) => self.forget(&sandbox),
             Request::Sockets(sandbox) => match self.sockets.of(&sandbox) {
                 Ok(fds) => return (Reply::Done, fds.to_vec()),
+                Err(error) => refused(&error),
+            },
+            Request::Memory(bytes) => match self.sockets.memory(bytes) {
+                Ok(fd) => return (Reply::Done, vec![fd]),
                 Err(error) => refused(&error),
             },
             Request::CloseSockets(sandbox) => {
@@ -323,6 +422,7 @@ impl Keeper {
                 refused(&error)
             }
             Ok(child::Started { child, ready }) => {
+                killpoint::pass(|| format!("the process of {} has begun", start.sandbox));
                 let state = if ready.is_some() { State::Starting } else { State::Ready };
                 let running = Running {
                     sandbox: start.sandbox.clone(),
@@ -331,7 +431,10 @@ impl Keeper {
                     started,
                     state,
                 };
-                let task = Task { running: running.clone(), ready, adopted: None };
+                let directory = self.state.task(&start.sandbox);
+                let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
+                self.marks.follow(&start.sandbox, &directory);
+                let task = Task { running: running.clone(), ready, adopted: None, mounts };
                 self.tasks.insert(start.sandbox.clone(), task);
                 Reply::Started(running)
             }
@@ -355,6 +458,7 @@ impl Keeper {
             Some(State::Starting | State::Ready) => refused(&Errno::EBUSY.into()),
             _ => {
                 self.tasks.remove(sandbox);
+                self.marks.forget(sandbox);
                 match std::fs::remove_dir_all(self.state.task(sandbox)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => refused(&error),
                     _ => Reply::Done,
@@ -373,6 +477,26 @@ impl Keeper {
             since: self.since,
             version: env!("CARGO_PKG_VERSION").into(),
             executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("?")),
+        }
+    }
+}
+
+/// The children of this process; none where the kernel does not list them.
+fn children() -> Vec<i32> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn all_processes() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Kills those of `processes` that are in one of these mount namespaces.
+fn end_leftovers(processes: &[i32], mounts: &BTreeSet<u64>) {
+    for pid in processes.iter().filter(|pid| **pid > 1) {
+        if mounts_of(*pid).is_some_and(|home| home != 0 && mounts.contains(&home)) {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
     }
 }

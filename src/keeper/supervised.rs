@@ -7,11 +7,13 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::kernel::program;
+use crate::killpoint;
 use crate::state_dir::StateDir;
 
-/// The first pause before a restart; it doubles with each one that follows soon.
+/// The first pause before a restart; it doubles with each one that follows soon, and stays far below
+/// what a DNS client waits (glibc: 5 s), for its queries wait for the agent.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A process that lived this long starts over with the first pause.
 const STEADY: Duration = Duration::from_secs(10);
 /// A log above this size, in bytes, is begun anew at a restart; the one before is kept.
@@ -64,7 +66,12 @@ impl Supervised {
         }
         self.started = Instant::now();
         self.due = self.started + self.pause;
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        killpoint::pass(|| format!("before the {} is started", self.name));
         let child = self.spawn(state)?;
+        killpoint::pass(|| format!("the {} is started", self.name));
+        self.pause = pause;
         self.child = Some(child);
         Ok(())
     }
@@ -75,13 +82,18 @@ impl Supervised {
         let log = open_log(state, self.name)?;
         command.stdout(log.try_clone()?).stderr(log).current_dir("/");
         let ends = self.bond == Bond::Ends;
-        // SAFETY: two system calls between fork and exec.
+        let keeper = nix::unistd::getpid();
+        // SAFETY: a few system calls between fork and exec.
         unsafe {
             command.pre_exec(move || {
                 // The keeper takes signals from a descriptor; what it starts, as any process.
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;
                 if ends {
                     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+                    // A keeper that was killed before that is not heard of any more.
+                    if nix::unistd::getppid() != keeper {
+                        return Err(nix::errno::Errno::ESRCH.into());
+                    }
                 }
                 Ok(())
             });

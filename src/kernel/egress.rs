@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 
 use ipnet::Ipv4Net;
 
+use super::nft::guest;
 use super::route::RouteSocket;
-use super::{Outcome, Refusal, netns, nft, program};
+use super::{Outcome, Refusal, netns, program};
 use crate::node::BaseRule;
 use crate::plan::runbook::commands;
 
@@ -31,7 +32,7 @@ pub fn can_masquerade() -> Outcome {
         commands::add_rule(table, BaseRule::MasqueradeOut(range)),
         commands::add_rule(table, BaseRule::DropForward(range)),
     ];
-    netns::throwaway(|namespace| nft::run(namespace, &lines.join("\n")))?
+    netns::throwaway(|namespace| guest::run(namespace, &lines.join("\n")))?
 }
 
 /// Which firewall chains of others drop what is forwarded in the node's namespace.
@@ -40,7 +41,7 @@ pub fn can_masquerade() -> Outcome {
 /// When they cannot be read.
 pub fn obstacles() -> Result<Vec<String>, Refusal> {
     let node = netns::node()?;
-    let mut chains = nft::forward_drops(node.as_fd())?;
+    let mut chains = guest::forward_drops(node.as_fd())?;
     // What `iptables-legacy` makes is seen by nobody else.
     let tables = netns::within(node.as_fd(), || {
         std::fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default()

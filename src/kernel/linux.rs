@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
+use super::nft::{Nft, guest};
 use super::route::{RouteChange, RouteSocket, Seen};
-use super::{Kernel, Outcome, Refusal, Scope, netns, nft, sysctl};
-use crate::intent::ClusterId;
+use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
+use crate::intent::{ClusterId, Fwmark};
+use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
@@ -17,7 +20,11 @@ use crate::node::{
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{TABLE, commands, guest_alias, owner_alias, owner_of, table_of};
+use crate::plan::runbook::{TABLE, guest_alias, owner_alias, owner_of, table_of};
+use crate::trace::vip::{Tally, Traffic};
+
+/// Fewer sandboxes than this are not worth a thread of their own.
+const SHARE: usize = 4;
 
 /// Starts and stops the processes of tasks: the keeper, as the kernel sees it.
 pub trait Processes {
@@ -56,6 +63,7 @@ struct Open {
     namespace: File,
     inode: u64,
     route: RouteSocket,
+    nft: Option<Nft>,
     ipvs: Option<Ipvs>,
 }
 
@@ -74,6 +82,25 @@ impl<P: Processes> Linux<P> {
         &mut self.processes
     }
 
+    /// Which of these marks connections of a sandbox still hold.
+    ///
+    /// # Errors
+    /// When the sandbox is missing or IPVS cannot be asked.
+    pub fn busy_marks(
+        &mut self,
+        sandbox: &SandboxName,
+        marks: &BTreeSet<Fwmark>,
+    ) -> Result<BTreeSet<Fwmark>, Refusal> {
+        let mut busy = BTreeSet::new();
+        let Some(ipvs) = self.open(sandbox)?.ipvs()? else { return Ok(busy) };
+        for mark in marks {
+            if ipvs.has_connections(*mark)? {
+                busy.insert(*mark);
+            }
+        }
+        Ok(busy)
+    }
+
     /// The open namespace of that name. One that was replaced under us is opened anew.
     fn open(&mut self, name: &SandboxName) -> Result<&mut Open, Refusal> {
         let namespace = netns::of(name)?;
@@ -81,7 +108,7 @@ impl<P: Processes> Linux<P> {
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
             let route = RouteSocket::open(namespace.as_fd())?;
-            let open = Open { namespace, inode, route, ipvs: None };
+            let open = Open { namespace, inode, route, nft: None, ipvs: None };
             self.open.insert(name.clone(), open);
         }
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
@@ -122,69 +149,72 @@ impl<P: Processes> Linux<P> {
         Ok(clusters.map(|cluster| SandboxName::of_node(&cluster)).collect())
     }
 
-    /// What a cluster has in a namespace that is another's. By its marks: a bridge that bears its
-    /// name with the bridge's ports, or links with its alias; what stands on these; and a table that
-    /// bears its name.
-    fn observe_guest(
-        &mut self,
-        name: &SandboxName,
-        cluster: ClusterId,
-    ) -> Result<(Sandbox, Vec<Seen>), Refusal> {
-        let open = self.open(name)?;
-        let bridge = LinkName::gateway_bridge(&cluster);
-        let mut seen = open.route.links()?;
-        let alias = guest_alias(&cluster);
-        let at_home = matches!(name.place(), Place::Node { .. });
-        seen.retain(|link| match link.link.kind {
-            LinkKind::Bridge => at_home && link.name == bridge,
-            LinkKind::Veth { .. } if at_home => {
-                link.name.is_port() && link.link.master.as_ref() == Some(&bridge)
-            }
-            LinkKind::Veth { .. } => link.alias.as_deref() == Some(&alias),
-            _ => false,
+    /// Looks into sandboxes, on as many threads as can work at once; each goes from one namespace to
+    /// the next. Those that are missing, or go while they are looked into, are not there.
+    fn look(&mut self, names: &[SandboxName]) -> Result<Vec<Look>, Refusal> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = names.len().div_ceil(workers).max(SHARE);
+        let shares: Vec<Vec<(SandboxName, Option<Open>)>> = names
+            .chunks(share)
+            .map(|part| part.iter().map(|name| (name.clone(), self.open.remove(name))).collect())
+            .collect();
+        let looked: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                shares.into_iter().map(|share| scope.spawn(|| look_into(share))).collect();
+            workers.into_iter().map(|worker| worker.join()).collect()
         });
-        let addresses: BTreeSet<Address> = open.route.addresses(&seen)?.into_iter().collect();
-        let mut routes: BTreeSet<Route> = open.route.local_routes()?.into_iter().collect();
-        routes.retain(|route| addresses.iter().any(|held| held.net.addr() == route.source));
-        let settings: &[Sysctl] = if at_home { &[Sysctl::IpForward] } else { &[] };
-        let sandbox = Sandbox {
-            owner: Owner::Guest(cluster),
-            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
-            addresses,
-            routes,
-            paths: open.route.paths(&seen)?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd(), settings)?,
-            table: nft::read(open.namespace.as_fd(), &table_of(name))?,
-            ..Sandbox::default()
-        };
-        Ok((sandbox, seen))
+        let mut looks = Vec::with_capacity(names.len());
+        for share in looked {
+            for (name, result) in share.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                match result {
+                    Ok((open, look)) => {
+                        self.open.insert(name, open);
+                        looks.push(look);
+                    }
+                    Err(_) if netns::of(&name).is_err() => {}
+                    Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
+                    Err(refusal) => {
+                        let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
+                        return Err(Refusal::saying(refusal.errno, sentence));
+                    }
+                }
+            }
+        }
+        Ok(looks)
     }
 
-    fn observe_one(&mut self, name: &SandboxName) -> Result<(Sandbox, Vec<Seen>), Refusal> {
-        if let Some(cluster) = name.guest() {
-            return self.observe_guest(name, cluster);
-        }
-        let open = self.open(name)?;
-        let seen = open.route.links()?;
-        let owner = seen
-            .iter()
-            .filter(|link| link.link.kind == LinkKind::Loopback)
-            .find_map(|link| owner_of(link.alias.as_deref()?, name));
-        let sandbox = Sandbox {
-            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
-            links: seen.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
-            addresses: open.route.addresses(&seen)?.into_iter().collect(),
-            routes: open.route.local_routes()?.into_iter().collect(),
-            paths: open.route.paths(&seen)?.into_iter().collect(),
-            sysctls: sysctl::read(open.namespace.as_fd(), &Sysctl::ALL)?,
-            table: nft::read(open.namespace.as_fd(), TABLE)?,
-            virtual_servers: match open.ipvs()? {
-                Some(ipvs) => ipvs.observe()?,
-                None => BTreeMap::new(),
-            },
-            process: None,
+    /// What the machine holds, and what was counted in it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn observe_counted(&mut self, scope: &Scope) -> Result<(Node, Traffic), Refusal> {
+        let names: Vec<SandboxName> = match scope {
+            Scope::All => {
+                let named = netns::names()?.into_iter().map(SandboxName);
+                named.chain(self.guests()?).collect()
+            }
+            Scope::Only(names) => names.clone(),
+            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
         };
-        Ok((sandbox, seen))
+        let (mut node, mut traffic) = (Node::default(), Traffic::new());
+        let mut seen = BTreeMap::new();
+        for look in self.look(&names)? {
+            for (mark, target, tally) in look.tallies {
+                traffic.insert((look.name.clone(), mark, target), tally);
+            }
+            if look.name.guest().is_some() && look.sandbox.is_vacant() {
+                continue;
+            }
+            seen.insert(look.name.clone(), look.links);
+            node.sandboxes.insert(look.name, look.sandbox);
+        }
+        self.pair(&mut node, &seen)?;
+        for (name, process) in self.processes.running()? {
+            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
+                sandbox.process = Some(process);
+            }
+        }
+        Ok((node, traffic))
     }
 
     /// Ties the ends of veth pairs together: their indexes name each other, and the namespace's
@@ -235,6 +265,7 @@ impl<P: Processes> Linux<P> {
                 && (transport != Transport::Process || is_removal(op) == is_removal(first))
         };
         match transport {
+            _ if killpoint::is_armed() => 1,
             Transport::Link | Transport::Namespace => 1,
             _ => ops.iter().take_while(same).count(),
         }
@@ -247,18 +278,21 @@ impl<P: Processes> Linux<P> {
             Transport::Link => Ok(vec![self.change_link(first)]),
             Transport::Route => {
                 let changes: Vec<RouteChange> = ops.iter().filter_map(route_change).collect();
-                Ok(self.open(&first.sandbox)?.route.change_routes(&changes)?)
+                Ok(self.open(&first.sandbox)?.route.change_routes(&changes))
             }
             Transport::Sysctl => {
                 let settings: Vec<_> = ops.iter().filter_map(setting).collect();
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft => self.change_table(ops),
+            Transport::Nft if matches!(first.sandbox.place(), Place::Node { .. }) => {
+                guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
+            }
+            Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
                 match open.ipvs()? {
-                    Some(ipvs) => Ok(ipvs.change(ops)?),
+                    Some(ipvs) => Ok(ipvs.change(ops)),
                     None => Err(no_ipvs()),
                 }
             }
@@ -270,10 +304,19 @@ impl<P: Processes> Linux<P> {
         match &op.change {
             Change::Add(Object::Namespace { owner }) => {
                 let alias = owner_alias(owner, &op.sandbox);
-                netns::create(op.sandbox.as_str(), || {
-                    let marked = RouteSocket::open_here()?.set_alias(&"lo".into(), &alias);
-                    marked.map_err(|refusal| refusal.errno.into())
+                // What is opened by the thread that makes the namespace needs none of its own later.
+                let mut opened = None;
+                let namespace = netns::create(op.sandbox.as_str(), &alias, || {
+                    let errno = |refusal: Refusal| std::io::Error::from(refusal.errno);
+                    let mut route = RouteSocket::open_here()?;
+                    route.set_alias(&"lo".into(), &alias).map_err(errno)?;
+                    opened = Some((route, traffic::present(Nft::open_here()).map_err(errno)?));
+                    Ok(())
                 })?;
+                if let (Some((route, nft)), Ok(inode)) = (opened, netns::inode(&namespace)) {
+                    let open = Open { namespace, inode, route, nft, ipvs: None };
+                    self.open.insert(op.sandbox.clone(), open);
+                }
                 Ok(())
             }
             Change::Del(Object::Namespace { owner }) => {
@@ -314,6 +357,7 @@ impl<P: Processes> Linux<P> {
                 let end = self.open(&op.sandbox)?.namespace.try_clone()?;
                 let overlay = &mut self.open(&port.peer.sandbox)?.route;
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
+                killpoint::pass(|| format!("within: {op}"));
                 let route = &mut self.open(&op.sandbox)?.route;
                 let marked = match op.sandbox.guest() {
                     Some(cluster) => route.set_alias(name, &guest_alias(&cluster)),
@@ -368,25 +412,6 @@ impl<P: Processes> Linux<P> {
         }
     }
 
-    /// All as one transaction. When it is refused nothing of it was done, so the operations go one
-    /// by one, to learn which it was.
-    fn change_table(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, Refusal> {
-        let Some(first) = ops.first() else { return Ok(Vec::new()) };
-        let namespace = self.open(&first.sandbox)?.namespace.as_fd();
-        let lines: Vec<String> = ops.iter().map(nft_commands).collect();
-        if nft::run(namespace, &lines.join("\n")).is_ok() {
-            return Ok(lines.iter().map(|_| Ok(())).collect());
-        }
-        let mut outcomes = Vec::new();
-        for line in &lines {
-            outcomes.push(nft::run(namespace, line));
-            if outcomes.last().is_some_and(Result::is_err) {
-                break;
-            }
-        }
-        Ok(outcomes)
-    }
-
     fn change_processes(&mut self, ops: &[Op]) -> Vec<Outcome> {
         let processes: Vec<(&SandboxName, &Process)> = ops
             .iter()
@@ -402,7 +427,139 @@ impl<P: Processes> Linux<P> {
     }
 }
 
+/// What was seen in one sandbox.
+struct Look {
+    name: SandboxName,
+    sandbox: Sandbox,
+    links: Vec<Seen>,
+    tallies: Vec<(Fwmark, Ipv4Addr, Tally)>,
+}
+
+type Looked = (SandboxName, Result<(Open, Look), Refusal>);
+
+/// One sandbox after the other; the calling thread stays in the last one's namespace.
+fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
+    let look = |(name, open): (SandboxName, Option<Open>)| {
+        let looked = Open::entered(&name, open).and_then(|mut open| {
+            let look = open.look(&name)?;
+            Ok((open, look))
+        });
+        (name, looked)
+    };
+    share.into_iter().map(look).collect()
+}
+
 impl Open {
+    /// Enters the namespace of that name for good, and opens what is not open in it.
+    fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
+        let namespace = netns::of(name)?;
+        let inode = netns::inode(&namespace)?;
+        netns::enter(namespace.as_fd())?;
+        match held {
+            Some(held) if held.inode == inode => Ok(held),
+            _ => {
+                let route = RouteSocket::open_here()?;
+                Ok(Open { namespace, inode, route, nft: None, ipvs: None })
+            }
+        }
+    }
+
+    /// What a cluster has in the node's own namespace. By its marks: a bridge that bears its name with
+    /// the bridge's ports, what stands on these, and a table that bears its name.
+    fn look_at_home(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
+        let bridge = LinkName::gateway_bridge(&cluster);
+        let mut links = self.route.links()?;
+        links.retain(|link| match link.link.kind {
+            LinkKind::Bridge => link.name == bridge,
+            LinkKind::Veth { .. } => {
+                link.name.is_port() && link.link.master.as_ref() == Some(&bridge)
+            }
+            _ => false,
+        });
+        let sandbox = Sandbox {
+            owner: Owner::Guest(cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: self.route.addresses(&links)?.into_iter().collect(),
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            sysctls: sysctl::read_here(&[Sysctl::IpForward]),
+            table: guest::read(self.namespace.as_fd(), &table_of(name))?,
+            ..Sandbox::default()
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
+    }
+
+    /// What a cluster has in a namespace that is somebody else's. By its marks: links with its alias,
+    /// what stands on these, and a table that bears its name.
+    fn look_as_guest(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
+        let alias = guest_alias(&cluster);
+        let mut links = self.route.links()?;
+        links.retain(|link| {
+            let veth = matches!(link.link.kind, LinkKind::Veth { .. });
+            veth && link.alias.as_deref() == Some(&alias)
+        });
+        let addresses: BTreeSet<Address> = self.route.addresses(&links)?.into_iter().collect();
+        let mut routes: BTreeSet<Route> = self.route.local_routes()?.into_iter().collect();
+        routes.retain(|route| addresses.iter().any(|held| held.net.addr() == route.source));
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        let (table, tallies) = traffic::table(self.nft.as_mut(), &table_of(name))?;
+        let sandbox = Sandbox {
+            owner: Owner::Guest(cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses,
+            routes,
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            table,
+            ..Sandbox::default()
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
+    /// Everything in this namespace, which the calling thread is in.
+    fn look(&mut self, name: &SandboxName) -> Result<Look, Refusal> {
+        if let Some(cluster) = name.guest() {
+            return match name.place() {
+                Place::Attached { .. } => self.look_as_guest(name, cluster),
+                _ => self.look_at_home(name, cluster),
+            };
+        }
+        let links = self.route.links()?;
+        let owner = links
+            .iter()
+            .filter(|link| link.link.kind == LinkKind::Loopback)
+            .find_map(|link| owner_of(link.alias.as_deref()?, name));
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        if self.ipvs.is_none() {
+            self.ipvs = Ipvs::present_here()?;
+        }
+        let (table, mut tallies) = traffic::table(self.nft.as_mut(), TABLE)?;
+        let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
+        tallies.extend(balanced);
+        let sandbox = Sandbox {
+            owner: owner.map_or(Owner::Foreign, Owner::Cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses: self.route.addresses(&links)?.into_iter().collect(),
+            routes: self.route.local_routes()?.into_iter().collect(),
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            sysctls: sysctl::read_here(&Sysctl::ALL),
+            table,
+            virtual_servers,
+            process: None,
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
+    /// nf_tables in this namespace.
+    fn nft(&mut self) -> Result<&mut Nft, Refusal> {
+        if self.nft.is_none() {
+            self.nft = Some(Nft::open(self.namespace.as_fd())?);
+        }
+        self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
     /// IPVS in this namespace; none where the kernel lacks it.
     fn ipvs(&mut self) -> Result<Option<&mut Ipvs>, Refusal> {
         if self.ipvs.is_none() {
@@ -414,39 +571,7 @@ impl Open {
 
 impl<P: Processes> Kernel for Linux<P> {
     fn observe(&mut self, scope: &Scope) -> Result<Node, Refusal> {
-        let names: Vec<SandboxName> = match scope {
-            Scope::All => {
-                let named = netns::names()?.into_iter().map(SandboxName);
-                named.chain(self.guests()?).collect()
-            }
-            Scope::Only(names) => names.clone(),
-            Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
-        };
-        let mut node = Node::default();
-        let mut seen = BTreeMap::new();
-        for name in names {
-            // One that is missing, or goes while it is read, is not there.
-            match self.observe_one(&name) {
-                Ok((sandbox, _)) if name.guest().is_some() && sandbox.is_vacant() => {}
-                Ok((sandbox, links)) => {
-                    node.sandboxes.insert(name.clone(), sandbox);
-                    seen.insert(name, links);
-                }
-                Err(_) if netns::of(&name).is_err() => {}
-                Err(refusal) if refusal.errno == Errno::EINVAL && !is_bound(&name) => {}
-                Err(refusal) => {
-                    let sentence = format!("sandbox `{name}`: {}", refusal.sentence);
-                    return Err(Refusal::saying(refusal.errno, sentence));
-                }
-            }
-        }
-        self.pair(&mut node, &seen)?;
-        for (name, process) in self.processes.running()? {
-            if let Some(sandbox) = node.sandboxes.get_mut(&name) {
-                sandbox.process = Some(process);
-            }
-        }
-        Ok(node)
+        self.observe_counted(scope).map(|(node, _)| node)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
@@ -454,6 +579,7 @@ impl<P: Processes> Kernel for Linux<P> {
         let mut rest = ops;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(Self::batch_length(rest).max(1));
+            killpoint::pass(|| format!("before: {}", batch[0]));
             let done = self.apply_batch(batch).unwrap_or_else(|refusal| vec![Err(refusal)]);
             let refused = done.iter().any(Result::is_err);
             outcomes.extend(done);
@@ -462,6 +588,7 @@ impl<P: Processes> Kernel for Linux<P> {
             }
             rest = after;
         }
+        killpoint::pass(|| "the plan is done".into());
         outcomes
     }
 }
@@ -556,39 +683,6 @@ fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
             Some((*sysctl, (!sysctl.stays()).then(|| sysctl.default_value())))
         }
         _ => None,
-    }
-}
-
-fn nft_commands(op: &Op) -> String {
-    let table = &table_of(&op.sandbox);
-    match &op.change {
-        Change::Add(Object::Table) => commands::add_table(table),
-        Change::Del(Object::Table) => commands::del_table(table),
-        Change::Add(Object::BaseRule(rule)) => commands::add_rule(table, *rule),
-        Change::Del(Object::BaseRule(rule)) => commands::del_rule(table, *rule),
-        Change::Add(Object::Guard(address)) => commands::add_guard(table, *address),
-        Change::Del(Object::Guard(address)) => commands::del_guard(table, *address),
-        Change::Add(Object::Mark { address, fwmark }) => {
-            commands::add_mark(table, *address, *fwmark)
-        }
-        Change::Del(Object::Mark { address, fwmark }) => {
-            commands::del_mark(table, *address, *fwmark)
-        }
-        Change::Add(Object::Dispatch { fwmark, dispatch }) => {
-            commands::add_dispatch(table, *fwmark, dispatch)
-        }
-        Change::Del(Object::Dispatch { fwmark, dispatch }) => {
-            commands::del_dispatch(table, *fwmark, dispatch)
-        }
-        Change::Set {
-            from: Object::Mark { address, fwmark: from },
-            to: Object::Mark { fwmark: to, .. },
-        } => commands::set_mark(table, *address, *from, *to),
-        Change::Set {
-            from: Object::Dispatch { fwmark, dispatch: from },
-            to: Object::Dispatch { dispatch: to, .. },
-        } => commands::set_dispatch(table, *fwmark, from, to),
-        _ => String::new(),
     }
 }
 

@@ -3,15 +3,20 @@
 //! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
 //! at least as strict, rehearses every plan before Linux is touched.
 
+pub mod contents;
+pub mod docker;
 pub mod egress;
 pub mod ipvs;
 pub mod linux;
+pub mod module;
+pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod program;
 pub mod rehearsal;
 pub mod route;
+pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
 
@@ -108,38 +113,46 @@ pub struct Refused {
     pub rehearsed: bool,
 }
 
-/// Rehearses a plan on `observed`, then applies it; a refusal is undone. Returns what the node then
-/// holds.
+/// Rehearses a plan on what was observed, then applies it; a refusal is undone. Returns what the node
+/// then holds.
 ///
 /// # Errors
 /// The refusal, with what was undone and what was left.
 pub fn carry_out(
     kernel: &mut dyn Kernel,
-    observed: &Node,
+    observed: Node,
     plan: &Plan,
 ) -> Result<Node, Box<Refused>> {
-    let mut rehearsal = rehearsal::Rehearsal::new(observed.clone());
+    let mut rehearsal = rehearsal::Rehearsal::new(observed);
     if let Some((index, refusal)) = first_refusal(&rehearsal.apply(&plan.ops)) {
         return Err(refused(plan, index, refusal, 0, Vec::new(), true));
     }
     let outcomes = kernel.apply(&plan.ops);
     let Some((index, refusal)) = first_refusal(&outcomes) else { return Ok(rehearsal.into_node()) };
-    let done: Vec<Op> = plan
-        .ops
-        .iter()
-        .zip(&outcomes)
-        .filter(|(_, outcome)| outcome.is_ok())
-        .map(|(op, _)| op.clone())
-        .collect();
-    let mut left = Vec::new();
-    let mut undone = 0;
-    for op in done.iter().rev() {
-        match kernel.apply(&[op.inverse()]).first() {
-            Some(Ok(())) => undone += 1,
-            _ => left.push(op.clone()),
-        }
-    }
+    let done = plan.ops.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let (undone, left) = undo(kernel, done.map(|(op, _)| op).rev());
     Err(refused(plan, index, refusal, undone, left, false))
+}
+
+/// Takes operations back, in batches; what comes after one that cannot be is taken back all the same.
+/// Returns how many were, and those that were not.
+fn undo<'a>(kernel: &mut dyn Kernel, done: impl Iterator<Item = &'a Op>) -> (usize, Vec<Op>) {
+    let (mut undone, mut left) = (0, Vec::new());
+    let inverses: Vec<Op> = done.map(Op::inverse).collect();
+    let mut rest = inverses.as_slice();
+    while !rest.is_empty() {
+        let outcomes = kernel.apply(rest);
+        // A kernel that says nothing has done nothing.
+        let (tried, after) = rest.split_at(outcomes.len().clamp(1, rest.len()));
+        for (number, op) in tried.iter().enumerate() {
+            match outcomes.get(number) {
+                Some(Ok(())) => undone += 1,
+                _ => left.push(op.inverse()),
+            }
+        }
+        rest = after;
+    }
+    (undone, left)
 }
 
 fn first_refusal(outcomes: &[Outcome]) -> Option<(usize, Refusal)> {

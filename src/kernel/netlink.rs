@@ -1,6 +1,7 @@
 //! A netlink socket inside a namespace: batches in which every message is accounted for, dumps,
 //! and the kernel's own sentences. Synchronous: a reply follows its request.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -32,19 +33,63 @@ const DUMP_ATTEMPTS: usize = 8;
 /// Longer silence than this, in seconds, is an error and no patience.
 const PATIENCE: i64 = 10;
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// A datagram longer than what a send buffer has from the start (`net.core.wmem_default`) needs a
+/// larger one.
+const SEND_BUFFER: usize = 128 << 10;
+/// The longest message of the kernel: a dump comes in pieces of 32 KiB.
+const LONGEST: usize = 64 << 10;
+
+thread_local! {
+    /// Shared by all sockets of a thread: an exchange ends before the next begins.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A socket of one netlink protocol in one namespace.
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
-    buffer: Vec<u8>,
+    send_buffer: usize,
 }
 
-/// One message of the kernel.
+/// A transaction that was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchanged {
+    /// The first message that was refused, counted from 0 behind the one that begins the
+    /// transaction; none where the transaction as a whole was refused.
+    pub message: Option<usize>,
+    pub refusal: Refusal,
+}
+
+/// One message of the kernel, header and all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message(Vec<u8>);
+
+impl Message {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What is behind the header.
+    pub fn payload(&self) -> &[u8] {
+        self.0.get(HEADER..).unwrap_or_default()
+    }
+}
+
+/// Messages that go out together.
+#[derive(Default)]
+struct Datagram {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Where the last of them begins.
+    last: usize,
+}
+
+/// One message of the kernel, as it stands in the buffer.
 struct Frame<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    bytes: &'a [u8],
     payload: &'a [u8],
 }
 
@@ -69,34 +114,149 @@ impl Netlink {
         socket.set_cap_ack(true)?;
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; 64 * 1024] })
+        Ok(Self { socket, sequence: 0, send_buffer: SEND_BUFFER })
     }
 
-    /// Sends messages, many in one datagram, and tells what came of each.
+    /// The number that the next message gets.
+    pub fn next_sequence(&self) -> u32 {
+        self.sequence.wrapping_add(1)
+    }
+
+    /// Sends a transaction of netfilter: a message that begins it, so many that are numbered on from
+    /// [`next_sequence`](Self::next_sequence), of which the last asks for an acknowledgement, and one
+    /// that ends it. Tells why it was not done.
     ///
     /// # Errors
-    /// When the socket itself fails; what the kernel refuses stands in the outcomes.
-    pub fn batch(&mut self, messages: &mut [Vec<u8>]) -> io::Result<Vec<Outcome>> {
-        let mut outcomes = Vec::with_capacity(messages.len());
-        for chunk in messages.chunks_mut(BATCH) {
-            let first = self.sequence.wrapping_add(1);
-            let mut datagram = Vec::new();
-            for message in chunk.iter_mut() {
-                self.number(message, NLM_F_REQUEST | NLM_F_ACK);
-                datagram.extend_from_slice(message);
+    /// When the socket itself fails.
+    pub fn transact(&mut self, datagram: &[u8], count: u32) -> io::Result<Option<Unchanged>> {
+        let begin = self.next_sequence();
+        let last = begin.wrapping_add(count);
+        self.sequence = last.wrapping_add(1);
+        self.make_room(datagram.len())?;
+        self.socket.send(datagram, 0)?;
+        let mut first_refused: Option<(u32, Refusal)> = None;
+        let mut answered = false;
+        with_buffer(|buffer| {
+            // All answers are there when the sending is over.
+            while let Some(length) = self.receive_now(buffer)? {
+                for frame in frames(&buffer[..length]) {
+                    let place = frame.sequence.wrapping_sub(begin);
+                    if frame.kind != NLMSG_ERROR || place > count {
+                        continue;
+                    }
+                    answered |= frame.sequence == last;
+                    if let Err(refusal) = acknowledged(&frame)
+                        && first_refused.as_ref().is_none_or(|(first, _)| place < *first)
+                    {
+                        first_refused = Some((place, refusal));
+                    }
+                }
             }
-            self.socket.send(&datagram, 0)?;
-            outcomes.extend(self.acknowledgements(first, chunk.len())?);
+            Ok::<_, io::Error>(())
+        })?;
+        match first_refused {
+            Some((place, refusal)) => {
+                let message = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
+                Ok(Some(Unchanged { message, refusal }))
+            }
+            None if answered => Ok(None),
+            None => Err(io::Error::other("the kernel did not say what came of a transaction")),
         }
-        Ok(outcomes)
+    }
+
+    fn make_room(&mut self, length: usize) -> io::Result<()> {
+        if length > self.send_buffer {
+            setsockopt(&self.socket, sockopt::SndBufForce, &length.saturating_mul(2))?;
+            self.send_buffer = length;
+        }
+        Ok(())
+    }
+
+    /// What is there already; none when nothing is. Acknowledgements that found no room are passed
+    /// over: the first of them did.
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => return Ok(Some(length)),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(errno) => return Err(io::Error::from(errno)),
+            }
+        }
+    }
+
+    /// Sends the messages that `write` makes of `items`, many in one datagram, and tells what came of
+    /// each. It ends with the datagram in which one was refused: what comes after that was not sent,
+    /// and has no outcome. When the socket fails, nobody knows what came of a datagram, and all of it
+    /// counts as refused.
+    ///
+    /// The kernel does messages in order, answers each that it refuses, and the last of a datagram in
+    /// any case: what it has not refused by then is done. So a batch costs one answer, not one for
+    /// each message.
+    pub fn batch<T>(
+        &mut self,
+        items: &[T],
+        write: impl Fn(&T, &mut Vec<u8>) -> Result<(), Errno>,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut datagram = Datagram::default();
+        for chunk in items.chunks(BATCH) {
+            let unwritten = self.fill(&mut datagram, chunk, &write).err();
+            let exchanged = self.exchange(&mut datagram);
+            let refused = unwritten.is_some()
+                || !matches!(&exchanged, Ok(all) if all.iter().all(Result::is_ok));
+            let count = datagram.count;
+            outcomes.extend(exchanged.unwrap_or_else(|error| vec![Err(error.into()); count]));
+            outcomes.extend(unwritten.map(|errno| Err(errno.into())));
+            if refused {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    /// Writes messages until all are written or one cannot be.
+    fn fill<T>(
+        &mut self,
+        datagram: &mut Datagram,
+        items: &[T],
+        write: impl Fn(&T, &mut Vec<u8>) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        datagram.bytes.clear();
+        datagram.count = 0;
+        for item in items {
+            let start = datagram.bytes.len();
+            if let Err(errno) = write(item, &mut datagram.bytes) {
+                datagram.bytes.truncate(start);
+                return Err(errno);
+            }
+            self.number(&mut datagram.bytes[start..], NLM_F_REQUEST);
+            datagram.count += 1;
+            datagram.last = start;
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, datagram: &mut Datagram) -> io::Result<Vec<Outcome>> {
+        if datagram.count == 0 {
+            return Ok(Vec::new());
+        }
+        set_flags(&mut datagram.bytes[datagram.last..], NLM_F_REQUEST | NLM_F_ACK);
+        self.make_room(datagram.bytes.len())?;
+        self.socket.send(&datagram.bytes, 0)?;
+        with_buffer(|buffer| self.outcomes(buffer, datagram.count))
     }
 
     /// Sends one message and waits for its acknowledgement.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn request(&mut self, message: Vec<u8>) -> Outcome {
-        self.batch(&mut [message])?.pop().unwrap_or_else(|| Err(Errno::EIO.into()))
+    pub fn request(&mut self, message: &[u8]) -> Outcome {
+        let write = |message: &&[u8], bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(message);
+            Ok(())
+        };
+        self.batch(&[message], write).pop().unwrap_or_else(|| Err(Errno::EIO.into()))
     }
 
     /// Everything that the kernel answers to a dump request. One that was disturbed while it ran
@@ -104,10 +264,10 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's refusal, or `EINTR` when it was disturbed each time.
-    pub fn dump(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub fn dump(&mut self, message: &[u8]) -> Result<Vec<Message>, Refusal> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(payloads) = self.try_dump(message.to_vec())? {
-                return Ok(payloads);
+            if let Some(messages) = self.try_dump(message.to_vec())? {
+                return Ok(messages);
             }
         }
         Err(Refusal::saying(Errno::EINTR, "the table changed each time that it was read"))
@@ -117,33 +277,41 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn get(&mut self, mut message: Vec<u8>) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub fn get(&mut self, mut message: Vec<u8>) -> Result<Vec<Message>, Refusal> {
         self.number(&mut message, NLM_F_REQUEST | NLM_F_ACK);
         self.socket.send(&message, 0)?;
-        let mut payloads = Vec::new();
+        with_buffer(|buffer| self.answers(buffer))
+    }
+
+    fn answers(&self, buffer: &mut [u8]) -> Result<Vec<Message>, Refusal> {
+        let mut messages = Vec::new();
         loop {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]) {
                 if frame.sequence != self.sequence {
                     continue;
                 }
                 if frame.kind != NLMSG_ERROR {
-                    payloads.push(frame.payload.to_vec());
+                    messages.push(Message(frame.bytes.to_vec()));
                     continue;
                 }
-                return acknowledged(&frame).map(|()| payloads);
+                return acknowledged(&frame).map(|()| messages);
             }
         }
     }
 
-    fn try_dump(&mut self, mut message: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    fn try_dump(&mut self, mut message: Vec<u8>) -> Result<Option<Vec<Message>>, Refusal> {
         self.number(&mut message, NLM_F_REQUEST | NLM_F_DUMP);
         self.socket.send(&message, 0)?;
-        let mut payloads = Vec::new();
+        with_buffer(|buffer| self.dumped(buffer))
+    }
+
+    fn dumped(&self, buffer: &mut [u8]) -> Result<Option<Vec<Message>>, Refusal> {
+        let mut messages = Vec::new();
         let mut disturbed = false;
         loop {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]) {
                 if frame.sequence != self.sequence {
                     continue;
                 }
@@ -157,51 +325,48 @@ impl Netlink {
                                 return Err(Errno::from_raw(-errno).into());
                             }
                         }
-                        return Ok((!disturbed).then_some(payloads));
+                        return Ok((!disturbed).then_some(messages));
                     }
                     NLMSG_ERROR => {
                         acknowledged(&frame)?;
-                        return Ok((!disturbed).then_some(payloads));
+                        return Ok((!disturbed).then_some(messages));
                     }
-                    _ => payloads.push(frame.payload.to_vec()),
+                    _ => messages.push(Message(frame.bytes.to_vec())),
                 }
             }
         }
     }
 
-    fn acknowledgements(&mut self, first: u32, count: usize) -> io::Result<Vec<Outcome>> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
-        let mut missing = count;
-        while missing > 0 {
-            let length = self.receive()?;
-            for frame in frames(&self.buffer[..length]) {
-                let place = frame.sequence.wrapping_sub(first) as usize;
-                if frame.kind != NLMSG_ERROR {
-                    continue;
-                }
-                if let Some(outcome @ None) = outcomes.get_mut(place) {
-                    *outcome = Some(acknowledged(&frame));
-                    missing -= 1;
+    /// What came of the last so many messages. All is said with the answer to the last of them.
+    fn outcomes(&self, buffer: &mut [u8], count: usize) -> io::Result<Vec<Outcome>> {
+        let mut outcomes: Vec<Outcome> = vec![Ok(()); count];
+        loop {
+            let length = self.receive(buffer)?;
+            for frame in frames(&buffer[..length]).filter(|frame| frame.kind == NLMSG_ERROR) {
+                let before_last = self.sequence.wrapping_sub(frame.sequence) as usize;
+                let place = (count - 1).checked_sub(before_last);
+                if let Some(outcome) = place.and_then(|place| outcomes.get_mut(place)) {
+                    *outcome = acknowledged(&frame);
+                    if before_last == 0 {
+                        return Ok(outcomes);
+                    }
                 }
             }
         }
-        Ok(outcomes.into_iter().flatten().collect())
     }
 
     fn number(&mut self, message: &mut [u8], flags: u16) {
-        self.sequence = self.sequence.wrapping_add(1);
-        if message.len() < HEADER {
-            return;
+        self.sequence = self.next_sequence();
+        if let Some(place) = message.get_mut(8..12) {
+            place.copy_from_slice(&self.sequence.to_ne_bytes());
         }
-        let held = u16::from_ne_bytes([message[6], message[7]]);
-        message[6..8].copy_from_slice(&(held | flags).to_ne_bytes());
-        message[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+        set_flags(message, flags);
     }
 
-    fn receive(&mut self) -> io::Result<usize> {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length > buffer.len() => {
                     return Err(io::Error::other("the kernel's message was longer than 64 KiB"));
                 }
                 Ok(length) => return Ok(length),
@@ -210,6 +375,23 @@ impl Netlink {
                 Err(errno) => return Err(io::Error::from(errno)),
             }
         }
+    }
+}
+
+/// Lends the thread's buffer, which is put back whatever comes of it.
+fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = BUFFER.take();
+    buffer.resize(LONGEST, 0);
+    let result = work(&mut buffer);
+    BUFFER.replace(buffer);
+    result
+}
+
+/// Sets flags of a message's header; whether it is acknowledged is as `flags` say.
+fn set_flags(message: &mut [u8], flags: u16) {
+    if let Some(place) = message.get_mut(6..8) {
+        let held = u16::from_ne_bytes([place[0], place[1]]) & !NLM_F_ACK;
+        place.copy_from_slice(&(held | flags).to_ne_bytes());
     }
 }
 
@@ -225,6 +407,7 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
             kind: word(4),
             flags: word(6),
             sequence: long(8),
+            bytes: bytes.get(..length)?,
             payload: bytes.get(HEADER..length)?,
         };
         bytes = bytes.get(aligned(length)..).unwrap_or_default();
@@ -297,7 +480,7 @@ mod tests {
         payload.extend([12, 0, 1, 0]);
         payload.extend(b"exists!\0");
         let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
-        let frame = Frame { kind: NLMSG_ERROR, flags, sequence: 1, payload: &payload };
+        let frame = Frame { kind: NLMSG_ERROR, flags, sequence: 1, bytes: &[], payload: &payload };
         let refusal = acknowledged(&frame).unwrap_err();
         assert_eq!(refusal.to_string(), "exists! (EEXIST)");
     }

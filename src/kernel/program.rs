@@ -20,7 +20,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|path| is_executable(path))
 }
 
-fn is_executable(path: &Path) -> bool {
+/// Looks a program up on `path` alone: the first file that may be run, or else the first file.
+pub fn find_on(path: &str, name: &str) -> Option<PathBuf> {
+    let files = || std::env::split_paths(path).map(|directory| directory.join(name));
+    files().find(|path| is_executable(path)).or_else(|| files().find(|path| path.is_file()))
+}
+
+/// Whether a file may be run.
+pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

@@ -304,7 +304,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::RealServer { server, key, real } => {
             // Without `lo` there is no local routing table, and the kernel's check fails.
-            if !sandbox.links.get(&LinkName::from("lo")).is_some_and(|lo| lo.up) {
+            if !sandbox.links.iter().any(|(name, link)| name.as_str() == "lo" && link.up) {
                 return Err(Errno::EINVAL.into());
             }
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;

@@ -1,6 +1,22 @@
 //! Links, addresses and routes of a sandbox, over rtnetlink. The messages come from rtnetlink's
 //! builders; they go out on a socket that was opened inside the namespace.
 
+/// A message body of one kind.
+macro_rules! body {
+    ($type:ty, $variant:ident) => {
+        impl Body for $type {
+            fn from(message: RouteNetlinkMessage) -> Option<Self> {
+                match message {
+                    RouteNetlinkMessage::$variant(message) => Some(message),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub mod detail;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -22,7 +38,7 @@ use rtnetlink::{
     RouteMessageBuilder,
 };
 
-use super::netlink::{NLM_F_CREATE_EXCL, Netlink};
+use super::netlink::{Message, NLM_F_CREATE_EXCL, Netlink};
 use super::{Outcome, Refusal};
 use crate::node::object::Port;
 use crate::node::{Address, Link, LinkKind, LinkName, Mac, Path, Route};
@@ -70,8 +86,8 @@ impl RouteSocket {
         let request = bytes(RouteNetlinkMessage::GetLink(LinkMessage::default()), 0);
         let mut masters = HashMap::new();
         let mut seen = Vec::new();
-        for payload in self.netlink.dump(&request)? {
-            let message = parse::<LinkMessage>(&payload)?;
+        for message in self.netlink.dump(&request)? {
+            let message = parse::<LinkMessage>(&message)?;
             seen.push(link_seen(&message));
             masters.insert(message.header.index, attribute_name(&message));
         }
@@ -93,8 +109,8 @@ impl RouteSocket {
         request.header.family = AddressFamily::Inet;
         let request = bytes(RouteNetlinkMessage::GetAddress(request), 0);
         let mut addresses = Vec::new();
-        for payload in self.netlink.dump(&request)? {
-            let message = parse::<AddressMessage>(&payload)?;
+        for message in self.netlink.dump(&request)? {
+            let message = parse::<AddressMessage>(&message)?;
             addresses.extend(address_seen(&message, links));
         }
         Ok(addresses)
@@ -162,7 +178,7 @@ impl RouteSocket {
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
         let request = bytes(RouteNetlinkMessage::GetRoute(request), 0);
-        self.netlink.dump(&request)?.iter().map(|payload| parse::<RouteMessage>(payload)).collect()
+        self.netlink.dump(&request)?.iter().map(parse::<RouteMessage>).collect()
     }
 
     /// This namespace's number for another, none when it has given it none.
@@ -174,8 +190,8 @@ impl RouteSocket {
         let mut request = NsidMessage::default();
         request.attributes.push(NsidAttribute::Fd(other.as_raw_fd() as u32));
         let request = bytes(RouteNetlinkMessage::GetNsId(request), 0);
-        for payload in self.netlink.get(request)? {
-            let message = parse::<NsidMessage>(&payload)?;
+        for message in self.netlink.get(request)? {
+            let message = parse::<NsidMessage>(&message)?;
             for attribute in &message.attributes {
                 if let NsidAttribute::Id(number) = attribute {
                     return Ok((*number >= 0).then_some(*number));
@@ -189,7 +205,7 @@ impl RouteSocket {
         let request = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str()).build();
         let request = bytes(RouteNetlinkMessage::GetLink(request), 0);
         match self.netlink.get(request)?.first() {
-            Some(payload) => Ok(parse::<LinkMessage>(payload)?.header.index),
+            Some(message) => Ok(parse::<LinkMessage>(message)?.header.index),
             None => Err(Errno::ENODEV.into()),
         }
     }
@@ -205,12 +221,12 @@ impl RouteSocket {
     }
 
     fn set_link(&mut self, message: LinkMessage) -> Outcome {
-        self.netlink.request(bytes(RouteNetlinkMessage::SetLink(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::SetLink(message), 0))
     }
 
     fn new_link(&mut self, message: LinkMessage) -> Outcome {
         let message = RouteNetlinkMessage::NewLink(message);
-        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+        self.netlink.request(&bytes(message, NLM_F_CREATE_EXCL))
     }
 
     /// # Errors
@@ -299,7 +315,7 @@ impl RouteSocket {
         let index = self.index(port)?;
         let message = LinkBridgePort::new(index).isolated(isolated).build();
         // The settings of a port are taken with a message for new links, and by no other.
-        self.netlink.request(bytes(RouteNetlinkMessage::NewLink(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::NewLink(message), 0))
     }
 
     /// Changes a link in place.
@@ -340,7 +356,7 @@ impl RouteSocket {
     pub fn del_link(&mut self, name: &LinkName) -> Outcome {
         let index = self.index(name)?;
         let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).build();
-        self.netlink.request(bytes(RouteNetlinkMessage::DelLink(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::DelLink(message), 0))
     }
 
     /// # Errors
@@ -348,14 +364,14 @@ impl RouteSocket {
     pub fn add_address(&mut self, address: &Address) -> Outcome {
         let message = self.address_message(address)?;
         let message = RouteNetlinkMessage::NewAddress(message);
-        self.netlink.request(bytes(message, NLM_F_CREATE_EXCL))
+        self.netlink.request(&bytes(message, NLM_F_CREATE_EXCL))
     }
 
     /// # Errors
     /// The kernel's refusal.
     pub fn del_address(&mut self, address: &Address) -> Outcome {
         let message = self.address_message(address)?;
-        self.netlink.request(bytes(RouteNetlinkMessage::DelAddress(message), 0))
+        self.netlink.request(&bytes(RouteNetlinkMessage::DelAddress(message), 0))
     }
 
     fn address_message(&mut self, address: &Address) -> Result<AddressMessage, Refusal> {
@@ -365,29 +381,26 @@ impl RouteSocket {
             .build())
     }
 
-    /// Adds and removes routes, in one batch.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn change_routes(&mut self, changes: &[RouteChange]) -> std::io::Result<Vec<Outcome>> {
+    /// Adds and removes routes, in batches. It ends with the batch in which one is refused: there is
+    /// one outcome for each that was tried.
+    pub fn change_routes(&mut self, changes: &[RouteChange]) -> Vec<Outcome> {
         let mut indexes = HashMap::new();
         for link in changes.iter().map(RouteChange::link) {
             match self.index(&link) {
                 Ok(index) => indexes.insert(link, index),
-                Err(refusal) => return Ok(changes.iter().map(|_| Err(refusal.clone())).collect()),
+                Err(refusal) => return vec![Err(refusal)],
             };
         }
-        let message = |change: &RouteChange| {
+        self.netlink.batch(changes, |change, to| {
             let index = indexes.get(&change.link()).copied().unwrap_or_default();
-            match change {
+            to.extend(match change {
                 RouteChange::Add(route) => new_route(route_message(route, index)),
                 RouteChange::AddPath(path) => new_route(path_message(path, index)),
                 RouteChange::Del(route) => del_route(route_message(route, index)),
                 RouteChange::DelPath(path) => del_route(path_message(path, index)),
-            }
-        };
-        let mut messages: Vec<Vec<u8>> = changes.iter().map(message).collect();
-        self.netlink.batch(&mut messages)
+            });
+            Ok(())
+        })
     }
 }
 
@@ -478,41 +491,21 @@ fn bytes(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// A message body that the kernel sent. The crate parses it behind its header, so it gets one.
+/// A message body that the kernel sends.
 trait Body: Sized {
-    const KIND: u16;
     fn from(message: RouteNetlinkMessage) -> Option<Self>;
 }
 
-macro_rules! body {
-    ($type:ty, $kind:literal, $variant:ident) => {
-        impl Body for $type {
-            const KIND: u16 = $kind;
-            fn from(message: RouteNetlinkMessage) -> Option<Self> {
-                match message {
-                    RouteNetlinkMessage::$variant(message) => Some(message),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
+body!(LinkMessage, NewLink);
+body!(AddressMessage, NewAddress);
+body!(RouteMessage, NewRoute);
+body!(rtnetlink::packet_route::nsid::NsidMessage, NewNsId);
 
-body!(LinkMessage, 16, NewLink);
-body!(AddressMessage, 20, NewAddress);
-body!(RouteMessage, 24, NewRoute);
-body!(rtnetlink::packet_route::nsid::NsidMessage, 88, NewNsId);
-
-fn parse<T: Body>(payload: &[u8]) -> Result<T, Refusal> {
+fn parse<T: Body>(message: &Message) -> Result<T, Refusal> {
     let unreadable = |error: String| {
         Refusal::saying(Errno::EBADMSG, format!("the kernel's answer cannot be read: {error}"))
     };
-    let mut framed = Vec::with_capacity(16 + payload.len());
-    framed.extend(((16 + payload.len()) as u32).to_ne_bytes());
-    framed.extend(T::KIND.to_ne_bytes());
-    framed.extend([0; 10]);
-    framed.extend(payload);
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&framed)
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message.as_bytes())
         .map_err(|error| unreadable(error.to_string()))?;
     match message.payload {
         NetlinkPayload::InnerMessage(message) => T::from(message),

@@ -1,11 +1,17 @@
 //! What the kernel counted of each target, whichever data plane balances.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
-use super::ipvs::Ipvs;
-use super::{Refusal, netns, nft};
-use crate::node::{Entry, SandboxName, VirtualServerKey};
+use nix::errno::Errno;
+
+use super::ipvs::{self, Ipvs};
+use super::nft::Nft;
+use super::{Refusal, netns};
+use crate::intent::Fwmark;
+use crate::node::{Entry, SandboxName, Table, VirtualServer, VirtualServerKey};
+use crate::plan::runbook::TABLE;
 use crate::trace::vip::{Tally, Traffic};
 
 /// IPVS's table of a sandbox, with every counter; none where the kernel has no IPVS.
@@ -25,16 +31,52 @@ pub fn entries(sandbox: &SandboxName) -> Result<Option<Vec<Entry>>, Refusal> {
 /// # Errors
 /// The kernel's refusal.
 pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
-    count_ipvs(sandbox, traffic)?;
-    count_nftables(sandbox, traffic)
+    let namespace = netns::open(sandbox.as_str())?;
+    let mut nft = present(Nft::open(namespace.as_fd()))?;
+    let mut ipvs = Ipvs::open(namespace.as_fd())?;
+    let (_, counted) = table(nft.as_mut(), TABLE)?;
+    let (_, balanced) = virtual_servers(ipvs.as_mut())?;
+    for (mark, target, tally) in counted.into_iter().chain(balanced) {
+        traffic.insert((sandbox.clone(), mark, target), tally);
+    }
+    Ok(())
 }
 
-/// Adds what IPVS counted in a sandbox to `traffic`.
+/// What was counted of targets, by mark and address.
+type Tallies = Vec<(Fwmark, Ipv4Addr, Tally)>;
+
+/// A kernel without netfilter has no tables.
+pub fn present(opened: Result<Nft, Refusal>) -> Result<Option<Nft>, Refusal> {
+    match opened {
+        Ok(nft) => Ok(Some(nft)),
+        Err(refusal) if refusal.errno == Errno::EPROTONOSUPPORT => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// swarmlb's table of that name and what the nftables data plane counted.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn count_ipvs(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
-    for entry in entries(sandbox)?.unwrap_or_default() {
+pub fn table(nft: Option<&mut Nft>, name: &str) -> Result<(Option<Table>, Tallies), Refusal> {
+    let Some((table, counters)) = nft.map(|nft| nft.read(name)).transpose()?.flatten() else {
+        return Ok((None, Vec::new()));
+    };
+    let tally =
+        |((mark, target), connections)| (mark, target, Tally { connections, ..Tally::default() });
+    Ok((Some(table), counters.into_iter().map(tally).collect()))
+}
+
+/// Virtual servers and what IPVS counted.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn virtual_servers(
+    ipvs: Option<&mut Ipvs>,
+) -> Result<(BTreeMap<VirtualServerKey, VirtualServer>, Tallies), Refusal> {
+    let entries = ipvs.map(Ipvs::entries).transpose()?.unwrap_or_default();
+    let mut tallies = Vec::new();
+    for entry in &entries {
         let VirtualServerKey::Fwmark(mark) = VirtualServerKey::from(&entry.server.key) else {
             continue;
         };
@@ -46,21 +88,8 @@ pub fn count_ipvs(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Re
                 connections: real.statistics.connections,
                 packets: Some(real.statistics.packets_in),
             };
-            traffic.insert((sandbox.clone(), mark, address), tally);
+            tallies.push((mark, address, tally));
         }
     }
-    Ok(())
-}
-
-/// Adds what the nftables data plane counted in a sandbox to `traffic`.
-///
-/// # Errors
-/// The kernel's refusal.
-pub fn count_nftables(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
-    let namespace = netns::open(sandbox.as_str())?;
-    for ((mark, address), connections) in nft::connections(namespace.as_fd())? {
-        let tally = Tally { connections, ..Tally::default() };
-        traffic.insert((sandbox.clone(), mark, address), tally);
-    }
-    Ok(())
+    Ok((ipvs::seen(&entries), tallies))
 }

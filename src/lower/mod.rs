@@ -7,7 +7,7 @@ pub mod endpoint;
 pub mod overlay;
 pub mod vip;
 
-use crate::intent::{Image, Intent, NodeName, Service, Task};
+use crate::intent::{Echo, Image, Intent, NodeName, Service, Task};
 use crate::node::process::Program;
 use crate::node::{Node, Owner, Process, Sandbox, SandboxName};
 
@@ -29,7 +29,7 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
 }
 
 /// What a task runs. Its own variables come last: they tell who it is, whatever the service's say.
-fn process(service: &Service, task: &Task) -> Process {
+pub fn process(service: &Service, task: &Task) -> Process {
     let own = [
         ("SWARMLB_TASK", task.name.to_string()),
         ("SWARMLB_SERVICE", service.name.to_string()),
@@ -40,6 +40,11 @@ fn process(service: &Service, task: &Task) -> Process {
         task: task.id.clone(),
         program: match service.image {
             Image::Whoami => Program::Whoami,
+            Image::Echo => {
+                // The edit that made the service refused words that cannot be read.
+                let Echo { port, greets } = Echo::from_words(&service.command).unwrap_or_default();
+                Program::Echo { port, greets }
+            }
             Image::Host => Program::Host(service.command.clone()),
         },
         environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),

@@ -1,9 +1,9 @@
 //! VIPs: in every sandbox on a network, a mark, a local route and a virtual server for each
 //! service of that network. Shared by both data planes, but for what balances.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use crate::intent::{DataPlane, Endpoint, Intent, Service, Task, Vip};
+use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, Service, Task, Vip};
 use crate::node::{
     BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, Rotation, Route, Sandbox, Sysctl,
     Table, VirtualServer, VirtualServerKey,
@@ -20,20 +20,22 @@ const IPVS_SYSCTLS: [(Sysctl, u32); 2] =
 pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
     let Some(node) = intent.nodes.get(&task.node) else { return };
     for endpoint in &task.endpoints {
-        lower_all(intent, endpoint, |service| service.data_plane.on(node), sandbox);
+        let how = |service: &Service, vip: &Vip| (service.data_plane.on(node), vip.fwmark);
+        lower_all(intent, endpoint, how, sandbox);
     }
 }
 
-/// Every VIP of an endpoint's network, each balanced by what `plane` says.
+/// Every VIP of an endpoint's network, each balanced by what `how` says and under that mark.
 pub(super) fn lower_all(
     intent: &Intent,
     endpoint: &Endpoint,
-    plane: impl Fn(&Service) -> DataPlane,
+    how: impl Fn(&Service, &Vip) -> (DataPlane, Fwmark),
     sandbox: &mut Sandbox,
 ) {
     for service in intent.services.values() {
         if let Some(vip) = service.vips.get(&endpoint.network) {
-            lower_one(intent, endpoint, service, vip, plane(service), sandbox);
+            let (plane, fwmark) = how(service, vip);
+            lower_one(intent, endpoint, service, &Vip { fwmark, ..vip.clone() }, plane, sandbox);
         }
     }
 }
@@ -51,13 +53,12 @@ fn lower_one(
     table.rules.extend([BaseRule::MarkOut, BaseRule::RejectIn]);
     table.guards.insert(vip.address);
     table.marks.insert(vip.address, vip.fwmark);
-    let targets = intent
-        .tasks_of(&service.name)
-        .filter_map(|task| task.endpoint(&endpoint.network))
-        .map(|target| target.address);
     match plane {
         DataPlane::Nftables => {
-            let mut targets: Vec<_> = targets.collect();
+            let mut targets: Vec<_> = intent
+                .rotation_of(&service.name)
+                .filter_map(|task| Some(task.endpoint(&endpoint.network)?.address))
+                .collect();
             if !targets.is_empty() {
                 let first = endpoint.rank as usize % targets.len();
                 targets.rotate_left(first);
@@ -67,17 +68,98 @@ fn lower_one(
         }
         DataPlane::Ipvs => {
             sandbox.sysctls.extend(IPVS_SYSCTLS);
-            let real = RealServer { forwarding: Forwarding::Masquerade, weight: 1 };
-            let server = VirtualServer {
-                scheduler: service.scheduler.to_string(),
-                flags: 0,
-                persistence: 0,
-                rotation: Rotation(endpoint.rank),
-                real_servers: targets
-                    .map(|address| (RealServerKey { address: IpAddr::V4(address), port: 0 }, real))
-                    .collect(),
-            };
-            sandbox.virtual_servers.insert(VirtualServerKey::Fwmark(vip.fwmark), server);
+            for fwmark in vip.fwmarks() {
+                let server = virtual_server(intent, endpoint, service, vip, fwmark);
+                sandbox.virtual_servers.insert(VirtualServerKey::Fwmark(fwmark), server);
+            }
         }
+    }
+}
+
+/// The virtual server of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
+/// and those that are leaving unless an old mark has them; under an old mark, whoever is left of its
+/// targets. What is leaving has weight 0.
+fn virtual_server(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    service: &Service,
+    vip: &Vip,
+    fwmark: Fwmark,
+) -> VirtualServer {
+    let retired = vip.retired.iter().find(|retired| retired.fwmark == fwmark);
+    let has = |task: &Task, address: &Ipv4Addr| match retired {
+        Some(retired) => retired.targets.contains(address),
+        None => task.in_rotation() || !vip.retired.iter().any(|r| r.targets.contains(address)),
+    };
+    let real_server = |task: &Task| {
+        let address = task.endpoint(&endpoint.network)?.address;
+        let weight = if task.in_rotation() { 1 } else { 0 };
+        let key = RealServerKey { address: IpAddr::V4(address), port: 0 };
+        let real = RealServer { forwarding: Forwarding::Masquerade, weight };
+        has(task, &address).then_some((key, real))
+    };
+    VirtualServer {
+        scheduler: service.scheduler.to_string(),
+        flags: 0,
+        persistence: 0,
+        rotation: Rotation(endpoint.rank),
+        real_servers: intent.tasks_of(&service.name).filter_map(real_server).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::intent::ServiceName;
+    use crate::intent::tests::story;
+    use crate::lower::lower;
+    use crate::node::SandboxName;
+
+    /// Of one sandbox: the weight of each real server's address, by mark.
+    fn weights(intent: &Intent) -> BTreeMap<u32, Vec<(String, u32)>> {
+        let node = lower(intent, &"node-1".parse().unwrap());
+        let sandbox = &node.sandboxes[&SandboxName("collab-box.1".into())];
+        let servers = sandbox.virtual_servers.iter();
+        servers
+            .map(|(key, server)| {
+                let VirtualServerKey::Fwmark(mark) = key else { unreachable!() };
+                let reals = server.real_servers.iter();
+                (mark.0, reals.map(|(key, real)| (key.address.to_string(), real.weight)).collect())
+            })
+            .collect()
+    }
+
+    fn at(weights: &[(&str, u32)]) -> Vec<(String, u32)> {
+        weights.iter().map(|(address, weight)| ((*address).to_owned(), *weight)).collect()
+    }
+
+    #[test]
+    fn what_leaves_has_weight_0_under_the_old_mark_and_is_not_under_the_new_one() {
+        let mut intent = story();
+        let web: ServiceName = "collabweb".parse().unwrap();
+        intent.drain_service(&web, 2, 0).unwrap();
+        let weights = weights(&intent);
+        assert_eq!(weights[&256], at(&[("10.0.3.3", 1), ("10.0.3.4", 1), ("10.0.3.5", 0)]));
+        assert_eq!(weights[&258], at(&[("10.0.3.3", 1), ("10.0.3.4", 1)]));
+    }
+
+    #[test]
+    fn when_all_leave_they_keep_their_mark_with_weight_0() {
+        let mut intent = story();
+        intent.drain_service(&"collabweb".parse().unwrap(), 0, 0).unwrap();
+        let weights = weights(&intent);
+        assert_eq!(weights[&256], at(&[("10.0.3.3", 0), ("10.0.3.4", 0), ("10.0.3.5", 0)]));
+        assert_eq!(weights.len(), 2, "{weights:?}");
+    }
+
+    #[test]
+    fn a_new_task_is_under_the_new_mark_alone() {
+        let mut intent = story();
+        intent.drain_service(&"collabweb".parse().unwrap(), 4, 0).unwrap();
+        let weights = weights(&intent);
+        assert_eq!(weights[&256].len(), 3);
+        assert_eq!(weights[&258].len(), 4);
     }
 }

@@ -3,6 +3,7 @@
 //! Desired state, observed state, test fixture and `sandbox dump --format json` are this one type.
 //! It is able to hold broken states, or they could never be observed and explained.
 
+pub mod connection;
 pub mod entry;
 pub mod link;
 pub mod object;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use connection::Connection;
 pub use entry::Entry;
 pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
 pub use object::{Key, Object};

@@ -193,6 +193,37 @@ impl Node {
 impl Sandbox {
     /// Every object of a sandbox. The other ends of its veth pairs are looked up in `node`.
     pub fn objects(&self, node: &Node) -> Vec<Object> {
+        let mut objects = self.ground_objects(node);
+        objects.extend(self.virtual_server_objects(self.virtual_servers.keys()));
+        objects
+    }
+
+    /// Whether both have the same but for their virtual servers.
+    pub fn has_the_ground_of(&self, other: &Sandbox) -> bool {
+        let Sandbox {
+            owner,
+            links,
+            addresses,
+            paths,
+            routes,
+            sysctls,
+            table,
+            virtual_servers,
+            process,
+        } = self;
+        let _ = virtual_servers;
+        *owner == other.owner
+            && *links == other.links
+            && *addresses == other.addresses
+            && *paths == other.paths
+            && *routes == other.routes
+            && *sysctls == other.sysctls
+            && *table == other.table
+            && *process == other.process
+    }
+
+    /// Every object but virtual servers and their real servers.
+    pub fn ground_objects(&self, node: &Node) -> Vec<Object> {
         let mut objects = Vec::new();
         if let Owner::Cluster(owner) = &self.owner {
             objects.push(Object::Namespace { owner: owner.clone() });
@@ -205,9 +236,32 @@ impl Sandbox {
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
-        self.virtual_server_objects(&mut objects);
         objects.extend(self.process.iter().cloned().map(Object::Process));
         objects
+    }
+
+    /// The virtual servers of these keys, where they are there, and then their real servers.
+    pub fn virtual_server_objects<'a>(
+        &'a self,
+        keys: impl Iterator<Item = &'a VirtualServerKey> + Clone,
+    ) -> impl Iterator<Item = Object> {
+        let found = keys.filter_map(|key| Some((key, self.virtual_servers.get(key)?)));
+        let servers = found.clone().map(|(key, server)| Object::VirtualServer {
+            key: *key,
+            scheduler: server.scheduler.clone(),
+            flags: server.flags,
+            persistence: server.persistence,
+            rotation: server.rotation,
+        });
+        let real_servers = found.flat_map(|(server, held)| {
+            let object = |(key, real): (&_, &_)| Object::RealServer {
+                server: *server,
+                key: *key,
+                real: *real,
+            };
+            held.real_servers.iter().map(object)
+        });
+        servers.chain(real_servers)
     }
 
     fn table_objects(&self, objects: &mut Vec<Object>) {
@@ -220,21 +274,6 @@ impl Sandbox {
         }
         for (fwmark, dispatch) in &table.dispatches {
             objects.push(Object::Dispatch { fwmark: *fwmark, dispatch: dispatch.clone() });
-        }
-    }
-
-    fn virtual_server_objects(&self, objects: &mut Vec<Object>) {
-        for (key, server) in &self.virtual_servers {
-            objects.push(Object::VirtualServer {
-                key: *key,
-                scheduler: server.scheduler.clone(),
-                flags: server.flags,
-                persistence: server.persistence,
-                rotation: server.rotation,
-            });
-            for (real_key, real) in &server.real_servers {
-                objects.push(Object::RealServer { server: *key, key: *real_key, real: *real });
-            }
         }
     }
 }

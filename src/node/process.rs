@@ -22,6 +22,15 @@ pub struct Process {
 pub enum Program {
     /// swarmlb's own `builtin:whoami`.
     Whoami,
+    /// swarmlb's own `builtin:echo`.
+    Echo { port: u16, greets: bool },
     /// A command, looked up on PATH.
     Host(Vec<String>),
+}
+
+impl Program {
+    /// Whether it tells when it is ready, as swarmlb's own do.
+    pub fn tells_readiness(&self) -> bool {
+        matches!(self, Program::Whoami | Program::Echo { .. })
+    }
 }

@@ -29,8 +29,8 @@ pub enum Place<'a> {
     Named(&'a str),
     /// It is the machine's own namespace, the node's, in which this cluster is a guest.
     Node { cluster: &'a str },
-    /// It is somebody's, who let this cluster in: the file that names it, and its inode.
-    Attached { cluster: &'a str, inode: u64, path: &'a str },
+    /// It is somebody's, who let this cluster in: the file that names it, and its identity.
+    Attached { cluster: &'a str, identity: u64, path: &'a str },
 }
 
 impl SandboxName {
@@ -42,7 +42,7 @@ impl SandboxName {
 
     /// A namespace of somebody else. `path` is absolute.
     pub fn of_attached(cluster: &ClusterId, namespace: &Namespace) -> Self {
-        Self(format!("@{cluster}/{}{}", namespace.inode, namespace.path))
+        Self(format!("@{cluster}/{}{}", namespace.identity, namespace.path))
     }
 
     pub fn place(&self) -> Place<'_> {
@@ -51,9 +51,9 @@ impl SandboxName {
             return Place::Node { cluster: rest };
         };
         let at = rest.find('/').unwrap_or(rest.len());
-        let (inode, path) = rest.split_at(at);
-        // One that is no number is the inode of nothing.
-        Place::Attached { cluster, inode: inode.parse().unwrap_or_default(), path }
+        let (identity, path) = rest.split_at(at);
+        // One that is no number is the identity of nothing.
+        Place::Attached { cluster, identity: identity.parse().unwrap_or_default(), path }
     }
 
     /// The cluster that is a guest there; none where the sandbox as such is somebody's.
@@ -195,10 +195,10 @@ mod tests {
         let cluster = ClusterId("c1".into());
         assert_eq!(SandboxName("web.1".into()).place(), Place::Named("web.1"));
         assert_eq!(SandboxName::of_node(&cluster).place(), Place::Node { cluster: "c1" });
-        let (path, inode) = ("/proc/12/ns/net", 4_026_532_008);
-        let namespace = Namespace { target: "12".into(), path: path.into(), inode };
+        let (path, identity) = ("/proc/12/ns/net", 4_026_532_008);
+        let namespace = Namespace { target: "12".into(), path: path.into(), identity };
         let name = SandboxName::of_attached(&cluster, &namespace);
-        assert_eq!(name.place(), Place::Attached { cluster: "c1", inode, path });
+        assert_eq!(name.place(), Place::Attached { cluster: "c1", identity, path });
         assert_eq!(name.guest(), Some(cluster));
     }
 }

@@ -1,3 +1,4 @@
 //! What the cluster decides by itself: pure functions from intent and status to edits.
 
+pub mod draining;
 pub mod placement;

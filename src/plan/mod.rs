@@ -3,15 +3,16 @@
 //! Setup and teardown are written once: what is too much is removed in teardown order, and what is
 //! missing is the inverse of removing it, reversed.
 
+mod index;
 pub mod op;
 pub mod order;
 mod remade;
 pub mod runbook;
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::node::{Dispatch, Key, Node, Object, RealServerKey, SandboxName, VirtualServerKey};
+use crate::node::{Dispatch, Node, Object, SandboxName};
+use index::{Index, Place};
 pub use op::{Change, Op};
 use remade::Remade;
 
@@ -25,21 +26,25 @@ impl Plan {
     /// What turns `observed` into `desired`. Empty when they are equal. What swarmlb does not make
     /// (a foreign sandbox, a virtual server by address in one of ours) is left alone.
     pub fn between(observed: &Node, desired: &Node) -> Plan {
-        let have = index(observed);
-        let want = index(desired);
+        let (have, want) = index::indexes(observed, desired);
         let remade = remade::remade(&have, &want);
         let (narrowed, widened) = dispatches(&have, &want, &remade);
-        let mut ops = narrowed;
-        ops.extend(removals(&have, &want, &remade));
-        let added = removals(&want, &have, &remade);
-        let mut added = added.iter().rev().map(Op::inverse).peekable();
-        // What is changed may become the port of a bridge that is made here.
-        while let Some(link) = added.next_if(|op| order::is_link(op.object())) {
-            ops.push(link);
-        }
-        ops.extend(changes(&have, &want, &remade));
-        ops.extend(added);
+        let gone = removals(observed, &have, &want, &remade);
+        let mut added = removals(desired, &want, &have, &remade);
+        let changed = changes(&have, &want, &remade, |object| !is_mark(object));
+        let steps = narrowed.len() + gone.len() + added.len() + changed.len() + widened.len();
+        let mut ops = Vec::with_capacity(steps);
+        ops.extend(narrowed);
+        ops.extend(gone.into_iter().map(|place| op(place, Change::Del)));
+        // Setup is teardown backwards. What is changed may become the port of a bridge that is made
+        // here, so links come before.
+        let links = added.iter().rev().take_while(|(_, object)| order::is_link(object)).count();
+        let others = added.len() - links;
+        ops.extend(added.drain(others..).rev().map(|place| op(place, Change::Add)));
+        ops.extend(changed);
+        ops.extend(added.into_iter().rev().map(|place| op(place, Change::Add)));
         ops.extend(widened);
+        ops.extend(changes(&have, &want, &remade, is_mark));
         Plan { ops }
     }
 
@@ -58,52 +63,28 @@ impl Plan {
     }
 }
 
-type Index = BTreeMap<(SandboxName, Key), Object>;
-
-fn index(node: &Node) -> Index {
-    node.objects().map(|(name, object)| ((name.clone(), object.key()), object)).collect()
+fn op((sandbox, object): (&SandboxName, &Object), change: fn(Object) -> Change) -> Op {
+    Op { sandbox: sandbox.clone(), change: change(object.clone()) }
 }
 
-/// Removes what is in `have` but not in `want`, and what is `remade`, in teardown order.
-fn removals(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
-    let gone = |(at, object): &(&(SandboxName, Key), &Object)| match want.contains_key(*at) {
+/// What is in `have` but not in `want`, and what is `remade`, in teardown order.
+fn removals<'i>(
+    node: &Node,
+    have: &'i Index<'_>,
+    want: &Index<'_>,
+    remade: &Remade<'_>,
+) -> Vec<(&'i SandboxName, &'i Object)> {
+    let gone = |(at, object): &(&Place<'_>, &Object)| match want.contains(at) {
         false => object.is_of_our_kind(),
         true => remade.contains(*at),
     };
-    let mut objects: Vec<(&SandboxName, &Object)> =
-        have.iter().filter(gone).map(|((sandbox, _), object)| (sandbox, object)).collect();
-    let members = members(have);
-    order::teardown(&mut objects, |sandbox, server, real| {
-        let at = (sandbox.clone(), Key::VirtualServer(*server));
-        let rotation = match have.get(&at) {
-            Some(Object::VirtualServer { rotation, .. }) => rotation.0,
-            _ => 0,
-        };
-        members.get(&(sandbox, server)).map_or(0, |all| order::position(all, real, rotation))
-    });
-    objects
-        .into_iter()
-        .map(|(sandbox, object)| Op {
-            sandbox: sandbox.clone(),
-            change: Change::Del(object.clone()),
-        })
-        .collect()
-}
-
-/// The real servers of each virtual server, sorted.
-fn members(index: &Index) -> BTreeMap<(&SandboxName, &VirtualServerKey), Vec<RealServerKey>> {
-    let mut members: BTreeMap<_, Vec<RealServerKey>> = BTreeMap::new();
-    for (sandbox, key) in index.keys() {
-        if let Key::RealServer(server, real) = key {
-            members.entry((sandbox, server)).or_default().push(*real);
-        }
-    }
-    members
+    let objects = have.iter().filter(gone).map(|((sandbox, _), object)| (*sandbox, object));
+    order::teardown(node, objects)
 }
 
 /// Changes the targets of the nftables data plane in two steps: those that go are left out before
 /// their tasks end, and those that come are taken in once their tasks run.
-fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<Op>) {
+fn dispatches(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> (Vec<Op>, Vec<Op>) {
     let (mut narrowed, mut widened) = (Vec::new(), Vec::new());
     for (at, from) in have.iter().filter(|(at, _)| !remade.contains(at)) {
         let Some(to) = want.get(at).filter(|to| *to != from) else { continue };
@@ -133,12 +114,23 @@ fn dispatches(have: &Index, want: &Index, remade: &Remade<'_>) -> (Vec<Op>, Vec<
     (narrowed, widened)
 }
 
-/// Changes in place what is in both with another value.
-fn changes(have: &Index, want: &Index, remade: &Remade<'_>) -> Vec<Op> {
-    let changed = |(at, from): (&(SandboxName, Key), &Object)| {
+/// Whether it is what sends packets to a virtual server: one that is built beside the old one gets
+/// them when all of it stands.
+fn is_mark(object: &Object) -> bool {
+    matches!(object, Object::Mark { .. })
+}
+
+/// Changes in place what is in both with another value, of the objects that `which` picks.
+fn changes(
+    have: &Index<'_>,
+    want: &Index<'_>,
+    remade: &Remade<'_>,
+    which: impl Fn(&Object) -> bool,
+) -> Vec<Op> {
+    let changed = |(at, from): (&Place<'_>, &Object)| {
         let to = want.get(at)?;
         let in_steps = matches!(from, Object::Dispatch { .. });
-        (from != to && !remade.contains(at) && !in_steps).then(|| Op {
+        (from != to && which(from) && !remade.contains(at) && !in_steps).then(|| Op {
             sandbox: at.0.clone(),
             change: Change::Set { from: from.clone(), to: to.clone() },
         })
@@ -153,7 +145,7 @@ mod tests {
     use super::*;
     use crate::intent::tests::{service, story};
     use crate::lower::lower;
-    use crate::node::VirtualServerKey;
+    use crate::node::{SandboxName, VirtualServerKey};
 
     fn node_1() -> crate::intent::NodeName {
         "node-1".parse().unwrap()
@@ -174,26 +166,44 @@ mod tests {
     }
 
     #[test]
-    fn scaling_down_touches_one_real_server_per_sandbox() {
+    fn scaling_builds_the_new_order_beside_the_old_one_and_then_turns_the_packets_over() {
         let mut intent = story();
         let before = lower(&intent, &node_1());
-        intent.scale_service(&"collabweb".parse().unwrap(), 2).unwrap();
+        intent.drain_service(&"collabweb".parse().unwrap(), 2, 0).unwrap();
         let after = lower(&intent, &node_1());
         let plan = Plan::between(&before, &after);
         let elsewhere: Vec<String> = plan
             .ops
             .iter()
-            .filter(|op| op.sandbox.as_str() != "collabweb.3")
+            .filter(|op| op.sandbox.as_str() == "collab-box.1")
             .map(|op| op.to_string())
             .collect();
+        let ipvsadm = |words: &str| format!("ip netns exec collab-box.1 ipvsadm {words}");
         assert_eq!(
-            elsewhere,
+            elsewhere[..4],
             [
-                "ip netns exec collab-box.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
-                "ip netns exec collabweb.1 ipvsadm -d -f 256 -r 10.0.3.5:0",
-                "ip netns exec collabweb.2 ipvsadm -d -f 256 -r 10.0.3.5:0",
+                ipvsadm("-e -f 256 -r 10.0.3.5:0 -m -w 0"),
+                ipvsadm("-A -f 258 -s rr"),
+                ipvsadm("-a -f 258 -r 10.0.3.3:0 -m -w 1"),
+                ipvsadm("-a -f 258 -r 10.0.3.4:0 -m -w 1"),
             ]
         );
+        assert!(
+            elsewhere[4].contains("create element ip swarmlb vip-mark { 10.0.3.2 : 0x102 }"),
+            "{elsewhere:?}"
+        );
+        assert_eq!(elsewhere.len(), 5);
+    }
+
+    #[test]
+    fn an_old_mark_that_is_idle_goes_without_touching_the_new_one() {
+        let mut intent = story();
+        intent.drain_service(&"collabweb".parse().unwrap(), 4, 0).unwrap();
+        let before = lower(&intent, &node_1());
+        intent.forget_retired(&intent.retired_marks());
+        let plan = Plan::between(&before, &lower(&intent, &node_1()));
+        assert!(plan.ops.iter().all(|op| op.to_string().contains("-f 256")), "{plan:?}");
+        assert!(!plan.is_empty());
     }
 
     #[test]

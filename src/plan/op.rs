@@ -26,12 +26,17 @@ pub struct Op {
 impl Op {
     /// What takes it back.
     pub fn inverse(&self) -> Op {
-        let change = match self.change.clone() {
+        self.clone().into_inverse()
+    }
+
+    /// The same, of an operation that is not needed any more.
+    pub fn into_inverse(self) -> Op {
+        let change = match self.change {
             Change::Add(object) => Change::Del(object),
             Change::Del(object) => Change::Add(object),
             Change::Set { from, to } => Change::Set { from: to, to: from },
         };
-        Op { sandbox: self.sandbox.clone(), change }
+        Op { sandbox: self.sandbox, change }
     }
 
     /// The object as it is afterwards, or was before it went.

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::node::{LinkKind, Object, RealServerKey, SandboxName, VirtualServerKey};
+use crate::node::{
+    LinkKind, Node, Object, RealServerKey, SandboxName, VirtualServer, VirtualServerKey,
+};
 
 /// How high above the namespace an object stands: teardown goes from the highest floor down,
 /// setup upwards. A VIP's route comes last and goes first, so that a VIP is there only when
@@ -58,41 +60,136 @@ pub fn is_link(object: &Object) -> bool {
     matches!(object, Object::Namespace { .. } | Object::Link { .. } | Object::Veth { .. })
 }
 
-/// Sorts what goes into the order in which it must go. `picks` tells the place of a real server in
-/// the order in which round robin shall pick.
-pub fn teardown(
-    objects: &mut [(&SandboxName, &Object)],
-    picks: impl Fn(&SandboxName, &VirtualServerKey, &RealServerKey) -> usize,
-) {
-    let going: BTreeSet<SandboxName> = objects
-        .iter()
+/// Sorts objects of `node`, which come in the order of their keys sandbox by sandbox, into the order in
+/// which they must go.
+pub fn teardown<'a>(
+    node: &Node,
+    objects: impl Iterator<Item = (&'a SandboxName, &'a Object)> + Clone,
+) -> Vec<(&'a SandboxName, &'a Object)> {
+    let going: BTreeSet<&SandboxName> = objects
+        .clone()
         .filter(|(sandbox, object)| match object {
             Object::Namespace { .. } => true,
             // Where we are guests there is no namespace to go: its links are all that stands there.
             Object::Link { .. } | Object::Veth { .. } => sandbox.guest().is_some(),
             _ => false,
         })
-        .map(|(sandbox, _)| (*sandbox).clone())
+        .map(|(sandbox, _)| sandbox)
         .collect();
-    objects.sort_by_cached_key(|(sandbox, object)| {
-        let stage = stage(object, going.contains(sandbox));
-        let floor = Reverse(floor(object));
-        // Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to
-        // one sandbox goes in one batch.
-        let (before, after) =
-            if stage == Stage::Links { (floor, Reverse(0)) } else { (Reverse(0), floor) };
+    let mut turns = Turns::new(node);
+    let mut sorted: Vec<(Turn, &SandboxName, &Object)> = objects
+        .map(|(sandbox, object)| {
+            (turns.of(sandbox, object, going.contains(sandbox)), sandbox, object)
+        })
+        .collect();
+    // Stable, so that equals stay in the order of their keys.
+    sorted.sort_by_key(|(turn, _, _)| *turn);
+    sorted.into_iter().map(|(_, sandbox, object)| (sandbox, object)).collect()
+}
+
+/// When an object goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    stage: Stage,
+    /// Links go by floor over all sandboxes, all else sandbox by sandbox, so that what goes to one
+    /// sandbox goes in one batch.
+    link: Reverse<u8>,
+    /// Sandboxes and virtual servers are numbered as they come.
+    sandbox: u32,
+    floor: Reverse<u8>,
+    server: u32,
+    pick: u32,
+}
+
+/// Gives objects their turns as they come.
+struct Turns<'a> {
+    picks: Picks<'a>,
+    sandbox: Option<&'a SandboxName>,
+    sandboxes: u32,
+    server: Option<VirtualServerKey>,
+    servers: u32,
+}
+
+impl<'a> Turns<'a> {
+    fn new(node: &'a Node) -> Self {
+        let picks = Picks::new(node);
+        Self { picks, sandbox: None, sandboxes: 0, server: None, servers: 0 }
+    }
+
+    fn of(&mut self, sandbox: &'a SandboxName, object: &Object, sandbox_goes: bool) -> Turn {
+        if self.sandbox != Some(sandbox) {
+            (self.sandbox, self.server) = (Some(sandbox), None);
+            self.sandboxes += 1;
+        }
+        let stage = stage(object, sandbox_goes);
+        let floor = floor(object);
+        let (link, floor) = if stage == Stage::Links { (floor, 0) } else { (0, floor) };
         let (server, pick) = match object {
-            Object::RealServer { server, key, .. } => (Some(*server), picks(sandbox, server, key)),
-            _ => (None, 0),
+            Object::RealServer { server, key, .. } => self.of_real(sandbox, *server, key),
+            _ => (0, 0),
         };
-        (stage, before, (*sandbox).clone(), after, server, pick, object.key())
-    });
+        let (link, floor, sandbox) = (Reverse(link), Reverse(floor), self.sandboxes);
+        Turn { stage, link, sandbox, floor, server, pick }
+    }
+
+    fn of_real(
+        &mut self,
+        sandbox: &SandboxName,
+        server: VirtualServerKey,
+        real: &RealServerKey,
+    ) -> (u32, u32) {
+        if self.server != Some(server) {
+            self.server = Some(server);
+            self.servers += 1;
+        }
+        (self.servers, self.picks.pick(sandbox, &server, real))
+    }
+}
+
+/// The order in which round robin shall pick, in a node's virtual servers.
+struct Picks<'a> {
+    node: &'a Node,
+    /// The virtual server that was asked for last: its real servers are asked for together.
+    last: Option<(&'a SandboxName, VirtualServerKey, &'a VirtualServer)>,
+}
+
+impl<'a> Picks<'a> {
+    fn new(node: &'a Node) -> Self {
+        Self { node, last: None }
+    }
+
+    fn pick(
+        &mut self,
+        sandbox: &SandboxName,
+        server: &VirtualServerKey,
+        real: &RealServerKey,
+    ) -> u32 {
+        let place = self.find(sandbox, server).map_or(0, |server| position(server, real));
+        u32::try_from(place).unwrap_or(u32::MAX)
+    }
+
+    fn find(
+        &mut self,
+        sandbox: &SandboxName,
+        server: &VirtualServerKey,
+    ) -> Option<&'a VirtualServer> {
+        if let Some((name, key, found)) = self.last
+            && key == *server
+            && name == sandbox
+        {
+            return Some(found);
+        }
+        let (name, sandbox) = self.node.sandboxes.get_key_value(sandbox)?;
+        let found = sandbox.virtual_servers.get(server)?;
+        self.last = Some((name, *server, found));
+        Some(found)
+    }
 }
 
 /// The place of a real server in the order in which round robin shall pick: the `rotation`-th of
 /// the sorted list is the first.
-pub fn position(all: &[RealServerKey], key: &RealServerKey, rotation: u32) -> usize {
-    let index = all.iter().position(|other| other == key).unwrap_or_default();
-    let count = all.len().max(1);
-    (index + count - rotation as usize % count) % count
+fn position(server: &VirtualServer, real: &RealServerKey) -> usize {
+    let index = server.real_servers.keys().position(|key| key == real).unwrap_or_default();
+    let count = server.real_servers.len().max(1);
+    (index + count - server.rotation.0 as usize % count) % count
 }

@@ -3,26 +3,26 @@
 
 use std::collections::BTreeSet;
 
-use super::Index;
+use super::{Index, Place};
 use crate::node::{Address, Key, Object, Path, Route, SandboxName};
 
 /// Where the objects are that are made anew; each is both there and wanted.
-pub type Remade<'a> = BTreeSet<&'a (SandboxName, Key)>;
+pub type Remade<'a> = BTreeSet<&'a Place<'a>>;
 
 /// What of `have` has another value in `want` that it cannot become, and all that stands on it.
-pub fn remade<'a>(have: &'a Index, want: &Index) -> Remade<'a> {
-    let cannot_become = |(at, object): &(&(SandboxName, Key), &Object)| {
-        want.get(*at).is_some_and(|other| other != *object && !object.can_become(other))
+pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
+    let cannot_become = |(at, object): &(&Place<'_>, &Object)| {
+        want.get(at).is_some_and(|other| other != *object && !object.can_become(other))
     };
     let mut remade: Remade<'a> = have.iter().filter(cannot_become).map(|(at, _)| at).collect();
-    if remade.is_empty() && have.keys().all(|at| want.contains_key(at)) {
+    if remade.is_empty() && have.iter().all(|(at, _)| want.contains(at)) {
         return remade;
     }
     // Nothing stands higher than three floors above a link: port, address, route.
     loop {
-        let goes = |at: &(SandboxName, Key)| remade.contains(at) || !want.contains_key(at);
-        let falls = |(at, object): &(&(SandboxName, Key), &Object)| {
-            want.contains_key(*at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
+        let goes = |at: &Place<'_>| remade.contains(at) || !want.contains(at);
+        let falls = |(at, object): &(&Place<'_>, &Object)| {
+            want.contains(at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
         };
         let more: Vec<_> = have.iter().filter(falls).map(|(at, _)| at).collect();
         if more.is_empty() {
@@ -34,16 +34,16 @@ pub fn remade<'a>(have: &'a Index, want: &Index) -> Remade<'a> {
 
 /// Whether something that an object stands on goes.
 fn loses_ground(
-    have: &Index,
-    at: &(SandboxName, Key),
+    have: &Index<'_>,
+    at: &Place<'_>,
     object: &Object,
-    goes: impl Fn(&(SandboxName, Key)) -> bool,
+    goes: impl Fn(&Place<'_>) -> bool,
 ) -> bool {
     let goes = |sandbox: &SandboxName, key: Key| {
-        let at = (sandbox.clone(), key);
-        have.contains_key(&at) && goes(&at)
+        let at = (sandbox, key);
+        have.contains(&at) && goes(&at)
     };
-    let sandbox = &at.0;
+    let sandbox = at.0;
     match object {
         Object::Link { link, .. } => {
             link.master.as_ref().is_some_and(|master| goes(sandbox, Key::Link(master.clone())))
@@ -63,10 +63,11 @@ fn loses_ground(
 }
 
 /// The addresses of one sandbox.
-fn addresses<'a>(have: &'a Index, sandbox: &'a SandboxName) -> impl Iterator<Item = &'a Address> {
-    let from = (sandbox.clone(), Key::Namespace);
-    let all = have.range(from..).take_while(move |((name, _), _)| name == sandbox);
-    all.filter_map(|(_, object)| match object {
+fn addresses<'a>(
+    have: &'a Index<'_>,
+    sandbox: &'a SandboxName,
+) -> impl Iterator<Item = &'a Address> {
+    have.of(sandbox).filter_map(|object| match object {
         Object::Address(address) => Some(address),
         _ => None,
     })

@@ -219,7 +219,12 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
 /// What a sandbox's `lo` bears as its alias, so that a later run knows whose it is. The name is part
 /// of it: a second name that somebody gives the namespace makes no second sandbox of ours.
 pub fn owner_alias(owner: &ClusterId, sandbox: &SandboxName) -> String {
-    format!("swarmlb:{owner}/{sandbox}")
+    owner_prefix(owner) + sandbox.as_str()
+}
+
+/// What the aliases of all of a cluster's sandboxes begin with.
+pub fn owner_prefix(owner: &ClusterId) -> String {
+    format!("swarmlb:{owner}/")
 }
 
 /// What a link of ours bears as its alias in a namespace of somebody else.
@@ -334,6 +339,10 @@ fn persistent(seconds: u32) -> String {
 fn program(program: &Program) -> String {
     match program {
         Program::Whoami => "swarmlb builtin whoami".into(),
+        Program::Echo { port, greets } => {
+            let greet = if *greets { " --greet" } else { "" };
+            format!("swarmlb builtin echo --port {port}{greet}")
+        }
         Program::Host(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
     }
 }
@@ -359,7 +368,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The commands for `nft`, used for the runbook and for the kernel alike.
+/// The commands for `nft`. `kernel::nft` sends the same to the kernel, message for message.
 pub mod commands {
     use super::*;
 
@@ -378,7 +387,7 @@ pub mod commands {
 
     pub fn add_rule(table: &str, rule: BaseRule) -> String {
         let chain = rule.chain();
-        // A chain whose rules somebody flushed is still there: `add` takes that, and only that.
+        // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
         let (hook, words) = match rule {
             BaseRule::MarkOut => (
                 "type route hook output priority -150",
@@ -400,7 +409,8 @@ pub mod commands {
             ),
         };
         format!(
-            "add chain ip {table} {chain} {{ {hook}; }}; flush chain ip {table} {chain}; \
+            "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
+             add chain ip {table} {chain} {{ {hook}; }}; \
              add rule ip {table} {chain} {words}"
         )
     }

@@ -1,13 +1,13 @@
 //! A crowd of clients in one sandbox: makes a fixed number of requests to a service and measures
 //! each one.
 //!
-//! Every request asks for the name anew, takes the first address, opens one new connection and
-//! closes it. Closed loop: a worker makes its next request when the last one is done, so this
-//! measures latency and balance, not the load a service can bear. How a name becomes addresses is
-//! the caller's affair.
+//! Every request takes the name's first address, opens one new connection and closes it. Closed loop: a worker makes its next request when the last one is done, so this
+//! measures latency and balance, not the load a service can bear. How a name becomes addresses, anew
+//! or from memory, is the caller's affair.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::netns;
 use crate::probe::ports::Ports;
 use crate::probe::reply::{self, Progress};
-use crate::trace::sample::{Failure, Sample, Way};
+use crate::trace::sample::{Failure, Sample, Source, Way};
 
 /// More workers than this add threads, not connections per second.
 pub const MOST_WORKERS: u32 = 256;
@@ -44,13 +44,20 @@ pub struct Plan {
     pub ports: Option<Arc<Ports>>,
 }
 
-/// Turns the service's name into addresses, anew for each request.
+/// Turns the service's name into addresses, once for each request.
 pub trait Resolve: Send {
     /// The addresses in the order of the answer.
     ///
     /// # Errors
     /// Why there are none.
-    fn resolve(&mut self) -> Result<Vec<IpAddr>, ResolveFailure>;
+    fn resolve(&mut self) -> Result<Found, ResolveFailure>;
+}
+
+/// A name's addresses, and where they are from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub addresses: Vec<IpAddr>,
+    pub source: Source,
 }
 
 /// Why a name has no addresses, in words.
@@ -58,11 +65,15 @@ pub trait Resolve: Send {
 #[error("{0}")]
 pub struct ResolveFailure(pub String);
 
+/// What is told of requests that are done, and says whether to go on.
+pub type Progressing<'a> = &'a (dyn Fn(u32) -> ControlFlow<()> + Sync);
+
 /// Makes `plan.requests` requests from inside `namespace` and answers with one sample for each, in
 /// order of sequence.
 ///
 /// `factory` is called once by each worker, inside the namespace, so that sockets of the resolver
-/// belong to it. `progress` is told how many requests are done, in rising numbers per worker.
+/// belong to it. `progress` is told how many requests are done, in rising numbers per worker; when
+/// it breaks, no worker begins another request, and there are fewer samples.
 ///
 /// # Errors
 /// When the namespace cannot be entered, a thread or a resolver cannot be made, or a resolver
@@ -72,7 +83,7 @@ pub fn run<R: Resolve>(
     way: Way,
     plan: &Plan,
     factory: impl Fn() -> io::Result<R> + Send + Sync,
-    progress: &(dyn Fn(u32) + Sync),
+    progress: Progressing<'_>,
 ) -> io::Result<Vec<Sample>> {
     // Threads inherit the namespace of the thread that starts them: one `setns` serves them all.
     netns::within(namespace, || in_place(way, plan, factory, progress))?
@@ -83,7 +94,7 @@ fn in_place<R: Resolve>(
     way: Way,
     plan: &Plan,
     factory: impl Fn() -> io::Result<R> + Sync,
-    progress: &(dyn Fn(u32) + Sync),
+    progress: Progressing<'_>,
 ) -> io::Result<Vec<Sample>> {
     let crowd = Crowd {
         way,
@@ -103,7 +114,7 @@ struct Crowd<'a, F> {
     way: Way,
     plan: &'a Plan,
     factory: F,
-    progress: &'a (dyn Fn(u32) + Sync),
+    progress: Progressing<'a>,
     path: String,
     begun: AtomicU32,
     done: AtomicU32,
@@ -175,12 +186,16 @@ impl<R: Resolve, F: Fn() -> io::Result<R> + Sync> Crowd<'_, F> {
                 worker,
                 started,
                 resolve: request.resolve,
+                source: request.source,
                 connect: request.connect,
                 total: request.total,
                 address: request.address,
                 outcome: request.outcome,
             });
-            (self.progress)(self.done.fetch_add(1, Ordering::Relaxed) + 1);
+            let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+            if (self.progress)(done).is_break() {
+                self.call_off();
+            }
         }
         Ok(samples)
     }
@@ -198,6 +213,7 @@ struct Client<'a, R> {
 /// What came of one request.
 struct Measured {
     resolve: Duration,
+    source: Source,
     connect: Duration,
     total: Duration,
     address: Option<IpAddr>,
@@ -215,12 +231,13 @@ impl<'a, R: Resolve> Client<'a, R> {
         let found = self.resolver.resolve();
         let mut measured = Measured {
             resolve: start.elapsed(),
+            source: found.as_ref().map_or(Source::Asked, |found| found.source),
             connect: Duration::ZERO,
             total: Duration::ZERO,
             address: None,
             outcome: Err(Failure::Resolve("the answer is empty".to_owned())),
         };
-        match found.map(|addresses| addresses.first().copied()) {
+        match found.map(|found| found.addresses.first().copied()) {
             Ok(Some(address)) => {
                 measured.address = Some(address);
                 measured.outcome = self.exchange(address, start, &mut measured);
@@ -377,9 +394,13 @@ mod tests {
     struct Fixed(Result<Vec<IpAddr>, ResolveFailure>);
 
     impl Resolve for Fixed {
-        fn resolve(&mut self) -> Result<Vec<IpAddr>, ResolveFailure> {
-            self.0.clone()
+        fn resolve(&mut self) -> Result<Found, ResolveFailure> {
+            self.0.clone().map(|addresses| Found { addresses, source: Source::Asked })
         }
+    }
+
+    fn go_on(_: u32) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 
     fn plan(port: u16, requests: u32, concurrency: u32) -> Plan {
@@ -388,7 +409,7 @@ mod tests {
     }
 
     fn here(plan: &Plan, answer: Result<Vec<IpAddr>, ResolveFailure>) -> Vec<Sample> {
-        in_place(Way::Vip, plan, || Ok(Fixed(answer.clone())), &|_| {}).expect("a run")
+        in_place(Way::Vip, plan, || Ok(Fixed(answer.clone())), &go_on).expect("a run")
     }
 
     fn outcomes(samples: &[Sample]) -> Vec<Result<&str, Failure>> {
@@ -438,6 +459,7 @@ mod tests {
         let samples = with_task(|port| {
             let progress = |done| {
                 told.fetch_max(done, Ordering::Relaxed);
+                ControlFlow::Continue(())
             };
             let factory = || Ok(Fixed(Ok(vec![LOOPBACK])));
             in_place(Way::Dns, &plan(port, 200, 4), factory, &progress).expect("a run")
@@ -450,6 +472,19 @@ mod tests {
             assert!(sample.worker < 4 && !sample.connect.is_zero());
             assert!(sample.total >= sample.resolve + sample.connect);
         }
+    }
+
+    #[test]
+    fn a_run_that_is_called_off_ends_with_what_was_done() {
+        let samples = with_task(|port| {
+            let enough = |done| match done {
+                ..20 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            };
+            let factory = || Ok(Fixed(Ok(vec![LOOPBACK])));
+            in_place(Way::Dns, &plan(port, 10_000, 4), factory, &enough).expect("a run")
+        });
+        assert!((20..24).contains(&samples.len()), "{}", samples.len());
     }
 
     #[test]
@@ -524,7 +559,7 @@ mod tests {
     #[test]
     fn a_resolver_that_cannot_be_made_ends_the_run() {
         let factory = || Err::<Fixed, _>(io::Error::from(io::ErrorKind::AddrNotAvailable));
-        let error = in_place(Way::Dns, &plan(9, 1000, 4), factory, &|_| {}).expect_err("an error");
+        let error = in_place(Way::Dns, &plan(9, 1000, 4), factory, &go_on).expect_err("an error");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
@@ -532,11 +567,11 @@ mod tests {
     fn a_resolver_that_panics_is_an_error_and_no_panic() {
         struct Broken;
         impl Resolve for Broken {
-            fn resolve(&mut self) -> Result<Vec<IpAddr>, ResolveFailure> {
+            fn resolve(&mut self) -> Result<Found, ResolveFailure> {
                 panic!("broken on purpose")
             }
         }
-        assert!(in_place(Way::Dns, &plan(9, 3, 2), || Ok(Broken), &|_| {}).is_err());
+        assert!(in_place(Way::Dns, &plan(9, 3, 2), || Ok(Broken), &go_on).is_err());
     }
 
     /// Needs root: a namespace made here, whose loopback is down, so that nothing can be reached.
@@ -558,7 +593,7 @@ mod tests {
             Ok(Fixed(Ok(vec![LOOPBACK])))
         };
         let samples = with_task(|port| {
-            run(namespace.as_fd(), Way::Vip, &plan(port, 4, 2), factory, &|_| {}).expect("a run")
+            run(namespace.as_fd(), Way::Vip, &plan(port, 4, 2), factory, &go_on).expect("a run")
         });
         assert!(
             outcomes(&samples).iter().all(|outcome| *outcome == Err(Failure::Unreachable)),

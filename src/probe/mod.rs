@@ -5,3 +5,5 @@ pub mod ports;
 mod reply;
 pub mod resolution;
 pub mod resolve;
+pub mod stub;
+pub mod survey;

@@ -33,22 +33,19 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Ports that neither the client's sandbox nor any of the targets' remembers. What cannot be
-    /// read there counts as nothing remembered.
+    /// Ports that the client's sandbox does not remember, nor are among `taken`. What cannot be read
+    /// there counts as nothing remembered.
     ///
     /// # Errors
-    /// When a namespace cannot be entered.
-    pub fn of(client: BorrowedFd<'_>, targets: &[OwnedFd]) -> io::Result<Self> {
+    /// When the namespace cannot be entered.
+    pub fn of(client: BorrowedFd<'_>, taken: &BTreeSet<u16>) -> io::Result<Self> {
         let mut remembered = netns::within(client, || {
             let mut ports = ipvs_ports(&read("ip_vs_conn"));
             ports.extend(conntrack_ports(&read("nf_conntrack")));
             ports.extend(waiting_ports(&read("tcp"), Side::Local));
             ports
         })?;
-        for target in targets {
-            let waiting = netns::within(target.as_fd(), || read("tcp"))?;
-            remembered.extend(waiting_ports(&waiting, Side::Remote));
-        }
+        remembered.extend(taken);
         let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.subsec_nanos());
         let start = u16::try_from(nanos % u32::from(COUNT)).unwrap_or_default();
         Ok(Self { remembered, start, given: AtomicU32::new(0) })
@@ -81,6 +78,14 @@ impl Ports {
             }
         }
     }
+}
+
+/// The clients' ports that a server's sandbox remembers, whoever the clients are.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn remembered_by(server: BorrowedFd<'_>) -> io::Result<BTreeSet<u16>> {
+    Ok(waiting_ports(&netns::within(server, || read("tcp"))?, Side::Remote))
 }
 
 fn connect_from(port: u16, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {

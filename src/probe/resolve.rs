@@ -205,7 +205,7 @@ fn refused_by_kernel(action: &'static str, source: io::Error) -> ResolveError {
 }
 
 /// A question under a random ID, with EDNS.
-fn question(name: &str, record: RecordType) -> Result<Message, ResolveError> {
+pub(super) fn question(name: &str, record: RecordType) -> Result<Message, ResolveError> {
     let asked = match (record, name.parse::<IpAddr>()) {
         (RecordType::PTR, Ok(address)) => Name::from(address),
         _ => name::absolute(name)

@@ -50,9 +50,66 @@ pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
+/// A name in at most `most` characters: cut in the middle, for names of tasks differ at the end.
+pub fn shortened(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        return name.to_owned();
+    }
+    let end = (most / 3).min(10);
+    let begin = most.saturating_sub(end + 1);
+    let first: String = name.chars().take(begin).collect();
+    let last: String = name.chars().skip(length - end).collect();
+    format!("{first}…{last}")
+}
+
+/// A moment, given in seconds since 1970: `2026-11-24 03:04:05 UTC`.
+pub fn moment(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March, so that the leap day is a year's last; eras of 400 such years
+    // have 146,097 days each, and 1970 began 719,468 days after the first of March of year 0.
+    let day = days + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!(
+        "{:04}-{month:02}-{of_month:02} {:02}:{:02}:{:02} UTC",
+        era * 400 + year + next,
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_its_end() {
+        assert_eq!(shortened("web.1", 36), "web.1");
+        let long = format!("{}.12", "a".repeat(60));
+        let cut = shortened(&long, 24);
+        assert_eq!((cut.chars().count(), cut.as_str()), (24, "aaaaaaaaaaaaaaa…aaaaa.12"));
+        assert_eq!(shortened("üüüüüü", 3), "ü…ü");
+    }
+
+    #[test]
+    fn moments_are_those_of_date() {
+        // date -u -d @SECONDS
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_795_489_445, "2026-11-24 03:04:05 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(moment(seconds), expected);
+        }
+    }
 
     #[test]
     fn times_have_three_digits_and_the_unit_that_fits() {

@@ -4,8 +4,8 @@ use super::english::duration;
 use super::table::printable;
 use crate::intent::Service;
 
-/// All of it, a fact a line. `now` is in seconds since 1970.
-pub fn pretty(service: &Service, now: u64) -> String {
+/// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
+pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         text.push_str(&format!("{:<15}{}\n", format!("{label}:"), printable(&value)));
@@ -28,10 +28,15 @@ pub fn pretty(service: &Service, now: u64) -> String {
         line("Hostname", hostname.clone());
     }
     line("Endpoint mode", service.endpoint_mode.to_string());
+    line("Drain timeout", service.drain_timeout.to_string());
+    line("DNS TTL", format!("{} s", service.dns_ttl));
     for network in &service.networks {
         let vip = service.vips.get(network).map(|vip| {
             let scheduler = &service.scheduler;
-            format!(", VIP {}, fwmark {}, scheduler {scheduler}", vip.address, vip.fwmark)
+            format!(
+                ", VIP {}, fwmark {}, scheduler {scheduler}, balanced by {data_plane}",
+                vip.address, vip.fwmark
+            )
         });
         let names = service.aliases.get(network).into_iter().flatten();
         let aliases: String = names.map(|alias| format!(", alias {alias}")).collect();
@@ -49,14 +54,16 @@ mod tests {
     fn a_service_is_told_a_fact_a_line() {
         let intent = story();
         let service = &intent.services[&"collabweb".parse().unwrap()];
-        insta::assert_snapshot!(pretty(service, 90), @r"
+        insta::assert_snapshot!(pretty(service, "ipvs", 90), @r"
         ID:            id-collabweb
         Name:          collabweb
         Created:       90 seconds ago
         Mode:          replicated, 3 wanted
         Image:         builtin:whoami
         Endpoint mode: vip
-        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr
+        Drain timeout: 10s
+        DNS TTL:       2 s
+        Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         ");
     }
 }

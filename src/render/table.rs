@@ -17,6 +17,19 @@ pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> Stri
     lines(&table)
 }
 
+/// Rows of any width in columns; the first may be a heading.
+pub fn columns(rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    lines(&table)
+}
+
 /// Text without control characters: what stands in a name or a message of others.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -2,85 +2,33 @@
 
 use super::english::count;
 use super::table::table;
-use crate::trace::vip::{Ladder, Walk};
+use crate::trace::vip::{Ladder, Target, UP, Walk};
 
-/// One line for each task behind each VIP.
+/// What is said below what is broken on this machine.
+pub const MENDING: &str = "\nThe agent mends what somebody changed within 15 seconds; \
+                           `swarmlb agent status` says if it cannot.\n";
+
+/// A table of the VIPs, and one of the tasks behind them: each fits a terminal.
 pub fn overview(walks: &[Walk]) -> String {
-    let mut rows = Vec::new();
-    for walk in walks {
+    let rows = walks.iter().map(|walk| {
         let state = match first_broken(walk) {
             None => "ok".to_owned(),
             Some((_, rung)) => format!("BROKEN: {}", rung.step.words()),
         };
-        let mut first = [
-            walk.service.to_string(),
-            walk.network.to_string(),
+        [
+            walk.service.clone(),
+            walk.network.clone(),
             walk.address.to_string(),
             walk.fwmark.to_string(),
             walk.data_plane.to_string(),
             walk.scheduler.clone(),
             state,
-        ];
-        for target in &walk.targets {
-            let [service, network, address, mark, plane, scheduler, state] = first;
-            rows.push([
-                service,
-                network,
-                address,
-                mark,
-                plane,
-                scheduler,
-                state,
-                target.task.to_string(),
-                target.node.to_string(),
-                target.address.to_string(),
-                number(target.weight),
-                format!("{}/{}", target.tally.active, target.tally.inactive),
-                target.tally.connections.to_string(),
-                number(target.tally.packets),
-            ]);
-            first = Default::default();
-        }
-        if walk.targets.is_empty() {
-            let [service, network, address, mark, plane, scheduler, state] = first;
-            let none = String::new;
-            rows.push([
-                service,
-                network,
-                address,
-                mark,
-                plane,
-                scheduler,
-                state,
-                "(no tasks)".into(),
-                none(),
-                none(),
-                none(),
-                none(),
-                none(),
-                none(),
-            ]);
-        }
-    }
-    let mut text = table(
-        [
-            "SERVICE",
-            "NETWORK",
-            "VIP",
-            "FWMARK",
-            "PLANE",
-            "SCHEDULER",
-            "STATE",
-            "TASK",
-            "NODE",
-            "ADDRESS",
-            "WEIGHT",
-            "ACT/INACT",
-            "CONNS",
-            "PACKETS",
-        ],
-        rows,
-    );
+        ]
+    });
+    let heading = ["SERVICE", "NETWORK", "VIP", "FWMARK", "PLANE", "SCHEDULER", "STATE"];
+    let mut text = table(heading, rows.collect());
+    text.push('\n');
+    text.push_str(&tasks(walks));
     for walk in walks {
         if let Some((ladder, rung)) = first_broken(walk) {
             text.push_str(&format!(
@@ -95,6 +43,41 @@ pub fn overview(walks: &[Walk]) -> String {
     text
 }
 
+fn tasks(walks: &[Walk]) -> String {
+    let mut rows = Vec::new();
+    for walk in walks {
+        for target in &walk.targets {
+            rows.push([
+                target.task.clone(),
+                target.node.clone(),
+                target.address.to_string(),
+                number(target.weight),
+                state(target),
+                format!("{}/{}", target.tally.active, target.tally.inactive),
+                target.tally.connections.to_string(),
+                number(target.tally.packets),
+            ]);
+        }
+        if walk.targets.is_empty() {
+            let none = || "-".to_owned();
+            let service = format!("{} (no tasks)", walk.service);
+            rows.push([service, none(), none(), none(), none(), none(), none(), none()]);
+        }
+    }
+    let heading =
+        ["TASK", "NODE", "ADDRESS", "WEIGHT", "STATE", "ACT/INACT", "CONNECTIONS", "PACKETS"];
+    table(heading, rows)
+}
+
+/// What is wrong with a task stands in full on the ladder.
+fn state(target: &Target) -> String {
+    match target.state.as_deref() {
+        None => "-".into(),
+        Some(UP) => UP.into(),
+        Some(_) => "BROKEN".into(),
+    }
+}
+
 /// The walk of one VIP: the ladder of a broken sandbox if there is one, else of the first.
 pub fn walk(walk: &Walk) -> String {
     let mut text = format!(
@@ -106,40 +89,39 @@ pub fn walk(walk: &Walk) -> String {
     let shown = broken.first().copied().or(walk.ladders.first());
     if let Some(ladder) = shown {
         text.push_str(&format!("\nA packet from {}:\n", ladder.sandbox));
-        for rung in &ladder.rungs {
-            let verdict = if rung.holds { "ok    " } else { "BROKEN" };
-            text.push_str(&format!("  {verdict}  {:<14}  {}\n", rung.step.words(), rung.evidence));
+        let broken = ladder.rungs.iter().position(|rung| !rung.holds);
+        for (place, rung) in ladder.rungs.iter().enumerate() {
+            let step = rung.step.words();
+            let line = match broken {
+                Some(broken) if place > broken => format!("  not reached  {step}"),
+                Some(broken) if place == broken => {
+                    format!("  BROKEN       {step:<14}  {}", rung.evidence)
+                }
+                _ => format!("  ok           {step:<14}  {}", rung.evidence),
+            };
+            text.push_str(&line);
+            text.push('\n');
         }
     }
-    let total = count(walk.ladders.len(), "sandbox");
+    let total = walk.ladders.len();
     text.push_str(&match broken.len() {
-        0 => format!("\nWhole in {total} on this node.\n"),
+        0 if total == 0 => "\nNo sandbox here is on its network.\n".to_owned(),
+        0 => format!("\nIt works from {}.\n", all(total)),
         n => {
             let names: Vec<&str> = broken.iter().map(|ladder| ladder.sandbox.as_str()).collect();
-            format!(
-                "\nBroken in {n} of {total} on this node: {}\nThe agent mends what somebody \
-                 changed within 15 seconds; `swarmlb agent status` says if it cannot.\n",
-                names.join(" ")
-            )
+            format!("\nIt is broken from {n} of {}: {}\n", count(total, "sandbox"), names.join(" "))
         }
     });
-    let rows = walk.targets.iter().map(|target| {
-        [
-            target.task.to_string(),
-            target.node.to_string(),
-            target.address.to_string(),
-            number(target.weight),
-            target.tally.active.to_string(),
-            target.tally.inactive.to_string(),
-            target.tally.connections.to_string(),
-            number(target.tally.packets),
-        ]
-    });
     text.push('\n');
-    let heading =
-        ["TASK", "NODE", "ADDRESS", "WEIGHT", "ACTIVE", "INACTIVE", "CONNECTIONS", "PACKETS"];
-    text.push_str(&table(heading, rows.collect()));
+    text.push_str(&tasks(std::slice::from_ref(walk)));
     text
+}
+
+fn all(sandboxes: usize) -> String {
+    match sandboxes {
+        1 => "the one sandbox".into(),
+        n => format!("all {}", count(n, "sandbox")),
+    }
 }
 
 fn first_broken(walk: &Walk) -> Option<(&Ladder, &crate::trace::vip::Rung)> {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Commit, LeaseId, Object, Revision, Store, StoreError, Transaction};
 use crate::intent::{Attachment, Cluster, Intent, NodeName};
+use crate::killpoint;
 
 /// Everything that was asked for stands below this.
 pub const INTENT: &str = "intent/";
@@ -56,7 +57,7 @@ pub fn load_intent(store: &dyn Store) -> Result<Option<Loaded>, RecordError> {
             "network" => insert(&mut intent.networks, object, |network| network.name.clone())?,
             "service" => insert(&mut intent.services, object, |service| service.name.clone())?,
             "attachment" => insert(&mut intent.attachments, object, |held: &Attachment| {
-                format!("{}/{}", held.endpoint.network, held.namespace.inode)
+                format!("{}/{}", held.endpoint.network, held.namespace.identity)
             })?,
             "task" => insert(&mut intent.tasks, object, |task| task.name.clone())?,
             _ => {}
@@ -96,10 +97,37 @@ pub fn commit_intent(
     for key in held.keys().filter(|key| !wanted.contains_key(*key)) {
         transaction = transaction.delete(key.clone());
     }
-    Ok(match store.commit(&transaction)? {
+    killpoint::pass(|| "before the intent is committed".into());
+    let committed = store.commit(&transaction)?;
+    killpoint::pass(|| "after the intent was committed".into());
+    Ok(match committed {
         Commit::Done(revision) => Edit::Done(revision),
         Commit::Conflict { .. } => Edit::Overtaken,
     })
+}
+
+/// How often an edit is tried to be taken back while others edit.
+const ATTEMPTS: u32 = 20;
+
+/// Takes an edit back: what it changed from `before` to `after` is changed back. None when somebody
+/// changed one of these objects since: then nothing is done.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub fn take_back(
+    store: &dyn Store,
+    before: &Intent,
+    after: &Intent,
+) -> Result<Option<Revision>, RecordError> {
+    for _ in 0..ATTEMPTS {
+        let Some(loaded) = load_intent(store)? else { return Ok(None) };
+        let Some(intent) = loaded.intent.without(before, after) else { return Ok(None) };
+        let edit = commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?;
+        if let Edit::Done(revision) = edit {
+            return Ok(Some(revision));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads what one node reports; none when its agent is not there.

@@ -20,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::StoreError;
 use super::sqlite::{History, Sqlite};
+use crate::killpoint;
 use connection::Connection;
 
 /// What a connection's thread needs: SQLite and JSON, neither of them recursive here.
@@ -50,7 +51,9 @@ pub fn serve_with(
     stop: BorrowedFd<'_>,
 ) -> Result<(), StoreError> {
     let store = Sqlite::open_with(database, history)?;
+    killpoint::pass(|| "the database is open, not served".into());
     let listener = socket::bind(socket)?;
+    killpoint::pass(|| "the database is served".into());
     let open = Open::default();
     let served = thread::scope(|scope| {
         let leases = || store.run_leases();

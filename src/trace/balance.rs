@@ -1,17 +1,21 @@
-//! From samples to a comparison: which way spread the connections how, how fast, and with which
-//! failures.
+//! From samples to a comparison: which way spread the connections how, client by client and
+//! together, how fast, and with which failures.
 //!
 //! Pure: it measures nothing and puts nothing into words.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::trace::conditions::Conditions;
 use crate::trace::counters::{Counters, CrossCheck};
-use crate::trace::latency::{Latency, rank_sum_p};
-use crate::trace::sample::{FailureKind, Sample, Way};
-use crate::trace::spread::{Evenness, SIGNIFICANCE, Spread};
+use crate::trace::latency::{Latency, curve, rank_sum_p};
+use crate::trace::order::Order;
+use crate::trace::sample::{FailureKind, Sample, Source, Way};
+use crate::trace::spread::{Evenness, SIGNIFICANCE, Spread, is_exact, wilson};
+use crate::trace::strata::Strata;
 
 /// A difference of medians smaller than this ratio is nothing an operator would act upon.
 const NOTICEABLE_RATIO: f64 = 1.1;
@@ -19,22 +23,39 @@ const NOTICEABLE_RATIO: f64 = 1.1;
 /// A difference of Cramér's w smaller than this is small (Cohen's convention).
 const NOTICEABLE_W: f64 = 0.1;
 
-/// One run of the measuring client, to be compared with others.
-#[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
+/// So many tasks are told in the order in which a client met them.
+const MET: usize = 60;
+
+/// One way to be compared with others.
+#[derive(Debug, Clone)]
+pub struct Run {
     /// The way all its samples took.
     pub way: Way,
     /// What did the balancing, in the operator's words: `IPVS rr`, `RR-DNS`.
-    pub mechanism: &'a str,
-    /// All its requests, in any order.
-    pub samples: &'a [Sample],
-    /// What the kernel counted meanwhile, where it counts.
-    pub counters: Option<&'a Counters>,
+    pub mechanism: String,
+    /// What each client did.
+    pub clients: Vec<ClientRun>,
+}
+
+/// What one client did one way.
+#[derive(Debug, Clone, Default)]
+pub struct ClientRun {
+    /// Its sandbox.
+    pub client: String,
+    /// All its requests, in the order in which they were begun.
+    pub samples: Vec<Sample>,
+    /// The first few answers to its questions for the name, whole and in their order.
+    pub answers: Vec<Vec<IpAddr>>,
+    /// The TTL of the last answer, in seconds.
+    pub ttl: Option<u32>,
+    /// What the kernel counted in its sandbox meanwhile, where it counts.
+    pub counters: Option<Counters>,
 }
 
 /// Several ways to one service, side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
+    pub conditions: Conditions,
     pub ways: Vec<WayResult>,
     pub verdict: Verdict,
 }
@@ -53,12 +74,52 @@ pub struct WayResult {
     pub tasks: Vec<TaskShare>,
     /// Replies of tasks that were not expected; not part of `spread`.
     pub unexpected: BTreeMap<String, u64>,
+    /// Of all clients together.
     pub spread: Spread,
+    /// The clients against each other; none with fewer than two.
+    pub strata: Option<Strata>,
+    /// Questions for the name, where the others were answered from what was kept.
+    pub lookups: u64,
+    /// How long answers may be kept, in seconds.
+    pub ttl: Option<u32>,
     /// Of answered requests; none when there are none.
     pub latency: Option<Latencies>,
+    pub curves: Option<Curves>,
     /// Answered requests per second of the whole run; none when nothing was answered.
     pub requests_per_second: Option<f64>,
+    /// Of all clients together.
     pub counters: Option<CrossCheck>,
+    /// In the order given.
+    pub clients: Vec<ClientResult>,
+}
+
+/// What one client met one way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientResult {
+    pub client: String,
+    pub requests: u64,
+    pub answered: u64,
+    pub failures: BTreeMap<FailureKind, u64>,
+    pub tasks: Vec<TaskShare>,
+    pub spread: Spread,
+    /// The order in which it met the tasks.
+    pub order: Order,
+    /// The first of them, as places in `tasks`.
+    pub met: Vec<usize>,
+    pub lookups: u64,
+    /// What it was told when it asked for the name.
+    pub answers: Answers,
+    pub latency: Option<Latencies>,
+    pub counters: Option<CrossCheck>,
+}
+
+/// The answers to one client's questions for the name, in the order asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// How the first address moves from answer to answer.
+    pub first_address: Order,
+    /// The first few answers, whole.
+    pub begin: Vec<Vec<IpAddr>>,
 }
 
 /// What one task got.
@@ -68,6 +129,8 @@ pub struct TaskShare {
     pub replies: u64,
     /// Of the replies of all expected tasks, 0 to 1; 0 when there are none.
     pub share: f64,
+    /// The share's interval at 95 %, were tasks picked at random (Wilson's); none without replies.
+    pub interval: Option<(f64, f64)>,
 }
 
 /// Where the time went.
@@ -79,11 +142,21 @@ pub struct Latencies {
     pub total: Latency,
 }
 
+/// The same for drawing: pairs of a fraction of the requests and the microseconds in which that many were
+/// done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curves {
+    pub resolve: Vec<(f64, f64)>,
+    pub total: Vec<(f64, f64)>,
+}
+
 /// What follows from the ways together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// None when fewer than two ways can be judged.
+    /// All clients together; none when fewer than two ways can be judged.
     pub evenness: Option<EvennessVerdict>,
+    /// Client by client; none with one client, or where clients have too few replies.
+    pub per_client: Option<EvennessVerdict>,
     /// None when fewer than two ways were answered.
     pub speed: Option<SpeedVerdict>,
     /// Requests without an answer, over all ways.
@@ -119,110 +192,222 @@ pub struct SpeedVerdict {
 }
 
 /// Compares runs against one service. `expected` names the tasks that could have answered.
-pub fn compare(runs: &[Run<'_>], expected: &[String]) -> Comparison {
-    let ways: Vec<WayResult> = runs.iter().map(|run| judge(run, expected)).collect();
+pub fn compare(conditions: Conditions, runs: &[Run], expected: &[String]) -> Comparison {
+    let expected = unique(expected);
+    let ways: Vec<WayResult> = runs.iter().map(|run| judge(run, &expected)).collect();
     let verdict = Verdict {
         evenness: evenness(&ways),
+        per_client: per_client(&ways),
         speed: speed(runs, &ways),
         failures: ways.iter().map(|way| way.requests - way.answered).sum(),
         agrees: agreement(&ways),
     };
-    Comparison { ways, verdict }
+    Comparison { conditions, ways, verdict }
 }
 
-fn judge(run: &Run<'_>, expected: &[String]) -> WayResult {
-    let mut replies: BTreeMap<String, u64> = BTreeMap::new();
-    let mut failures: BTreeMap<FailureKind, u64> = BTreeMap::new();
-    for sample in run.samples {
-        match &sample.outcome {
-            Ok(task) => match replies.get_mut(task) {
-                Some(count) => *count += 1,
-                None => drop(replies.insert(task.clone(), 1)),
-            },
-            Err(failure) => *failures.entry(failure.kind()).or_default() += 1,
+fn unique(names: &[String]) -> Vec<String> {
+    let mut unique: Vec<String> = Vec::with_capacity(names.len());
+    for name in names {
+        if !unique.contains(name) {
+            unique.push(name.clone());
         }
     }
-    let failed = failures.values().sum();
-    let requests = run.samples.len() as u64;
-    let tasks = shares(&replies, expected);
+    unique
+}
+
+fn judge(run: &Run, expected: &[String]) -> WayResult {
+    let samples = || run.clients.iter().flat_map(|client| &client.samples);
+    let mut tally = Tally::of(samples());
+    let tasks = shares(&tally.replies, expected);
     let counts: Vec<u64> = tasks.iter().map(|task| task.replies).collect();
-    let counters = run.counters.map(|counters| CrossCheck::of(&replies, counters, failed));
-    replies.retain(|task, _| !expected.contains(task));
+    let clients: Vec<ClientResult> =
+        run.clients.iter().map(|client| judge_client(client, expected)).collect();
+    tally.replies.retain(|task, _| !expected.contains(task));
+    let checks: Vec<&CrossCheck> =
+        clients.iter().filter_map(|client| client.counters.as_ref()).collect();
     WayResult {
         way: run.way,
-        mechanism: run.mechanism.to_owned(),
-        requests,
-        answered: requests - failed,
-        failures,
+        mechanism: run.mechanism.clone(),
+        requests: tally.requests,
+        answered: tally.requests - tally.failed(),
         spread: Spread::of(&counts),
         tasks,
-        unexpected: replies,
-        latency: latencies(run.samples),
-        requests_per_second: rate(run.samples, requests - failed),
-        counters,
+        strata: (clients.len() > 1).then(|| strata(&clients)),
+        lookups: clients.iter().map(|client| client.lookups).sum(),
+        ttl: run.clients.iter().filter_map(|client| client.ttl).max(),
+        latency: latencies(samples()),
+        curves: curves(samples()),
+        requests_per_second: rate(samples(), tally.requests - tally.failed()),
+        counters: CrossCheck::together(&checks),
+        clients,
+        failures: tally.failures,
+        unexpected: tally.replies,
     }
 }
 
-/// The replies of each expected task, one entry per name.
+fn judge_client(run: &ClientRun, expected: &[String]) -> ClientResult {
+    let tally = Tally::of(&run.samples);
+    let tasks = shares(&tally.replies, expected);
+    let counts: Vec<u64> = tasks.iter().map(|task| task.replies).collect();
+    let place = |task: &String| expected.iter().position(|name| name == task);
+    let met: Vec<usize> = answered(&run.samples)
+        .filter_map(|sample| sample.outcome.as_ref().ok().and_then(place))
+        .collect();
+    let asked = || run.samples.iter().filter(|sample| sample.source == Source::Asked);
+    let told: Vec<IpAddr> = asked().filter_map(|sample| sample.address).collect();
+    // A name that has one address, as a VIP's, has nothing to be ordered.
+    let choices = run.answers.iter().map(Vec::len).max().unwrap_or(0) as u64;
+    ClientResult {
+        client: run.client.clone(),
+        requests: tally.requests,
+        answered: tally.requests - tally.failed(),
+        spread: Spread::of(&counts),
+        tasks,
+        order: Order::of(&met, expected.len() as u64),
+        met: met.into_iter().take(MET).collect(),
+        lookups: asked().count() as u64,
+        answers: Answers { first_address: Order::of(&told, choices), begin: run.answers.clone() },
+        latency: latencies(&run.samples),
+        counters: run
+            .counters
+            .as_ref()
+            .map(|counters| CrossCheck::of(&tally.replies, counters, tally.failed())),
+        failures: tally.failures,
+    }
+}
+
+fn strata(clients: &[ClientResult]) -> Strata {
+    let row = |client: &ClientResult| client.tasks.iter().map(|task| task.replies).collect();
+    let rows: Vec<Vec<u64>> = clients.iter().map(row).collect();
+    let firsts: Vec<usize> =
+        clients.iter().filter_map(|client| client.met.first().copied()).collect();
+    Strata::of(&rows, &firsts)
+}
+
+/// Samples, counted.
+struct Tally {
+    requests: u64,
+    replies: BTreeMap<String, u64>,
+    failures: BTreeMap<FailureKind, u64>,
+}
+
+impl Tally {
+    fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+        let mut tally = Self { requests: 0, replies: BTreeMap::new(), failures: BTreeMap::new() };
+        for sample in samples {
+            tally.requests += 1;
+            match &sample.outcome {
+                Ok(task) => match tally.replies.get_mut(task) {
+                    Some(count) => *count += 1,
+                    None => drop(tally.replies.insert(task.clone(), 1)),
+                },
+                Err(failure) => *tally.failures.entry(failure.kind()).or_default() += 1,
+            }
+        }
+        tally
+    }
+
+    fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+}
+
+/// The replies of each expected task.
 fn shares(replies: &BTreeMap<String, u64>, expected: &[String]) -> Vec<TaskShare> {
-    let mut tasks: Vec<TaskShare> = Vec::with_capacity(expected.len());
-    for name in expected {
-        if tasks.iter().all(|known| known.task != *name) {
-            let replies = replies.get(name).copied().unwrap_or(0);
-            tasks.push(TaskShare { task: name.clone(), replies, share: 0.0 });
-        }
-    }
-    let total: u64 = tasks.iter().map(|task| task.replies).sum();
-    if total > 0 {
-        for task in &mut tasks {
-            task.share = task.replies as f64 / total as f64;
-        }
-    }
-    tasks
+    let of = |name: &String| replies.get(name).copied().unwrap_or(0);
+    let total: u64 = expected.iter().map(of).sum();
+    let share = |name: &String| TaskShare {
+        task: name.clone(),
+        replies: of(name),
+        share: if total > 0 { of(name) as f64 / total as f64 } else { 0.0 },
+        interval: wilson(of(name), total),
+    };
+    expected.iter().map(share).collect()
 }
 
-fn answered(samples: &[Sample]) -> impl Iterator<Item = &Sample> {
-    samples.iter().filter(|sample| sample.outcome.is_ok())
+fn answered<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> impl Iterator<Item = &'a Sample> {
+    samples.into_iter().filter(|sample| sample.outcome.is_ok())
 }
 
-fn latencies(samples: &[Sample]) -> Option<Latencies> {
+fn latencies<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Latencies> {
+    let answered: Vec<&Sample> = answered(samples).collect();
     Some(Latencies {
-        resolve: Latency::of(answered(samples).map(|sample| sample.resolve))?,
-        connect: Latency::of(answered(samples).map(|sample| sample.connect))?,
-        total: Latency::of(answered(samples).map(|sample| sample.total))?,
+        resolve: Latency::of(answered.iter().map(|sample| sample.resolve))?,
+        connect: Latency::of(answered.iter().map(|sample| sample.connect))?,
+        total: Latency::of(answered.iter().map(|sample| sample.total))?,
+    })
+}
+
+fn curves<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Curves> {
+    let answered: Vec<&Sample> = answered(samples).collect();
+    (!answered.is_empty()).then(|| Curves {
+        resolve: curve(answered.iter().map(|sample| sample.resolve)),
+        total: curve(answered.iter().map(|sample| sample.total)),
     })
 }
 
 /// Answers per second between the first request's start and the last one's end.
-fn rate(samples: &[Sample], answered: u64) -> Option<f64> {
-    let first = samples.iter().map(|sample| sample.started).min()?;
-    let last = samples.iter().map(|sample| sample.started.saturating_add(sample.total)).max()?;
+fn rate<'a>(samples: impl Iterator<Item = &'a Sample>, answered: u64) -> Option<f64> {
+    let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+    for sample in samples {
+        first = first.min(sample.started);
+        last = last.max(sample.started.saturating_add(sample.total));
+    }
     let seconds = last.saturating_sub(first).as_secs_f64();
     (answered > 0 && seconds > 0.0).then(|| answered as f64 / seconds)
 }
 
 fn evenness(ways: &[WayResult]) -> Option<EvennessVerdict> {
-    let mut judged: Vec<(usize, f64)> = Vec::new();
-    for (index, way) in ways.iter().enumerate() {
-        if let (true, Some(w)) = (is_judged(way.spread.judgement), way.spread.cramers_w) {
-            judged.push((index, w));
-        }
-    }
-    judged.sort_by(|(_, one), (_, other)| one.total_cmp(other));
-    let (&[(best, least_w), .., (worst, most_w)], true) = (&judged[..], judged.len() > 1) else {
-        return None;
+    let way = |way: &WayResult| {
+        let w = way.spread.cramers_w.filter(|_| is_judged(way.spread.judgement))?;
+        Some(Judged {
+            w,
+            exact: way.spread.judgement == Evenness::Exact,
+            skewed: way.spread.judgement == Evenness::Skewed,
+        })
     };
-    let counts = |index: usize| ways.get(index).map(|way| way.spread.judgement);
-    let both_exact =
-        counts(best) == Some(Evenness::Exact) && counts(worst) == Some(Evenness::Exact);
-    if both_exact || least_w == most_w {
-        return Some(EvennessVerdict { more_even: None, less_even: None, matters: false });
+    EvennessVerdict::of(ways.iter().map(way))
+}
+
+/// As [`evenness`], with each client's own chi-square against equal shares.
+fn per_client(ways: &[WayResult]) -> Option<EvennessVerdict> {
+    let way = |way: &WayResult| {
+        let within = way.strata.as_ref()?.within?;
+        Some(Judged {
+            w: within.cramers_w,
+            exact: way.clients.iter().all(|client| {
+                let counts: Vec<u64> = client.tasks.iter().map(|task| task.replies).collect();
+                is_exact(&counts)
+            }),
+            skewed: within.p < SIGNIFICANCE,
+        })
+    };
+    EvennessVerdict::of(ways.iter().map(way))
+}
+
+/// How even one way is, in figures that can be compared.
+#[derive(Clone, Copy)]
+struct Judged {
+    w: f64,
+    exact: bool,
+    skewed: bool,
+}
+
+impl EvennessVerdict {
+    fn of(ways: impl Iterator<Item = Option<Judged>>) -> Option<Self> {
+        let mut judged: Vec<(usize, Judged)> =
+            ways.enumerate().filter_map(|(index, way)| Some((index, way?))).collect();
+        judged.sort_by(|(_, one), (_, other)| one.w.total_cmp(&other.w));
+        let [(best, better), .., (worst, worse)] = judged[..] else { return None };
+        if (better.exact && worse.exact) || better.w == worse.w {
+            return Some(Self { more_even: None, less_even: None, matters: false });
+        }
+        Some(Self {
+            more_even: Some(best),
+            less_even: Some(worst),
+            matters: worse.skewed && worse.w - better.w >= NOTICEABLE_W,
+        })
     }
-    Some(EvennessVerdict {
-        more_even: Some(best),
-        less_even: Some(worst),
-        matters: counts(worst) == Some(Evenness::Skewed) && most_w - least_w >= NOTICEABLE_W,
-    })
 }
 
 fn is_judged(evenness: Evenness) -> bool {
@@ -232,8 +417,8 @@ fn is_judged(evenness: Evenness) -> bool {
     }
 }
 
-fn speed(runs: &[Run<'_>], ways: &[WayResult]) -> Option<SpeedVerdict> {
-    let mut medians: Vec<(usize, f64, &Run<'_>)> = Vec::new();
+fn speed(runs: &[Run], ways: &[WayResult]) -> Option<SpeedVerdict> {
+    let mut medians: Vec<(usize, f64, &Run)> = Vec::new();
     for (index, (way, run)) in ways.iter().zip(runs).enumerate() {
         if let Some(latency) = way.latency {
             medians.push((index, latency.total.p50, run));
@@ -243,8 +428,9 @@ fn speed(runs: &[Run<'_>], ways: &[WayResult]) -> Option<SpeedVerdict> {
     let [(faster, low, fast), .., (slower, high, slow)] = medians.as_slice() else {
         return None;
     };
-    let totals = |run: &Run<'_>| -> Vec<Duration> {
-        answered(run.samples).map(|sample| sample.total).collect()
+    let totals = |run: &Run| -> Vec<Duration> {
+        let samples = run.clients.iter().flat_map(|client| &client.samples);
+        answered(samples).map(|sample| sample.total).collect()
     };
     let p = rank_sum_p(&totals(fast), &totals(slow))?;
     let ratio = if *low > 0.0 { high / low } else { 1.0 };
@@ -268,6 +454,7 @@ fn agreement(ways: &[WayResult]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::order::Pattern;
     use crate::trace::sample::Failure;
 
     fn sample(sequence: u32, outcome: Result<&str, Failure>, total: u64) -> Sample {
@@ -277,6 +464,7 @@ mod tests {
             worker: 0,
             started: Duration::from_millis(u64::from(sequence)),
             resolve: Duration::from_micros(total / 2),
+            source: Source::Asked,
             connect: Duration::from_micros(total / 4),
             total: Duration::from_micros(total),
             address: None,
@@ -297,8 +485,17 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn run<'a>(mechanism: &'a str, samples: &'a [Sample]) -> Run<'a> {
-        Run { way: Way::Vip, mechanism, samples, counters: None }
+    fn client(name: &str, samples: &[Sample]) -> ClientRun {
+        ClientRun { client: name.to_owned(), samples: samples.to_vec(), ..ClientRun::default() }
+    }
+
+    fn run(mechanism: &str, samples: &[Sample]) -> Run {
+        let clients = vec![client("box.1", samples)];
+        Run { way: Way::Vip, mechanism: mechanism.to_owned(), clients }
+    }
+
+    fn compare(runs: &[Run], expected: &[String]) -> Comparison {
+        super::compare(Conditions::default(), runs, expected)
     }
 
     #[test]
@@ -384,9 +581,8 @@ mod tests {
     #[test]
     fn a_comparison_survives_json() {
         let samples = thousand(in_turn, |sequence| 401 + u64::from(sequence));
-        let counters = Counters::default();
-        let runs =
-            [Run { way: Way::Vip, mechanism: "x", samples: &samples, counters: Some(&counters) }];
+        let mut runs = [run("x", &samples)];
+        runs[0].clients[0].counters = Some(Counters::default());
         let comparison = compare(&runs, &names(&["a", "b", "c"]));
         assert_eq!(comparison.verdict.agrees, Some(false));
         let json = serde_json::to_string(&comparison).expect("serialises");
@@ -396,5 +592,66 @@ mod tests {
             (way.tasks, way.counters, way.latency, comparison.verdict.clone())
         };
         assert_eq!(parts(&back), parts(&comparison));
+    }
+
+    /// Three clients that each meet the next task of three, always the same one.
+    fn kept() -> Vec<ClientRun> {
+        let tasks = ["a", "b", "c"];
+        let always = |task: &'static str| thousand(|_| task, |_| 400);
+        tasks.iter().map(|task| client(&format!("box.{task}"), &always(task))).collect()
+    }
+
+    #[test]
+    fn what_is_even_together_is_told_from_what_is_even_for_each_client() {
+        let turns = |_: &str| thousand(|i| ["a", "b", "c"][i as usize % 3], |_| 400);
+        let ways = [
+            Run { way: Way::Dns, mechanism: "kept".to_owned(), clients: kept() },
+            Run {
+                way: Way::Vip,
+                mechanism: "turns".to_owned(),
+                clients: ["x", "y", "z"].map(|name| client(name, &turns(name))).into(),
+            },
+        ];
+        let comparison = compare(&ways, &names(&["a", "b", "c"]));
+        let verdict = comparison.verdict;
+        let together = verdict.evenness.expect("two ways");
+        assert!(!together.matters, "{together:?}");
+        let each = verdict.per_client.expect("two ways");
+        assert_eq!((each.more_even, each.less_even, each.matters), (Some(1), Some(0), true));
+        let [kept, turns] = &comparison.ways[..] else { panic!("two ways") };
+        assert_eq!(kept.spread.judgement, Evenness::Exact);
+        assert_eq!(kept.strata.as_ref().map(|strata| strata.met_one), Some(3));
+        assert_eq!(turns.strata.as_ref().map(|strata| strata.met_one), Some(0));
+        assert!(turns.clients.iter().all(|c| c.order.pattern == Pattern::Rotation));
+        assert!(kept.clients.iter().all(|c| c.order.pattern == Pattern::Fixed));
+    }
+
+    #[test]
+    fn answers_are_ordered_by_those_that_were_asked_for() {
+        let mut samples = thousand(|_| "a", |_| 400);
+        samples.truncate(40);
+        for (sequence, sample) in samples.iter_mut().enumerate() {
+            // Every second one is kept, so that the answers go round by themselves.
+            let asked = sequence % 2 == 0;
+            sample.source = if asked { Source::Asked } else { Source::Kept };
+            sample.address = Some(IpAddr::from([10, 0, 3, (sequence as u8 / 2) % 3]));
+        }
+        let mut runs = [run("x", &samples)];
+        runs[0].clients[0].answers = vec![vec![IpAddr::from([10, 0, 3, 0]); 3]];
+        let way = compare(&runs, &names(&["a"])).ways.remove(0);
+        let client = way.clients.first().expect("a client");
+        assert_eq!(
+            (way.lookups, client.lookups, client.order.pattern),
+            (20, 20, Pattern::OneChoice)
+        );
+        assert_eq!(client.answers.first_address.pattern, Pattern::Rotation);
+        assert_eq!(client.answers.first_address.seen, 20);
+    }
+
+    #[test]
+    fn one_client_is_compared_with_no_other() {
+        let samples = thousand(in_turn, |_| 400);
+        let way = compare(&[run("x", &samples)], &names(&["a", "b"])).ways.remove(0);
+        assert_eq!((way.strata, way.clients.len()), (None, 1));
     }
 }

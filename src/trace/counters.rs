@@ -61,6 +61,33 @@ impl CrossCheck {
     }
 }
 
+impl CrossCheck {
+    /// Several sandboxes' checks as one: their sums, and agreement only where each agrees. None of
+    /// none.
+    pub fn together(checks: &[&Self]) -> Option<Self> {
+        let mut tasks: BTreeMap<&str, (u64, Option<u64>)> = BTreeMap::new();
+        for check in checks.iter().flat_map(|check| &check.tasks) {
+            let sum = tasks.entry(&check.task).or_insert((0, Some(0)));
+            sum.0 += check.replies;
+            sum.1 = sum.1.zip(check.counted).map(|(sum, counted)| sum + counted);
+        }
+        let mut odd = checks.iter().filter(|check| !check.agrees).peekable();
+        (!checks.is_empty()).then(|| Self {
+            tasks: tasks
+                .into_iter()
+                .map(|(task, (replies, counted))| TaskCheck {
+                    task: task.to_owned(),
+                    replies,
+                    counted,
+                })
+                .collect(),
+            agrees: odd.peek().is_none(),
+            failures_may_explain: odd.peek().is_some()
+                && odd.all(|check| check.failures_may_explain),
+        })
+    }
+}
+
 impl Counters {
     /// How much a task's counter grew: a task that neither knows grew by 0, one that is new grew
     /// from 0. None when it went back or away.
@@ -127,5 +154,18 @@ mod tests {
         let check = check(&[("a", 3)], &[("a", 10)], &[("a", 3)], 0);
         assert_eq!(check.tasks.first().and_then(|task| task.counted), None);
         assert!(!check.agrees);
+    }
+
+    #[test]
+    fn sandboxes_that_make_up_for_each_other_do_not_agree() {
+        let more = check(&[("a", 3)], &[], &[("a", 4)], 1);
+        let less = check(&[("a", 3)], &[], &[("a", 2)], 0);
+        let good = check(&[("a", 3)], &[], &[("a", 3)], 0);
+        let both = CrossCheck::together(&[&more, &less]).expect("two checks");
+        assert_eq!(both.tasks, [TaskCheck { task: "a".into(), replies: 6, counted: Some(6) }]);
+        assert!(!both.agrees && !both.failures_may_explain);
+        assert!(CrossCheck::together(&[&good, &more]).expect("two").failures_may_explain);
+        assert!(CrossCheck::together(&[&good, &good]).expect("two").agrees);
+        assert_eq!(CrossCheck::together(&[]), None);
     }
 }

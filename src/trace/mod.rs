@@ -1,8 +1,12 @@
 //! Reasoning over what was observed and measured. Pure.
 
 pub mod balance;
+pub mod conditions;
 pub mod counters;
+pub mod expected;
 pub mod latency;
+pub mod order;
 pub mod sample;
 pub mod spread;
+pub mod strata;
 pub mod vip;

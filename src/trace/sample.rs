@@ -28,6 +28,25 @@ impl fmt::Display for Way {
     }
 }
 
+/// Where a client has an address from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// It asked the resolver, for this request.
+    Asked,
+    /// It had kept an earlier answer.
+    Kept,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "asked",
+            Self::Kept => "kept",
+        })
+    }
+}
+
 /// One request, from the question for the name to the last byte of the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -41,6 +60,8 @@ pub struct Sample {
     pub started: Duration,
     /// How long the name took.
     pub resolve: Duration,
+    /// Where the address came from.
+    pub source: Source,
     /// How long the TCP handshake took; zero when it was not reached.
     pub connect: Duration,
     /// From the question for the name to the last byte of the reply, or to the failure.

@@ -28,6 +28,10 @@ pub struct Spread {
     pub jain: Option<f64>,
     /// The busiest task against the mean: the capacity that must be bought, 1 at best.
     pub peak: Option<f64>,
+    /// Coefficient of variation of the counts, their standard deviation against the mean.
+    pub variation: Option<f64>,
+    /// What it is on average when tasks are picked at random: `sqrt((n - 1) / N)`.
+    pub variation_by_chance: Option<f64>,
     /// What follows.
     pub judgement: Evenness,
 }
@@ -75,6 +79,9 @@ impl Spread {
             cramers_w: chi_square.map(|chi| (chi.statistic / replies as f64).sqrt()),
             jain: jain(counts),
             peak: peak(counts),
+            variation: variation(counts),
+            variation_by_chance: mean(counts)
+                .map(|_| (counts.len().saturating_sub(1) as f64 / replies as f64).sqrt()),
             judgement: judge(counts, chi_square),
         }
     }
@@ -173,6 +180,25 @@ fn peak(counts: &[u64]) -> Option<f64> {
     Some(*counts.iter().max()? as f64 / mean(counts)?)
 }
 
+fn variation(counts: &[u64]) -> Option<f64> {
+    let mean = mean(counts)?;
+    let squares: f64 = counts.iter().map(|count| (*count as f64 - mean).powi(2)).sum();
+    Some((squares / counts.len() as f64).sqrt() / mean)
+}
+
+/// A share's interval at 95 % (Wilson's), for `part` of `whole` picked at random; none of nothing.
+pub fn wilson(part: u64, whole: u64) -> Option<(f64, f64)> {
+    if whole == 0 {
+        return None;
+    }
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, share) = (whole as f64, part as f64 / whole as f64);
+    let middle = share + Z * Z / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    Some((((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0)))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -217,6 +243,28 @@ mod tests {
         close(lower_p(&spread), 9_465_511_770.0 / 282_429_536_481.0, 1e-9);
         close(spread.jain, 1.0, 0.0);
         assert_eq!(spread.judgement, Evenness::LikeChance);
+    }
+
+    #[test]
+    fn variation_is_told_beside_what_chance_makes_of_it() {
+        let spread = Spread::of(&[122, 98, 77]);
+        // scipy.stats.chisquare([122, 98, 77]): 10.242424, p 0.0059687836
+        close(statistic(&spread), 10.242_424_242_4, 1e-9);
+        close(upper_p(&spread), 0.005_968_783_6, 1e-9);
+        // numpy: std of the counts 18.384776 / mean 99, and sqrt(2 / 297)
+        close(spread.variation, 18.384_776_310_850_235 / 99.0, 1e-12);
+        close(spread.variation_by_chance, 0.082_060_993_986_220_75, 1e-12);
+        close(Spread::of(&[8, 8, 8]).variation, 0.0, 0.0);
+    }
+
+    #[test]
+    fn the_interval_of_a_share_is_wilsons() {
+        // scipy.stats.binomtest(122, 297).proportion_ci(0.95, "wilson")
+        let (low, high) = wilson(122, 297).expect("an interval");
+        close(Some(low), 0.356_308_854_764_999_3, 1e-9);
+        close(Some(high), 0.467_518_618_324_111_3, 1e-9);
+        assert_eq!(wilson(0, 0), None);
+        assert_eq!(wilson(0, 9).map(|(low, _)| low), Some(0.0));
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
-use crate::intent::{
-    DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, ServiceName, TaskName, Vip,
+use super::expected::{Client, Expected, Member};
+use crate::intent::{DataPlane, Fwmark};
+use crate::node::{
+    BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
-use crate::lower::dns;
-use crate::node::{BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, VirtualServerKey};
+
+/// How a task is that can be reached.
+pub const UP: &str = "up";
 
 /// A step of a packet to a VIP, in the order in which it takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -18,6 +21,7 @@ use crate::node::{BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Virtu
 pub enum Step {
     Sandbox,
     Name,
+    Settings,
     Route,
     Mark,
     FailClosed,
@@ -31,6 +35,7 @@ impl Step {
         match self {
             Step::Sandbox => "sandbox",
             Step::Name => "name",
+            Step::Settings => "settings",
             Step::Route => "route",
             Step::Mark => "mark",
             Step::FailClosed => "fail closed",
@@ -88,17 +93,21 @@ impl Tally {
 /// Counters by sandbox, mark and target.
 pub type Traffic = BTreeMap<(SandboxName, Fwmark, Ipv4Addr), Tally>;
 
-/// What each sandbox's resolver answered for the service's name, or why it did not.
-pub type Answers = BTreeMap<SandboxName, Result<Vec<IpAddr>, String>>;
+/// What each sandbox's resolver answered to each name, or why it did not.
+pub type Answers = BTreeMap<SandboxName, BTreeMap<String, Result<Vec<IpAddr>, String>>>;
 
 /// A task behind a VIP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Target {
-    pub task: TaskName,
-    pub node: NodeName,
+    pub task: String,
+    pub node: String,
     pub address: Ipv4Addr,
+    /// `up`, or what is wrong with it; None where it cannot be looked at.
+    pub state: Option<String>,
     /// Where the sandboxes hold it at all.
     pub weight: Option<u32>,
+    /// Whether it gets no new connections any more.
+    pub leaving: bool,
     #[serde(flatten)]
     pub tally: Tally,
 }
@@ -106,8 +115,8 @@ pub struct Target {
 /// A VIP and its ladders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Walk {
-    pub service: ServiceName,
-    pub network: NetworkName,
+    pub service: String,
+    pub network: String,
     pub address: Ipv4Addr,
     pub fwmark: Fwmark,
     pub data_plane: DataPlane,
@@ -122,68 +131,29 @@ impl Walk {
     }
 }
 
-/// Follows every VIP of the services that `wanted` picks, on one node.
+/// Follows VIPs on one node, each as it should be.
 pub fn walks(
-    intent: &Intent,
-    name: &NodeName,
+    expected: &[Expected],
     node: &Node,
     answers: &Answers,
     traffic: &Traffic,
-    wanted: impl Fn(&Service, &Vip) -> bool,
 ) -> Vec<Walk> {
-    let mut walks = Vec::new();
-    for service in intent.services.values() {
-        for (network, vip) in service.vips.iter().filter(|(_, vip)| wanted(service, vip)) {
-            walks.push(walk(intent, name, node, answers, traffic, service, network, vip));
+    let mut counted = BTreeMap::<(Fwmark, Ipv4Addr), Tally>::new();
+    for ((sandbox, mark, target), tally) in traffic {
+        if node.sandboxes.contains_key(sandbox) {
+            counted.entry((*mark, *target)).or_default().add(tally);
         }
     }
-    walks
-}
-
-#[expect(clippy::too_many_arguments, reason = "each is one of the things that a walk reads")]
-fn walk(
-    intent: &Intent,
-    name: &NodeName,
-    node: &Node,
-    answers: &Answers,
-    traffic: &Traffic,
-    service: &Service,
-    network: &NetworkName,
-    vip: &Vip,
-) -> Walk {
-    let plane =
-        intent.nodes.get(name).map_or(DataPlane::Nftables, |record| service.data_plane.on(record));
-    let look = Look { intent, node, service, network, vip, plane };
-    let clients = intent.tasks_on(network).filter(|(task, _)| task.node == *name);
-    let ladders = clients
-        .map(|(task, endpoint)| {
-            let sandbox = SandboxName::from(&task.name);
-            let rungs = look.climb(&sandbox, endpoint.address, answers.get(&sandbox));
-            Ladder { sandbox, rungs }
-        })
-        .collect();
-    Walk {
-        service: service.name.clone(),
-        network: network.clone(),
-        address: vip.address,
-        fwmark: vip.fwmark,
-        data_plane: plane,
-        scheduler: match plane {
-            DataPlane::Ipvs => service.scheduler.to_string(),
-            DataPlane::Nftables => "numgen inc".into(),
-        },
-        targets: look.targets(traffic),
-        ladders,
-    }
+    // A node that was read without its keeper has no processes at all.
+    let knows_processes = node.sandboxes.values().any(|sandbox| sandbox.process.is_some());
+    let walk = |vip| Look { node, vip, knows_processes }.walk(answers, &counted);
+    expected.iter().map(walk).collect()
 }
 
 struct Look<'a> {
-    intent: &'a Intent,
     node: &'a Node,
-    service: &'a Service,
-    network: &'a NetworkName,
-    vip: &'a Vip,
-    plane: DataPlane,
+    vip: &'a Expected,
+    knows_processes: bool,
 }
 
 fn rung(step: Step, holds: bool, evidence: impl Into<String>) -> Rung {
@@ -199,12 +169,42 @@ fn list(addresses: &BTreeSet<Ipv4Addr>) -> String {
 }
 
 impl Look<'_> {
+    fn walk(&self, answers: &Answers, counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>) -> Walk {
+        let vip = self.vip;
+        let wanted = vip.tasks.iter().filter(|task| !task.leaving).map(|task| task.address);
+        let wanted: BTreeSet<Ipv4Addr> = wanted.collect();
+        let states: Vec<Option<String>> = vip.tasks.iter().map(|task| self.state(task)).collect();
+        let tasks = self.tasks(&states);
+        let ladders = vip.clients.iter().map(|client| Ladder {
+            sandbox: client.sandbox.clone(),
+            rungs: self.climb(client, answers, &wanted, &tasks),
+        });
+        let ladders: Vec<Ladder> = ladders.collect();
+        let scheduler = match (vip.plane, &vip.scheduler) {
+            (DataPlane::Ipvs, Some(scheduler)) => scheduler.clone(),
+            (DataPlane::Ipvs, None) => "-".into(),
+            (DataPlane::Nftables, _) => "numgen inc".into(),
+        };
+        Walk {
+            service: vip.service.clone(),
+            network: vip.network.clone(),
+            address: vip.address,
+            fwmark: vip.fwmark,
+            data_plane: vip.plane,
+            scheduler,
+            targets: self.targets(states, counted),
+            ladders,
+        }
+    }
+
     fn climb(
         &self,
-        name: &SandboxName,
-        own: Ipv4Addr,
-        answer: Option<&Result<Vec<IpAddr>, String>>,
+        client: &Client,
+        answers: &Answers,
+        wanted: &BTreeSet<Ipv4Addr>,
+        tasks: &Rung,
     ) -> Vec<Rung> {
+        let (name, own) = (&client.sandbox, client.own);
         let Some(sandbox) = self.node.sandboxes.get(name) else {
             return vec![rung(Step::Sandbox, false, format!("namespace `{name}` is missing"))];
         };
@@ -215,48 +215,56 @@ impl Look<'_> {
             format!("namespace `{name}` was made by somebody else")
         };
         let mut rungs = vec![rung(Step::Sandbox, mine, evidence)];
-        rungs.extend(answer.map(|answer| self.name(name, answer)));
+        let answer = answers.get(name).and_then(|names| names.get(&self.vip.service));
+        rungs.extend(answer.map(|answer| self.name(client, answer)));
+        rungs.push(self.settings(sandbox));
         rungs.push(self.route(sandbox, own));
         rungs.push(self.mark(sandbox));
         rungs.push(self.fail_closed(sandbox));
         rungs.push(self.virtual_server(sandbox));
-        rungs.push(self.real_servers(sandbox));
-        rungs.push(self.tasks());
+        rungs.push(self.real_servers(sandbox, wanted));
+        rungs.push(tasks.clone());
         rungs
     }
 
-    fn name(&self, sandbox: &SandboxName, answer: &Result<Vec<IpAddr>, String>) -> Rung {
-        let name = &self.service.name;
-        let addresses = match answer {
-            Ok(addresses) => addresses,
-            Err(reason) => {
-                return rung(Step::Name, false, format!("`{name}` does not resolve: {reason}"));
+    fn name(&self, client: &Client, answer: &Result<Vec<IpAddr>, String>) -> Rung {
+        let name = &self.vip.service;
+        let words = |addresses: &BTreeSet<IpAddr>| {
+            let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            if words.is_empty() { "nothing".into() } else { words.join(" ") }
+        };
+        match answer {
+            Ok(addresses) => {
+                let got: BTreeSet<IpAddr> = addresses.iter().copied().collect();
+                let (want, is) = (words(&client.resolved), words(&got));
+                match got == client.resolved {
+                    true if got.contains(&IpAddr::V4(self.vip.address)) => {
+                        rung(Step::Name, true, format!("`{name}` is {is}"))
+                    }
+                    true => rung(Step::Name, true, format!("`{name}` is {is} of another network")),
+                    false => {
+                        rung(Step::Name, false, format!("`{name}` should be {want} and is {is}"))
+                    }
+                }
             }
-        };
-        let (got, want): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
-            (addresses.iter().copied().collect(), self.name_means(sandbox));
-        let words = |addresses: &BTreeSet<IpAddr>| match addresses.len() {
-            0 => "nothing".to_owned(),
-            _ => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        };
-        if got != want {
-            let evidence = format!("`{name}` should be {} and is {}", words(&want), words(&got));
-            return rung(Step::Name, false, evidence);
+            Err(reason) => rung(Step::Name, false, format!("`{name}` does not resolve: {reason}")),
         }
-        let evidence = match got.contains(&IpAddr::V4(self.vip.address)) {
-            true => format!("`{name}` is {}", words(&got)),
-            false => format!("`{name}` is {} of another network", words(&got)),
-        };
-        rung(Step::Name, true, evidence)
     }
 
-    /// What the service's name stands for in a sandbox: this VIP alone, unless the sandbox is on
-    /// several networks of the service or others share the name as an alias.
-    fn name_means(&self, sandbox: &SandboxName) -> BTreeSet<IpAddr> {
-        let task = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *sandbox);
-        let known =
-            task.and_then(|task| dns::expected(self.intent, task, self.service.name.as_str()));
-        known.unwrap_or_else(|| vec![self.vip.address]).into_iter().map(IpAddr::V4).collect()
+    /// Those without which a VIP misleads others, or clients of a task that went.
+    fn settings(&self, sandbox: &Sandbox) -> Rung {
+        let needed: &[(Sysctl, u32)] = match self.vip.plane {
+            DataPlane::Ipvs => &[(Sysctl::ArpIgnore, 1), (Sysctl::ExpireNodestConn, 1)],
+            DataPlane::Nftables => &[(Sysctl::ArpIgnore, 1)],
+        };
+        for (sysctl, want) in needed {
+            let is = sandbox.sysctls.get(sysctl).copied().unwrap_or(sysctl.default_value());
+            if is != *want {
+                let evidence = format!("{sysctl} should be {want} and is {is}");
+                return rung(Step::Settings, false, evidence);
+            }
+        }
+        rung(Step::Settings, true, "nobody answers ARP for a VIP")
     }
 
     fn route(&self, sandbox: &Sandbox, own: Ipv4Addr) -> Rung {
@@ -312,20 +320,19 @@ impl Look<'_> {
     fn virtual_server(&self, sandbox: &Sandbox) -> Rung {
         let mark = self.vip.fwmark;
         let step = Step::VirtualServer;
-        match self.plane {
-            DataPlane::Ipvs => {
-                let want = self.service.scheduler.to_string();
-                match sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark)) {
-                    Some(server) if server.scheduler == want => {
-                        rung(step, true, format!("FWM {} {want}", mark.0))
+        match self.vip.plane {
+            DataPlane::Ipvs => match sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark)) {
+                Some(server) => {
+                    let is = &server.scheduler;
+                    match self.vip.scheduler.as_ref().filter(|want| *want != is) {
+                        None => rung(step, true, format!("FWM {mark} {is}")),
+                        Some(want) => {
+                            rung(step, false, format!("scheduler should be {want} and is {is}"))
+                        }
                     }
-                    Some(server) => {
-                        let is = &server.scheduler;
-                        rung(step, false, format!("scheduler should be {want} and is {is}"))
-                    }
-                    None => rung(step, false, format!("IPVS has no virtual server FWM {}", mark.0)),
                 }
-            }
+                None => rung(step, false, format!("IPVS has no virtual server FWM {mark}")),
+            },
             DataPlane::Nftables => {
                 let Some(table) = &sandbox.table else {
                     return rung(step, false, "nftables table `swarmlb` is missing");
@@ -343,7 +350,7 @@ impl Look<'_> {
     /// The targets that a sandbox holds, with their weights.
     fn held(&self, sandbox: &Sandbox) -> BTreeMap<Ipv4Addr, u32> {
         let mark = self.vip.fwmark;
-        match self.plane {
+        match self.vip.plane {
             DataPlane::Ipvs => {
                 let server = sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark));
                 let reals = server.into_iter().flat_map(|server| &server.real_servers);
@@ -364,17 +371,14 @@ impl Look<'_> {
         }
     }
 
-    fn wanted(&self) -> BTreeSet<Ipv4Addr> {
-        let tasks = self.intent.tasks_of(&self.service.name);
-        tasks.filter_map(|task| Some(task.endpoint(self.network)?.address)).collect()
-    }
-
-    fn real_servers(&self, sandbox: &Sandbox) -> Rung {
-        let held = self.held(sandbox);
-        let wanted = self.wanted();
+    fn real_servers(&self, sandbox: &Sandbox, wanted: &BTreeSet<Ipv4Addr>) -> Rung {
+        let mut held = self.held(sandbox);
+        // What is leaving may stand in the table, with weight 0.
+        let leaving = |address| self.vip.tasks.iter().any(|t| t.leaving && t.address == address);
+        held.retain(|address, weight| *weight > 0 || !leaving(*address));
         let have: BTreeSet<Ipv4Addr> = held.keys().copied().collect();
         let missing: BTreeSet<Ipv4Addr> = wanted.difference(&have).copied().collect();
-        let stale: BTreeSet<Ipv4Addr> = have.difference(&wanted).copied().collect();
+        let stale: BTreeSet<Ipv4Addr> = have.difference(wanted).copied().collect();
         let silent = held.iter().filter(|(_, weight)| **weight == 0).map(|(address, _)| *address);
         let silent: BTreeSet<Ipv4Addr> = silent.collect();
         let mut faults = Vec::new();
@@ -387,31 +391,41 @@ impl Look<'_> {
         if !silent.is_empty() {
             faults.push(format!("weight 0: {}", list(&silent)));
         }
-        if wanted.is_empty() {
-            faults.push("the service has no tasks".into());
-        }
         let holds = faults.is_empty();
-        let evidence = if holds { list(&wanted) } else { faults.join("; ") };
+        if holds && wanted.is_empty() {
+            // Scaled to 0 it is as it should be: who connects is refused.
+            return rung(Step::RealServers, true, "none, for the service has no tasks");
+        }
+        let evidence = if holds { list(wanted) } else { faults.join("; ") };
         rung(Step::RealServers, holds, evidence)
     }
 
     /// Whether each target's own sandbox holds its address on a link that is up at both ends.
-    fn tasks(&self) -> Rung {
-        let mut faults = Vec::new();
-        let mut there = 0;
-        for task in self.intent.tasks_of(&self.service.name) {
-            let Some(endpoint) = task.endpoint(self.network) else { continue };
-            match self.fault(&SandboxName::from(&task.name), endpoint.address) {
-                None => there += 1,
-                Some(fault) => faults.push(format!("{}: {fault}", task.name)),
-            }
+    fn tasks(&self, states: &[Option<String>]) -> Rung {
+        let seen = || self.vip.tasks.iter().zip(states).filter(|(task, _)| !task.leaving);
+        let faults: Vec<String> = seen()
+            .filter_map(|(task, state)| {
+                let fault = state.as_ref().filter(|state| *state != UP)?;
+                Some(format!("{}: {fault}", task.task))
+            })
+            .collect();
+        if !faults.is_empty() {
+            return rung(Step::Tasks, false, faults.join("; "));
         }
-        let holds = faults.is_empty();
-        let evidence = match holds {
-            true => format!("{there} endpoints are up on the bridge of `{}`", self.network),
-            false => faults.join("; "),
-        };
-        rung(Step::Tasks, holds, evidence)
+        let there = seen().filter(|(_, state)| state.is_some()).count();
+        let are = if there == 1 { "endpoint is" } else { "endpoints are" };
+        let mut evidence = format!("{there} {are} up on the bridge of `{}`", self.vip.network);
+        let elsewhere: BTreeSet<Ipv4Addr> =
+            seen().filter(|(_, state)| state.is_none()).map(|(task, _)| task.address).collect();
+        if !elsewhere.is_empty() {
+            evidence.push_str(&format!("; not looked at: {}", list(&elsewhere)));
+        }
+        rung(Step::Tasks, true, evidence)
+    }
+
+    fn state(&self, task: &Member) -> Option<String> {
+        let fault = self.fault(task.sandbox.as_ref()?, task.address);
+        Some(fault.unwrap_or_else(|| UP.into()))
     }
 
     fn fault(&self, name: &SandboxName, address: Ipv4Addr) -> Option<String> {
@@ -419,7 +433,7 @@ impl Look<'_> {
         let Some(sandbox) = self.node.sandboxes.get(name) else {
             return Some("its namespace is missing".into());
         };
-        if sandbox.process.is_none() && self.knows_processes() {
+        if sandbox.process.is_none() && self.knows_processes {
             return Some("its process does not run".into());
         }
         let held = sandbox.addresses.iter().find(|held| held.net.addr() == address);
@@ -441,30 +455,39 @@ impl Look<'_> {
         }
     }
 
-    /// A node that was read without its keeper has no processes at all.
-    fn knows_processes(&self) -> bool {
-        self.node.sandboxes.values().any(|sandbox| sandbox.process.is_some())
+    /// What was counted of a target under each of the VIP's marks.
+    fn tally(&self, target: Ipv4Addr, counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>) -> Tally {
+        let mut tally = Tally::default();
+        for mark in self.vip.retired.iter().chain([&self.vip.fwmark]) {
+            if let Some(more) = counted.get(&(*mark, target)) {
+                tally.add(more);
+            }
+        }
+        tally
     }
 
-    fn targets(&self, traffic: &Traffic) -> Vec<Target> {
-        let clients: Vec<(&SandboxName, &Sandbox)> = self.node.sandboxes.iter().collect();
-        let tasks = self.intent.tasks_of(&self.service.name);
-        tasks
-            .filter_map(|task| {
-                let address = task.endpoint(self.network)?.address;
-                let mut tally = Tally::default();
-                let mut weight = None;
-                for (name, sandbox) in &clients {
-                    let at = ((*name).clone(), self.vip.fwmark, address);
-                    if let Some(counted) = traffic.get(&at) {
-                        tally.add(counted);
-                    }
-                    weight = weight.or_else(|| self.held(sandbox).get(&address).copied());
-                }
-                let (task, node) = (task.name.clone(), task.node.clone());
-                Some(Target { task, node, address, weight, tally })
-            })
-            .collect()
+    fn targets(
+        &self,
+        states: Vec<Option<String>>,
+        counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>,
+    ) -> Vec<Target> {
+        let clients = self.vip.clients.iter();
+        let held: Vec<BTreeMap<Ipv4Addr, u32>> = clients
+            .filter_map(|client| Some(self.held(self.node.sandboxes.get(&client.sandbox)?)))
+            .collect();
+        let target = |(task, state): (&Member, Option<String>)| Target {
+            task: task.task.clone(),
+            node: task.node.clone(),
+            address: task.address,
+            state,
+            weight: match task.leaving {
+                true => Some(0),
+                false => held.iter().find_map(|held| held.get(&task.address)).copied(),
+            },
+            leaving: task.leaving,
+            tally: self.tally(task.address, counted),
+        };
+        self.vip.tasks.iter().zip(states).map(target).collect()
     }
 }
 
@@ -473,14 +496,15 @@ mod tests {
     use super::*;
     use crate::intent::tests::story;
     use crate::lower::lower;
+    use crate::trace::expected::of_intent;
 
-    fn node_1() -> NodeName {
+    fn node_1() -> crate::intent::NodeName {
         "node-1".parse().unwrap()
     }
 
     fn first_broken(node: &Node) -> Option<(String, Step, String)> {
-        let intent = story();
-        let walks = walks(&intent, &node_1(), node, &Answers::new(), &Traffic::new(), |_, _| true);
+        let expected = of_intent(&story(), &node_1(), |_, _| true);
+        let walks = walks(&expected, node, &Answers::new(), &Traffic::new());
         walks.iter().flat_map(|walk| &walk.ladders).find_map(|ladder| {
             let rung = ladder.broken()?;
             Some((ladder.sandbox.to_string(), rung.step, rung.evidence.clone()))
@@ -502,6 +526,7 @@ mod tests {
 
     #[test]
     fn each_broken_rung_is_named() {
+        assert_eq!(broken(|s| s.sysctls.clear()).0, Step::Settings);
         assert_eq!(broken(|s| s.routes.clear()).0, Step::Route);
         assert_eq!(broken(|s| s.table = None).0, Step::Mark);
         let unmark = |s: &mut Sandbox| s.table.as_mut().unwrap().marks.clear();

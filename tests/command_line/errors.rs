@@ -47,10 +47,65 @@ fn an_unknown_name_is_answered_with_the_one_that_was_meant() {
          hint: did you mean `collabweb.1`?\n",
     );
     refused(
+        &["task", "inspect", "collabweb.7"],
+        2,
+        "error: cannot inspect task `collabweb.7`: there is no task `collabweb.7`\n\
+         hint: did you mean `collabweb.1`?\n",
+    );
+    refused(
+        &["task", "logs", "rr"],
+        2,
+        "error: cannot show the output of task `rr`: there is no task `rr`\n\
+         hint: did you mean `rr.1`?\n",
+    );
+    refused(
+        &["task", "kill", "9999"],
+        2,
+        "error: cannot kill task `9999`: there is no task `9999`\n\
+         hint: see `swarmlb task ls`\n",
+    );
+    refused(
+        &["service", "logs", "colabweb"],
+        2,
+        "error: cannot show the output of `colabweb`: there is no service `colabweb`\n\
+         hint: did you mean `collabweb`?\n",
+    );
+    refused(
+        &["service", "create", "--dry-run", "--name=web", "--network=colabnet"],
+        2,
+        "error: cannot create service `web`: there is no network `colabnet`\n\
+         hint: did you mean `collabnet`?\n",
+    );
+    refused(
+        &["network", "rm", "green", "--dry-run"],
+        2,
+        "error: cannot remove network `green`: there is no network `green`\n\
+         hint: see `swarmlb network ls`\n",
+    );
+    refused(
         &["service", "rm", "nginx", "--dry-run"],
         2,
         "error: cannot remove service `nginx`: there is no service `nginx`\n\
          hint: see `swarmlb service ls`\n",
+    );
+}
+
+#[test]
+fn a_name_that_is_given_twice_is_refused() {
+    refused(
+        &["service", "rm", "rr", "collabweb", "rr"],
+        2,
+        "error: cannot remove service `rr`, `collabweb`, `rr`: `rr` is named twice\n",
+    );
+    refused(
+        &["service", "scale", "rr=2", "rr=4", "--dry-run"],
+        2,
+        "error: cannot scale service `rr`, `rr`: `rr` is named twice\n",
+    );
+    refused(
+        &["network", "rm", "bare", "bare"],
+        2,
+        "error: cannot remove network `bare`, `bare`: `bare` is named twice\n",
     );
 }
 
@@ -116,7 +171,7 @@ fn too_many_replicas_are_refused_with_what_there_is_room_for() {
         &create("5", "small"),
         2,
         "error: cannot create service `web`: subnet 10.0.9.0/29 of network `small` has too few addresses: 6 needed, 5 free of 5\n\
-         hint: give fewer replicas, or make a network with a larger `--subnet`\n",
+         hint: ask for 1 replica fewer, or make a network with a larger `--subnet`\n",
     );
     Lab::new().run(&create("4", "small")).good();
     refused(
@@ -151,7 +206,7 @@ fn a_command_belongs_to_image_host_only() {
 /// Refused by what was typed alone; the rest of clap's words may change with its versions.
 #[test]
 fn what_cannot_be_parsed_is_refused_with_its_reason() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
         (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
         (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
@@ -162,14 +217,28 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "mtu=x"], "`x` is not a number"),
         (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
-        (&["network", "create", "-a-"], "unexpected argument"),
+        (&["network", "create", "-a-"], "`swarmlb network create` has no option `-a`"),
         (&["network", "create", "a b"], "only letters, digits"),
-        (&["service", "create", "nginx"], "there are `builtin:whoami` and `host`"),
-        (&["service", "create", "--replicas", "-1"], "-1"),
-        (&["service", "create", "--replicas", "many"], "many"),
+        (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),
+        (&["service", "create", "--replicas=-1"], "--replicas: `-1` is not a number of tasks"),
+        (&["service", "create", "--replicas", "many"], "`many` is not a number of tasks"),
+        (&["service", "create", "--replicas", "9999999999"], "is not a number of tasks"),
+        (&["service", "create", "--replicas"], "--replicas needs a value"),
+        (&["service", "rm"], "`swarmlb service rm` needs <SERVICE>..."),
+        (&["service", "ls", "web"], "`swarmlb service ls` takes no `web`"),
+        (&["service", "ls", "--node", "a", "--node", "b"], "--node is given twice"),
         (&["service", "create", "--data-plane", "ebpf"], "auto, ipvs or nftables"),
         (&["service", "scale", "web"], "`web` is not SERVICE=REPLICAS"),
         (&["service", "scale", "web=lots"], "`lots` is not a number of tasks"),
+        (&["task", "kill", "-s", "SIGNONE", "a.1"], "there is no signal `SIGNONE`"),
+        (&["task", "kill", "--signal", "0", "a.1"], "there is no signal `0`"),
+        (&["task", "ls", "--filter", "colour=red"], "there is no `colour` to filter by"),
+        (&["task", "ls", "-f", "web"], "say KEY=VALUE, as in name=web"),
+        (&["task", "exec", "web.1"], "<COMMAND>..."),
+        (&["task", "logs", "web.1", "--tail", "few"], "say a number of lines, or all"),
+        (&["service", "logs", "web", "--since", "lunch"], "seconds since 1970"),
+        (&["service", "logs", "web", "-f", "--until", "1m"], "does not go with"),
+        (&["service", "logs", "web", "--raw", "--no-trunc"], "does not go with"),
     ];
     let lab = Lab::new();
     for (words, reason) in cases {
@@ -177,8 +246,78 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         assert!(told.starts_with("error: "), "{words:?}: {told}");
         assert!(told.contains(reason), "{words:?}: {told}");
     }
-    assert!(lab.run(&["nework", "ls"]).failed(2).contains("'network'"), "did you mean");
-    assert!(lab.run(&["service", "lss"]).failed(2).contains("'ls'"), "did you mean");
+    assert!(
+        lab.run(&["nework", "ls"]).failed(2).contains("did you mean `network`?"),
+        "did you mean"
+    );
+    assert!(lab.run(&["service", "lss"]).failed(2).contains("did you mean `ls`?"), "did you mean");
+}
+
+#[test]
+fn numbers_of_a_comparison_that_do_not_go_together_are_refused_before_anything_is_made() {
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["collabweb", "--clients", "5", "--requests", "3"],
+            "3 requests cannot be shared among 5 clients\nhint: say `--requests 5` or more\n",
+        ),
+        (
+            &["collabweb", "--requests", "900000"],
+            "900,000 requests of 1 client are more than one client has ports for, which is 25,000\n\
+             hint: say `--clients 36` or more, or fewer requests\n",
+        ),
+        (
+            &["collabweb", "--clients", "100", "--concurrency", "200"],
+            "100 clients with 200 requests at a time are more than 256 at a time\n\
+             hint: say `--concurrency 2` or less\n",
+        ),
+        (
+            &["collabweb", "--from", "collabweb", "--requests", "2"],
+            "2 requests cannot be shared among 3 clients\nhint: say `--requests 3` or more\n",
+        ),
+        (
+            &["collabweb", "--from", "collab-box", "--from", "collab-box.1"],
+            "`--from` names task collab-box.1 twice\n",
+        ),
+    ];
+    for (words, problem) in cases {
+        let expected =
+            format!("error: cannot compare DNS and IPVS for service `collabweb`: {problem}");
+        refused(&[&["diag", "compare-dns-ipvs"], words].concat(), 2, &expected);
+    }
+}
+
+#[test]
+fn a_comparison_without_a_service_has_nobody_to_ask_from() {
+    let lab = Lab::new();
+    let compare = |words: &[&str]| {
+        let told = lab.run(&[&["diag", "compare-dns-ipvs"], words].concat()).failed(2);
+        assert!(told.starts_with("error: "), "{told}");
+        told
+    };
+    assert!(compare(&["--from", "collab-box.1"]).contains("<SERVICE>"));
+    assert!(compare(&["collabweb", "--from", "x", "--clients", "2"]).contains("does not go with"));
+    assert!(compare(&["--requests", "0"]).contains("`0` is not a number from 1 to 1000000"));
+    assert!(compare(&["--clients", "101"]).contains("`101` is not a number from 1 to 100"));
+    assert!(compare(&["--client-cache", "often"]).contains("none, ttl"));
+    let pdf = compare(&["--report", "a.pdf"]);
+    assert!(pdf.contains("it must end in .html, .svg, .csv or .json"), "{pdf}");
+    let meant = compare(&["collabweb", "--from", "colab-box.1"]);
+    assert!(meant.ends_with("hint: did you mean `collab-box.1`?\n"), "{meant}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_anything_is_measured() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: without root it is root that is asked for first");
+    }
+    let lab = Lab::new();
+    let path = lab.path("no/such/directory/a.html").display().to_string();
+    let told = lab.run(&["diag", "compare-dns-ipvs", "collabweb", "--report", &path]).failed(3);
+    let expected = format!(
+        "error: cannot write report {path}: no such file or directory (ENOENT)\n\
+         hint: its directory must be there\n"
+    );
+    assert_eq!(told, expected);
 }
 
 #[test]
@@ -309,7 +448,7 @@ fn without_root_it_is_said_what_is_needed() {
     std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
     let binary = lab.path("swarmlb");
     if root {
-        std::fs::copy(env!("CARGO_BIN_EXE_swarmlb"), &binary).expect("a copy");
+        copy_binary(&binary);
     }
     let run = |words: &[&str]| {
         let mut command = lab.fresh(words);
@@ -337,4 +476,43 @@ fn without_root_it_is_said_what_is_needed() {
     // What needs no root needs none.
     run(&["service", "ls"]).good();
     run(&["system", "info"]).good();
+}
+
+#[test]
+fn without_root_what_may_be_seen_is_listed_and_dumped() {
+    let lab = Lab::new();
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root, to become somebody else");
+        return;
+    }
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(lab.path("."), open).expect("the lab opens");
+    let binary = lab.path("swarmlb");
+    copy_binary(&binary);
+    let run = |words: &[&str]| {
+        let mut other = std::process::Command::new(&binary);
+        other.args(lab.fresh(words).get_args());
+        said(other.env_clear().uid(65534).gid(65534))
+    };
+    let listed = run(&["sandbox", "ls", "--all", "--format", "json"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    assert!(listed.stderr.contains("are not shown: this needs root"), "{}", listed.stderr);
+    let rows: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
+    let inode = |row: &Value| format!("net:[{}]", row["inode"]);
+    let rows = rows.as_array().expect("rows");
+    let row = rows.iter().find(|row| inode(row) == own.display().to_string()).expect("its own");
+    assert!(row["addresses"].is_array(), "{row}");
+    let dumped = run(&["sandbox", "dump", "/proc/self/ns/net", "--table", "links"]).good();
+    assert!(dumped.contains("127.0.0.1/8 scope host"), "{dumped}");
+    let rules = run(&["sandbox", "dump", "/proc/self/ns/net", "--table", "mangle"]).good();
+    assert!(rules.contains("(not read: "), "{rules}");
+}
+
+/// By a process of its own: a file that this one has open for writing is inherited by whatever other
+/// tests start meanwhile, and cannot be run as long as it is.
+fn copy_binary(to: &std::path::Path) {
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg(env!("CARGO_BIN_EXE_swarmlb")).arg(to).status().expect("cp starts");
+    assert!(copied.success(), "{copied}");
 }

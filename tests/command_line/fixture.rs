@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use swarmlb::intent::{
-    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, Machine, NetworkSpec, NodeName,
-    NodeRecord, ServiceSpec,
+    ClusterId, EndpointMode, Intent, Machine, NetworkSpec, NodeName, NodeRecord, ServiceSpec,
 };
 use swarmlb::lower::lower;
 use swarmlb::node::{Node, Sandbox, SandboxName};
@@ -78,19 +77,9 @@ pub fn story() -> Intent {
         ("collab-box", 1, EndpointMode::Vip),
         ("rr", 2, EndpointMode::Dnsrr),
     ] {
-        let spec = ServiceSpec {
-            name: name.parse().expect("a name"),
-            image: Image::Whoami,
-            command: Vec::new(),
-            replicas,
-            networks: vec!["collabnet".parse().expect("a name")],
-            aliases: Default::default(),
-            endpoint_mode,
-            data_plane: DataPlaneChoice::Auto,
-            labels: Default::default(),
-            environment: Default::default(),
-            hostname: None,
-        };
+        let network = "collabnet".parse().expect("a name");
+        let spec = ServiceSpec::new(name.parse().expect("a name"), network);
+        let spec = ServiceSpec { replicas, endpoint_mode, ..spec };
         intent.create_service(spec, format!("{name:x<25}"), 0).expect("a service");
     }
     intent

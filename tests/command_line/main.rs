@@ -2,8 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the binary is run as an operator's shell runs it")]
 
+mod completing;
+mod dumps;
 mod errors;
 mod fixture;
 mod reading;
 mod runbook;
+mod settings;
 mod streams;
+mod templates;

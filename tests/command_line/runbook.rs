@@ -53,7 +53,7 @@ fn removing_a_network_is_these_commands() {
 fn what_is_so_already_is_no_command() {
     let lab = Lab::new();
     let said = lab.run(&["service", "scale", "collabweb=3", "--dry-run"]).good();
-    assert_eq!(said, "# on node node-1\n");
+    assert_eq!(said, "# on node node-1\n# nothing to do\n");
 }
 
 #[test]

@@ -12,8 +12,19 @@ fn closed() -> std::io::PipeWriter {
 #[test]
 fn a_closed_pipe_is_a_quiet_end() {
     let lab = Lab::new();
-    let words: [&[&str]; 5] = [
+    let words: [&[&str]; 16] = [
         &["service", "ls"],
+        &["service", "ls", "--format", "json"],
+        &["service", "ls", "--format", "{{.Name}}"],
+        &["service", "ps", "collabweb"],
+        &["service", "inspect", "collabweb"],
+        &["network", "ls"],
+        &["inspect", "vip"],
+        &["sandbox", "ls"],
+        &["sandbox", "dump", "collabweb.1"],
+        &["system", "info"],
+        &["man"],
+        &["complete", "--", "swarmlb", ""],
         &["network", "inspect", "collabnet"],
         &["service", "scale", "collabweb=9", "--dry-run"],
         &["--help"],
@@ -22,6 +33,9 @@ fn a_closed_pipe_is_a_quiet_end() {
     for words in words {
         let told = said(lab.command(words).stdout(closed()));
         assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""), "{words:?}");
+        let mut verbose = lab.command(&[]);
+        let told = said(verbose.arg("-vv").args(words).stdout(closed()).stderr(closed()));
+        assert_eq!(told.code, Some(0), "{words:?}: what nobody hears is no reason to fail");
     }
     let lab = Lab::changed("collabweb.2", |sandbox| sandbox.routes.clear());
     let told = said(lab.command(&["inspect", "vip"]).stdout(closed()));

@@ -9,7 +9,7 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};
 use swarmlb::dns::forwarder::Forwarder;
 use swarmlb::dns::name;
-use swarmlb::dns::server::{Counts, Resolver};
+use swarmlb::dns::server::{Counts, Resolver, Seat, Shared};
 use swarmlb::node::zone::Zone;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -22,22 +22,22 @@ pub const SOON: Duration = Duration::from_secs(5);
 pub const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 pub fn zone(names: &[(&str, &[&str])]) -> Zone {
-    let mut zone = Zone::new(2);
+    let mut zone = Zone::default();
     for (name, addresses) in names {
-        let addresses = addresses.iter().map(|text| text.parse().unwrap());
-        zone.names.insert((*name).to_owned(), addresses.collect());
+        let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        zone.add(name, 2, &addresses);
     }
     zone
 }
 
 /// A zone whose `tasks.big` has 300 addresses: too many for a datagram.
 pub fn crowded() -> Zone {
-    let mut zone = Zone::new(2);
+    let mut zone = Zone::default();
     let addresses = (0..300_u16).map(|task| {
         let [high, low] = task.to_be_bytes();
         IpAddr::from([10, 1, high, low])
     });
-    zone.names.insert("tasks.big".to_owned(), addresses.collect());
+    zone.add("tasks.big", 2, &addresses.collect::<Vec<_>>());
     zone
 }
 
@@ -53,6 +53,11 @@ pub fn addresses(reply: &Message) -> Vec<String> {
     data.filter_map(RData::ip_addr).map(|address| address.to_string()).collect()
 }
 
+/// The sockets of a sandbox that is like any other.
+pub fn seat(udp: std::net::UdpSocket, tcp: std::net::TcpListener) -> Seat {
+    Seat { udp, tcp, owner: 1, first_turn: 0 }
+}
+
 /// A resolver on ephemeral ports.
 pub struct Serving {
     pub resolver: Resolver,
@@ -63,12 +68,15 @@ pub struct Serving {
 
 impl Serving {
     pub fn start(zone: Zone, forwarder: Forwarder) -> Self {
-        let udp = std::net::UdpSocket::bind(LOCAL).unwrap();
-        let tcp = std::net::TcpListener::bind(LOCAL).unwrap();
+        let seat = seat(
+            std::net::UdpSocket::bind(LOCAL).unwrap(),
+            std::net::TcpListener::bind(LOCAL).unwrap(),
+        );
         let (zones, watched) = watch::channel(Arc::new(zone));
-        let (at_udp, at_tcp) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+        let (at_udp, at_tcp) = (seat.udp.local_addr().unwrap(), seat.tcp.local_addr().unwrap());
+        let shared = Arc::new(Shared::new(forwarder).unwrap());
         Self {
-            resolver: Resolver::serve(udp, tcp, watched, Arc::new(forwarder)).unwrap(),
+            resolver: Resolver::serve(seat, watched, shared).unwrap(),
             zones,
             udp: at_udp,
             tcp: at_tcp,
@@ -123,6 +131,12 @@ impl Datagrams {
     pub async fn receive(&self) -> Message {
         let received = self.receive_within(SOON).await;
         received.expect("a reply comes soon").0
+    }
+
+    /// Takes in what has come.
+    pub async fn drain(&self) {
+        let mut buffer = vec![0; 65535];
+        while timeout(Duration::from_millis(20), self.0.recv(&mut buffer)).await.is_ok() {}
     }
 
     pub async fn ask(&self, message: &Message) -> Message {

@@ -161,6 +161,28 @@ async fn a_silent_server_costs_its_time_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_silent_server_is_asked_last_for_a_while() {
+    let silent = Upstream::silent().await;
+    let second = Upstream::answering([192, 0, 2, 5]).await;
+    let forwarder = Forwarder::to(vec![silent.address, second.address]);
+    let asked = query("elsewhere", RecordType::A).to_vec().unwrap();
+    forwarder.forward(&asked, Transport::Udp).await.unwrap();
+    let began = Instant::now();
+    forwarder.forward(&asked, Transport::Udp).await.unwrap();
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn three_silent_servers_are_told_before_the_client_gives_up() {
+    let silent = [Upstream::silent().await, Upstream::silent().await, Upstream::silent().await];
+    let began = Instant::now();
+    let failure = forward_udp(&[&silent[0], &silent[1], &silent[2]]).await.unwrap_err();
+    assert!(matches!(failure, ForwardError::NoAnswer { asked: 3, .. }));
+    // glibc waits 5 seconds.
+    assert!(began.elapsed() < Duration::from_millis(4900), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_closed_port_costs_no_time() {
     let closed = Upstream::silent().await;
     let address = {

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use nix::sched::{CloneFlags, unshare};
-use swarmlb::dns::forwarder::Forwarder;
-use swarmlb::dns::server::Resolver;
+use swarmlb::dns::forwarder::{ForwardError, Forwarder, UpstreamError};
+use swarmlb::dns::server::{Resolver, Shared};
 use swarmlb::kernel::netns;
 use swarmlb::node::zone::Zone;
 use swarmlb::probe::resolve::{Client, RecordType, Resolution, ResolveError, Transport, resolve};
 use tokio::sync::{oneshot, watch};
 
-use crate::fixture::{Upstream, answered, crowded, cut, zone};
+use crate::fixture::{Upstream, answered, crowded, cut, seat, zone};
 
 const WAIT: Duration = Duration::from_secs(4);
 
@@ -72,9 +72,9 @@ impl Serving {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let upstream = Upstream::answering([192, 0, 2, 99]).await;
-                let forwarder = Forwarder::to(vec![upstream.address]);
+                let shared = Shared::new(Forwarder::to(vec![upstream.address])).unwrap();
                 let (_zones, watched) = watch::channel(Arc::new(zone));
-                let _resolver = Resolver::serve(udp, tcp, watched, Arc::new(forwarder)).unwrap();
+                let _resolver = Resolver::serve(seat(udp, tcp), watched, Arc::new(shared)).unwrap();
                 ready.send(()).unwrap();
                 let _ = stopped.await;
             });
@@ -120,8 +120,9 @@ fn ask(namespace: &File, name: &str, kind: RecordType) -> Result<Resolution, Res
 fn a_sandbox_resolves_its_services_and_forwards_the_rest_to_the_node() {
     let Some(namespace) = sandbox() else { return };
     let mut zone = zone(&[("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3"])]);
-    zone.pointers
-        .insert(IpAddr::from([10, 0, 1, 3]), vec!["web.1.blue".to_owned(), "web.1".to_owned()]);
+    for name in ["web.1.blue", "web.1"] {
+        zone.point(IpAddr::from([10, 0, 1, 3]), 2, Some(name));
+    }
     let _serving = Serving::start(&namespace, zone);
     let found = ask(&namespace, "Tasks.Web.", RecordType::A).unwrap();
     let expected: [IpAddr; 2] = [[10, 0, 1, 3].into(), [10, 0, 1, 4].into()];
@@ -258,6 +259,54 @@ fn an_unreadable_reply_is_malformed() {
     let error = ask(&namespace, "web", RecordType::A).unwrap_err();
     assert!(matches!(error, ResolveError::Malformed { .. }), "{error}");
     served.join().unwrap();
+}
+
+/// A node's namespace whose way to 192.0.2.0/24 leads through a router that knows no way there.
+fn cut_off() -> Option<[File; 2]> {
+    let pair = [sandbox()?, sandbox()?];
+    let within = |namespace: &File, line: &str| {
+        netns::within(namespace.as_fd(), || {
+            let done = Command::new("sh").args(["-ec", line]).status().unwrap();
+            assert!(done.success(), "{line}");
+        })
+        .unwrap();
+    };
+    let [node, router] = &pair;
+    let other = format!("/proc/{}/fd/{}", std::process::id(), router.as_fd().as_raw_fd());
+    within(node, &format!("ip link add up0 type veth peer name down0 netns {other}"));
+    within(node, "ip addr add 198.51.100.1/30 dev up0; ip link set up0 up");
+    within(router, "ip addr add 198.51.100.2/30 dev down0; ip link set down0 up");
+    within(router, "ip route add unreachable 192.0.2.0/24");
+    within(router, "echo 1 >/proc/sys/net/ipv4/ip_forward");
+    within(node, "ip route add 192.0.2.0/24 via 198.51.100.2");
+    Some(pair)
+}
+
+#[test]
+fn name_servers_out_of_reach_fail_at_once_and_not_after_a_timeout() {
+    let Some([node, _router]) = cut_off() else { return };
+    // Behind a router that says so, and without any way at all.
+    for upstreams in [vec!["192.0.2.1:53", "192.0.2.2:53"], vec!["203.0.113.1:53"]] {
+        let upstreams: Vec<SocketAddr> =
+            upstreams.iter().map(|text| text.parse().unwrap()).collect();
+        let (asked, began) = (upstreams.len(), Instant::now());
+        let failure = netns::within(node.as_fd(), || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let query = crate::fixture::query("elsewhere", RecordType::A).to_vec().unwrap();
+                Forwarder::to(upstreams).forward(&query, Transport::Udp).await.unwrap_err()
+            })
+        })
+        .unwrap();
+        assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+        let ForwardError::NoAnswer { asked: found, last: UpstreamError::Io(last), .. } = failure
+        else {
+            panic!("{failure}")
+        };
+        let kinds = [io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
+        assert!(found == asked && kinds.contains(&last.kind()), "{last}");
+    }
 }
 
 #[test]

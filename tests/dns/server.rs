@@ -9,12 +9,14 @@ use hickory_proto::op::{Edns, ResponseCode};
 use hickory_proto::rr::RecordType;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use swarmlb::dns::forwarder::Forwarder;
-use swarmlb::dns::server::{Counts, MOST_CONNECTIONS, MOST_FORWARDS, Resolver};
+use swarmlb::dns::server::{Counts, MOST_CONNECTIONS, MOST_FORWARDS, Resolver, Seat, Shared};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
-use crate::fixture::{LOCAL, SOON, Serving, Stream, Upstream, addresses, crowded, query, zone};
+use crate::fixture::{
+    LOCAL, SOON, Serving, Stream, Upstream, addresses, crowded, query, seat, zone,
+};
 
 const WEB: &[(&str, &[&str])] =
     &[("web", &["10.0.1.2"]), ("tasks.web", &["10.0.1.3", "10.0.1.4", "fd00::3", "fd00::4"])];
@@ -283,6 +285,86 @@ async fn a_slow_client_is_cut_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_no_replies_is_cut_and_holds_up_nobody() {
+    let serving = Serving::start(crowded(), Forwarder::none());
+    let greedy = serving.stream().await;
+    let asked: Vec<_> = (0..100).map(|_| query("tasks.big", RecordType::A)).collect();
+    let frames: Vec<u8> = asked.iter().flat_map(crate::fixture::frame).collect();
+    let began = Instant::now();
+    // Replies of 5 KB fill the sockets' buffers; then the server reads no more either.
+    let greed = async {
+        let (_unread, mut writing) = greedy.0.into_split();
+        while writing.write_all(&frames).await.is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(20), "it is never cut");
+        }
+    };
+    let others = async {
+        while began.elapsed() < Duration::from_secs(2) {
+            let mut other = serving.stream().await;
+            other.send(&[query("tasks.big", RecordType::A)]).await;
+            assert!(other.receive().await.is_some());
+            serving.datagrams().await.ask(&query("tasks.big", RecordType::A)).await;
+        }
+    };
+    tokio::join!(greed, others);
+    assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn garbage_by_either_way_is_survived() {
+    let serving = Serving::start(zone(WEB), Forwarder::none());
+    let client = serving.datagrams().await;
+    // Xorshift (Marsaglia 2003) from a fixed seed.
+    let mut state = 0x5eed_0003_u64;
+    let mut roll = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..2000 {
+        let length = usize::try_from(roll() % 600).unwrap();
+        let mut bytes: Vec<u8> = (0..length).map(|_| roll().to_le_bytes()[0]).collect();
+        if let (0, Some(header)) = (round % 2, bytes.first_chunk_mut()) {
+            *header = [9, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1_u8];
+        }
+        client.0.send(&bytes).await.unwrap();
+        if round % 20 == 0 {
+            let mut stream = serving.stream().await;
+            let _ = stream.0.write_all(&bytes).await;
+            client.drain().await;
+        }
+    }
+    client.drain().await;
+    let known = client.ask(&query("web", RecordType::A)).await;
+    assert_eq!(addresses(&known), ["10.0.1.2"]);
+    let mut stream = serving.stream().await;
+    stream.send(&[query("web", RecordType::A)]).await;
+    assert_eq!(addresses(&stream.receive().await.unwrap()), ["10.0.1.2"]);
+}
+
+#[tokio::test]
+async fn sandboxes_begin_their_rotation_in_turn() {
+    let mut firsts = BTreeSet::new();
+    for first_turn in 0..2 {
+        let seat = Seat {
+            first_turn,
+            ..seat(
+                std::net::UdpSocket::bind(LOCAL).unwrap(),
+                std::net::TcpListener::bind(LOCAL).unwrap(),
+            )
+        };
+        let client = crate::fixture::Datagrams::to(seat.udp.local_addr().unwrap()).await;
+        let (_zones, watched) = watch::channel(Arc::new(zone(WEB)));
+        let shared = Arc::new(Shared::new(Forwarder::none()).unwrap());
+        let _resolver = Resolver::serve(seat, watched, shared).unwrap();
+        let reply = client.ask(&query("tasks.web", RecordType::A)).await;
+        firsts.extend(addresses(&reply).into_iter().next());
+    }
+    assert_eq!(firsts.len(), 2);
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let serving = Serving::start(zone(WEB), Forwarder::none());
     let mut open = Vec::new();
@@ -315,7 +397,8 @@ async fn queries_between_two_servers_wait_for_the_second() {
     let (_zones, watched) = watch::channel(Arc::new(zone(WEB)));
     let serve = || {
         let (udp, tcp) = (udp.try_clone().unwrap(), tcp.try_clone().unwrap());
-        Resolver::serve(udp, tcp, watched.clone(), Arc::new(Forwarder::none())).unwrap()
+        let shared = Shared::new(Forwarder::none()).unwrap();
+        Resolver::serve(seat(udp, tcp), watched.clone(), Arc::new(shared)).unwrap()
     };
     let client = crate::fixture::Datagrams::to(udp.local_addr().unwrap()).await;
     let first = serve();
@@ -336,5 +419,6 @@ fn without_a_runtime_nothing_is_served() {
     let udp = std::net::UdpSocket::bind(LOCAL).unwrap();
     let tcp = std::net::TcpListener::bind(LOCAL).unwrap();
     let (_zones, watched) = watch::channel(Arc::default());
-    assert!(Resolver::serve(udp, tcp, watched, Arc::new(Forwarder::none())).is_err());
+    let shared = Arc::new(Shared::new(Forwarder::none()).unwrap());
+    assert!(Resolver::serve(seat(udp, tcp), watched, shared).is_err());
 }

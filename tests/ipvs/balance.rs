@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::with_ipvs;
-use crate::world::{Echo, Swarmlb, echo, inside, replies, request, shell, within};
+use crate::world::{Echo, Stream, Swarmlb, echo, replies, request, shell, within};
 
 const AUDITS: Duration = Duration::from_secs(60);
 const THREE: [&str; 3] = ["collabweb.1", "collabweb.2", "collabweb.3"];
@@ -50,24 +50,101 @@ fn tasks_take_turns_whoever_asks_by_tcp_and_udp_and_see_who_did() {
     });
 }
 
+/// Sends one request from each of 24 sandboxes and tells how often each task was met.
+fn one_shots() -> Vec<(String, u32)> {
+    let mut counts = BTreeMap::<String, u32>::new();
+    for client in 1..=24 {
+        let reply = request(&format!("client.{client}"), "10.0.3.2").expect("an answer");
+        *counts.entry(reply.task).or_default() += 1;
+    }
+    println!("{counts:?}");
+    counts.into_iter().collect()
+}
+
 #[test]
-fn twenty_four_clients_with_one_request_each_meet_every_task_alike() {
+fn several_clients_are_each_counted_by_their_own_sandbox() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        swarmlb.good("service scale collab-box=2");
+        let line =
+            "diag compare-dns-ipvs collabweb --from collab-box --requests 60 --concurrency 2";
+        let report = swarmlb.json(&format!("{line} --client-cache forever"));
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["conditions"]["data_plane"], "ipvs");
+        let [dns, vip] = &report["ways"].as_array().expect("ways")[..] else { panic!("two") };
+        assert_eq!((&vip["mechanism"], &dns["strata"]["met_one"]), (&"IPVS rr".into(), &2.into()));
+        for client in vip["clients"].as_array().expect("clients") {
+            let tasks = client["tasks"].as_array().expect("tasks").iter();
+            assert!(tasks.clone().all(|task| task["replies"] == 10), "{client:#}");
+            assert_eq!(client["counters"]["agrees"], true, "{client:#}");
+        }
+        // And with everything made for it and removed.
+        let report = swarmlb.json("diag compare-dns-ipvs --clients 3 --requests 18");
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        assert_eq!(report["ways"][1]["strata"]["firsts"]["in_step"], false, "{report:#}");
+        assert_eq!(swarmlb.json("service ls").as_array().map(Vec::len), Some(2));
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn twenty_four_clients_meet_every_task_alike_before_and_after_scaling() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::new();
         swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
         swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
         swarmlb
             .good("service create --replicas 24 --name client --network collabnet host sleep 1000");
-        let mut counts = BTreeMap::<String, u32>::new();
-        for client in 1..=24 {
-            let reply = request(&format!("client.{client}"), "10.0.3.2").expect("an answer");
-            *counts.entry(reply.task).or_default() += 1;
+        let web = |slots: std::ops::RangeInclusive<u32>, times: u32| -> Vec<(String, u32)> {
+            slots.map(|slot| (format!("collabweb.{slot}"), times)).collect()
+        };
+        assert_eq!(one_shots(), web(1..=3, 8));
+        swarmlb.good("service scale collabweb=4");
+        assert_eq!(one_shots(), web(1..=4, 6));
+        swarmlb.good("service scale collabweb=2");
+        assert_eq!(one_shots(), web(1..=2, 12));
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn a_task_leaves_with_weight_0_and_its_mark_goes_when_no_connection_holds_it() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::with_story();
+        let rules = || shell("ip netns exec collab-box.1 ipvsadm -Sn");
+        // UDP's memory is shortened, so that the wait for it is too.
+        shell("ip netns exec collab-box.1 ipvsadm --set 0 0 2");
+        let echoes: Vec<_> = THREE.iter().map(|task| echo(task, 7)).collect();
+        let asked: Vec<String> = (0..3)
+            .map(|_| Echo::ask("collab-box.1", "10.0.3.2", 7).expect("an answer").0)
+            .collect();
+        assert!(asked.contains(&"collabweb.3".to_owned()), "{asked:?}");
+        let mut streams: Vec<Stream> =
+            (0..3).map(|_| Stream::open("collab-box.1", "10.0.3.2")).collect();
+        swarmlb.good("service scale --detach collabweb=2");
+        let leaves = |rules: &String| {
+            rules.contains("-a -f 256 -r 10.0.3.5:0 -m -w 0") && rules.contains("-A -f 258 -s rr")
+        };
+        let said = within("it has weight 0", AUDITS, rules, leaves);
+        assert!(!said.contains("-a -f 258 -r 10.0.3.5"), "{said}");
+        assert_eq!(
+            replies("collab-box.1", "10.0.3.2", 4),
+            [("collabweb.1".into(), 2), ("collabweb.2".into(), 2)]
+        );
+        for stream in &mut streams {
+            assert_eq!(stream.ask(), stream.task);
         }
-        let sum: u32 = counts.values().sum();
-        let squares: u32 = counts.values().map(|count| count * count).sum();
-        let jain = f64::from(sum * sum) / f64::from(3 * squares);
-        println!("{counts:?}, Jain {jain:.4}");
-        assert!(jain >= 0.99, "{counts:?}");
+        swarmlb.good("inspect vip collabweb");
+        streams.into_iter().for_each(Stream::reset);
+        let gone = |rules: &String| !rules.contains("10.0.3.5");
+        within("the task is gone", AUDITS, rules, gone);
+        let forgotten = |rules: &String| !rules.contains("-f 256");
+        within("its old mark is gone", AUDITS, rules, forgotten);
+        assert_eq!(
+            swarmlb.json("service inspect collabweb")[0]["vips"]["collabnet"]["fwmark"],
+            258
+        );
+        drop(echoes);
         swarmlb.reset();
     });
 }
@@ -120,6 +197,15 @@ fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
         swarmlb.mended("collab-box", AUDITS);
         assert_eq!(replies("collab-box.1", "10.0.3.2", 3), each(1));
         swarmlb.good("inspect vip");
+        let log = std::fs::read_to_string(swarmlb.state().join("agent.log")).expect("its log");
+        for mended in [
+            "ip netns exec collab-box.1 ipvsadm -A -f 256 -s rr",
+            "ip netns exec collabweb.1 ipvsadm -A -f 257 -s rr",
+            "ip netns exec collabweb.2 ipvsadm -a -f 256 -r 10.0.3.3:0 -m",
+        ] {
+            let line = format!("mending what somebody changed: {mended}");
+            assert!(log.contains(&line), "no `{line}` in: {log}");
+        }
         let rules = shell("ip netns exec collab-box.1 ipvsadm -Sn");
         assert!(rules.contains(foreign), "{rules}");
         let dump = swarmlb.good("sandbox dump collab-box.1 --table ipvs");
@@ -136,7 +222,6 @@ fn without_its_virtual_server_a_vip_refuses_and_the_audit_mends_it() {
 #[test]
 fn both_data_planes_serve_side_by_side_and_a_connection_outlives_scaling() {
     with_ipvs(|| {
-        use std::io::{Read, Write};
         let swarmlb = Swarmlb::with_story();
         swarmlb.good(
             "service create --replicas 2 --name plain --network collabnet --data-plane nftables",
@@ -148,29 +233,16 @@ fn both_data_planes_serve_side_by_side_and_a_connection_outlives_scaling() {
         }
         swarmlb.good("inspect vip");
         // A connection that is open while its service grows and shrinks goes on.
-        let ask = |stream: &mut std::net::TcpStream| {
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").expect("it is open");
-            let mut seen = Vec::new();
-            let mut buffer = [0; 512];
-            while !String::from_utf8_lossy(&seen).contains("Host: test\n") {
-                let length = stream.read(&mut buffer).expect("it is open");
-                assert_ne!(length, 0, "it was closed");
-                seen.extend_from_slice(&buffer[..length]);
-            }
-            String::from_utf8_lossy(&seen).into_owned()
-        };
-        let mut stream = inside("collab-box.1", || {
-            (0..3)
-                .map(|_| std::net::TcpStream::connect(("10.0.3.2", 80)).expect("it connects"))
-                .find_map(|mut stream| {
-                    ask(&mut stream).contains("Task: collabweb.1").then_some(stream)
-                })
-                .expect("one of three is to the first")
-        });
+        let mut streams: Vec<Stream> =
+            (0..3).map(|_| Stream::open("collab-box.1", "10.0.3.2")).collect();
+        streams.sort_by_key(|stream| stream.task.clone());
+        let mut stream = streams.remove(0);
+        streams.clear();
+        assert_eq!(stream.task, "collabweb.1");
         swarmlb.good("service scale collabweb=4");
-        assert!(ask(&mut stream).contains("Task: collabweb.1"));
+        assert_eq!(stream.ask(), "collabweb.1");
         swarmlb.good("service scale collabweb=1");
-        assert!(ask(&mut stream).contains("Task: collabweb.1"));
+        assert_eq!(stream.ask(), "collabweb.1");
         drop(stream);
         swarmlb.reset();
     });

@@ -3,12 +3,19 @@
 //! Emulation is slow, so each test makes one set-up and looks at it from several sides.
 
 mod balance;
+mod foreign;
+mod listing;
+mod recording;
 mod state;
 mod survival;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
 mod world;
+
+#[allow(dead_code, reason = "each tier uses its part of the recordings")]
+#[path = "../recorded/mod.rs"]
+mod recorded;
 
 /// Runs a test where there is IPVS: in the virtual machine.
 fn with_ipvs(test: impl FnOnce()) {

@@ -83,7 +83,7 @@ fn what_ipvsadm_and_sysctl_say_is_what_was_asked_for() {
 }
 
 #[test]
-fn scaling_changes_real_servers_and_leaves_the_virtual_server_and_its_counters() {
+fn scaling_leaves_the_old_virtual_server_and_its_counters_until_no_connection_holds_it() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::with_story();
         for _ in 0..6 {
@@ -107,16 +107,20 @@ fn scaling_changes_real_servers_and_leaves_the_virtual_server_and_its_counters()
         for replicas in [5, 2, 3] {
             swarmlb.good(&format!("service scale collabweb={replicas}"));
             let rules = shell("ip netns exec collab-box.1 ipvsadm -Sn");
-            let reals = rules.lines().filter(|line| line.starts_with("-a -f 256 ")).count();
+            let mark = swarmlb.json("service inspect collabweb");
+            let mark = mark[0]["vips"]["collabnet"]["fwmark"].as_u64().expect("a mark");
+            let reals = format!("-a -f {mark} ");
+            let reals = rules.lines().filter(|line| line.starts_with(&reals)).count();
             assert_eq!(reals, replicas, "{rules}");
-            assert_eq!(counted(), 6, "the virtual server was made anew");
+            // TIME_WAIT is two minutes: nobody has forgotten the six.
+            assert_eq!(counted(), 6, "the old virtual server was made anew");
         }
         swarmlb.reset();
     });
 }
 
 #[test]
-fn a_plan_to_scale_holds_operations_on_real_servers_only_where_nothing_else_changes() {
+fn a_plan_to_scale_builds_beside_what_is_there_and_then_turns_the_mark_over() {
     with_ipvs(|| {
         let mut intent = story();
         let mut world = settled();
@@ -126,7 +130,13 @@ fn a_plan_to_scale_holds_operations_on_real_servers_only_where_nothing_else_chan
         let after = desired(&intent);
         let plan = Plan::between(&world.held, &after);
         for op in plan.ops.iter().filter(|op| op.sandbox != sandbox("collabweb.3")) {
-            let allowed = matches!(&op.change, Change::Del(Object::RealServer { .. }));
+            let allowed = match &op.change {
+                Change::Del(object) => matches!(object, Object::RealServer { .. }),
+                Change::Add(object) => {
+                    matches!(object, Object::RealServer { .. } | Object::VirtualServer { .. })
+                }
+                Change::Set { to, .. } => matches!(to, Object::Mark { .. }),
+            };
             assert!(allowed, "{op}");
         }
         world.become_node(&after);

@@ -102,7 +102,7 @@ fn a_plan_refused_half_way_is_undone() {
         // The rehearsal does not know of it: only Linux refuses.
         shell("ip netns add collabweb.2");
         let before = world.kernel.observe(&Scope::All).expect("Linux can be read");
-        let refused = carry_out(&mut world.kernel, &Node::default(), &plan).expect_err("refused");
+        let refused = carry_out(&mut world.kernel, Node::default(), &plan).expect_err("refused");
         assert!(!refused.rehearsed && refused.left.is_empty(), "{refused:?}");
         assert_eq!(refused.undone, refused.number - 1);
         assert_eq!(world.kernel.observe(&Scope::All).expect("Linux can be read"), before);

@@ -23,7 +23,7 @@ fn typed_and_done_alike(swarmlb: &Swarmlb, line: &str) {
     let by_hand = observed();
     assert_ne!(by_hand, before, "`{line}` changes nothing");
     let back = Plan::between(&by_hand, &before);
-    carry_out(&mut Linux::new(NoProcesses), &by_hand, &back).expect("it can be taken back");
+    carry_out(&mut Linux::new(NoProcesses), by_hand.clone(), &back).expect("it can be taken back");
     assert_same(&observed(), &before);
     swarmlb.good(line);
     assert_same(&observed(), &by_hand);

@@ -12,7 +12,7 @@ const AUDITS: Duration = Duration::from_secs(40);
 type Damage = (&'static str, &'static str, &'static str);
 
 /// Each in a sandbox of its own, so that one audit mends them all.
-const DAMAGES: [Damage; 10] = [
+const DAMAGES: [Damage; 15] = [
     ("client.1", "nft delete element ip swarmlb vip-mark '{ 10.0.3.2 }'", "mark"),
     ("client.2", "ip route del local 10.0.3.2 dev lo table local", "route"),
     ("client.3", "nft flush chain ip swarmlb filter-in", "fail-closed"),
@@ -23,13 +23,29 @@ const DAMAGES: [Damage; 10] = [
     ("client.8", "nft delete element ip swarmlb mark-chain '{ 0x100 }'", "virtual-server"),
     ("client.9", "nft flush chain ip swarmlb vs-0x100", "virtual-server"),
     ("client.10", "nft flush chain ip swarmlb rs-0x100-10.0.3.4", "virtual-server"),
+    ("client.11", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", "settings"),
+    ("client.12", "nft insert rule ip swarmlb filter-in accept", "fail-closed"),
+    (
+        "client.13",
+        "nft 'flush chain ip swarmlb mangle-out; delete chain ip swarmlb mangle-out; \
+         add chain ip swarmlb mangle-out { type filter hook output priority 0; }; \
+         add rule ip swarmlb mangle-out meta mark set ip daddr map @vip-mark'",
+        "mark",
+    ),
+    (
+        "client.14",
+        "nft 'flush chain ip swarmlb vs-0x100; \
+         add rule ip swarmlb vs-0x100 numgen inc mod 1 vmap { 0 : jump rs-0x100-10.0.3.4 }'",
+        "real-servers",
+    ),
+    ("client.15", "nft flush ruleset", "mark"),
 ];
 
 fn crowd() -> Swarmlb {
     let swarmlb = Swarmlb::new();
     swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
     swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
-    swarmlb.good("service create --replicas 10 --name client --network collabnet");
+    swarmlb.good("service create --replicas 15 --name client --network collabnet");
     swarmlb
 }
 
@@ -63,8 +79,31 @@ fn every_rung_broken_by_hand_is_named_and_mended() {
             assert_eq!(replies(sandbox, "10.0.3.2", 3).len(), 3, "from {sandbox}");
         }
         let log = std::fs::read_to_string(swarmlb.state().join("agent.log")).expect("its log");
-        assert!(log.contains("mending what somebody changed: "), "{log}");
+        for (sandbox, command, _) in DAMAGES {
+            let mends = |line: &str| {
+                line.contains("mending what somebody changed: ")
+                    && line.split(' ').any(|word| word == sandbox)
+            };
+            assert!(log.lines().any(mends), "{sandbox}, `{command}`: {log}");
+        }
         swarmlb.good("inspect vip collabweb");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn an_agent_that_is_held_up_is_a_name_that_does_not_resolve() {
+    apart(|| {
+        let swarmlb = Swarmlb::with_story();
+        let agent = swarmlb.role("agent").expect("it runs");
+        let send = |signal: &str| shell(&format!("kill -{signal} {agent}"));
+        send("STOP");
+        let output = swarmlb.run("inspect vip collabweb");
+        send("CONT");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("`collabweb` does not resolve: "), "{said}");
+        swarmlb.mended("collabweb", AUDITS);
         swarmlb.reset();
     });
 }

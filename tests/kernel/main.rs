@@ -5,13 +5,23 @@
 
 mod agreement;
 mod attachments;
+mod comparison;
 mod dry_run;
 mod egress;
+mod foreground;
+mod foreign;
 mod healing;
+mod kills;
+mod leaving;
 mod networks;
+mod nftables;
+mod resolver;
 mod sandboxes;
+mod state_dir;
 mod story;
 mod survival;
+mod tasks;
+mod terminal;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]

@@ -51,7 +51,9 @@ fn a_service_on_two_networks_has_a_vip_and_aliases_on_each() {
         assert_eq!(request("right.1", "10.0.4.2").expect("an answer").client, "10.0.4.5");
         let told = swarmlb.good("service inspect --pretty db");
         assert!(
-            told.contains("two, VIP 10.0.4.2, fwmark 0x101, scheduler rr, alias ledger"),
+            told.contains(
+                "two, VIP 10.0.4.2, fwmark 0x101, scheduler rr, balanced by nftables, alias ledger"
+            ),
             "{told}"
         );
         swarmlb.reset();

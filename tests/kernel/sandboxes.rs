@@ -1,8 +1,12 @@
 //! Looking into sandboxes, those of others, and the end of everything.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
-use crate::world::{Swarmlb, apart, replies, shell};
+use swarmlb::store::client::Client;
+use swarmlb::store::records::load_intent;
+
+use crate::world::{Swarmlb, apart, replies, shell, within};
 
 #[test]
 fn a_foreign_namespace_of_a_tasks_name_is_refused_and_untouched() {
@@ -43,7 +47,7 @@ fn a_command_in_a_sandbox_ends_with_its_own_exit_code() {
         let bridge = swarmlb.good("sandbox exec collabnet -- ip -o link show br0");
         assert!(bridge.contains("br0"), "{bridge}");
         swarmlb.ending("sandbox exec nowhere.1 -- true", 2);
-        swarmlb.ending("sandbox exec collab-box.1 -- no-such-program", 2);
+        swarmlb.ending("sandbox exec collab-box.1 -- no-such-program", 127);
         swarmlb.reset();
     });
 }
@@ -59,7 +63,7 @@ fn a_dump_names_what_addresses_and_marks_belong_to() {
             "# filter: which packets are refused",
             "10.0.3.2",
             "10.0.3.3/24",
-            "local 10.0.3.2 dev lo src 10.0.3.3",
+            "local 10.0.3.2 dev lo table local proto 108 scope host src 10.0.3.3",
             "collabweb.2",
             "net.ipv4.conf.all.arp_ignore = 1",
         ] {
@@ -91,13 +95,17 @@ fn a_reset_leaves_nothing_but_what_is_foreign() {
 }
 
 #[test]
-fn twenty_services_made_at_once_all_come_up_with_addresses_of_their_own() {
+fn a_hundred_services_made_at_once_are_all_there_and_nothing_is_given_twice() {
     apart(|| {
         let swarmlb = Swarmlb::new();
         swarmlb.good("network create --subnet 10.0.3.0/24 collabnet");
-        let children: Vec<_> = (0..20)
+        let children: Vec<_> = (0..100)
             .map(|number| {
-                let line = format!("service create --name svc-{number} --network collabnet");
+                // A quarter of them have a task each, which is work enough for one test.
+                let replicas = u32::from(number % 4 == 0);
+                let line = format!(
+                    "service create -d --replicas {replicas} --name svc-{number} --network collabnet"
+                );
                 let mut command = swarmlb.command(&line);
                 let piped = || std::process::Stdio::piped();
                 command.stdout(piped()).stderr(piped()).spawn().expect("it starts")
@@ -107,22 +115,40 @@ fn twenty_services_made_at_once_all_come_up_with_addresses_of_their_own() {
             let output = child.wait_with_output().expect("it ends");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        let services = swarmlb.json("service ls");
-        let services = services.as_array().expect("rows");
-        let mut addresses: Vec<String> = Vec::new();
-        for service in services {
-            assert_eq!(service["running"], 1, "{service}");
-            addresses.push(service["vips"]["collabnet"].as_str().expect("a VIP").to_owned());
-            let name = service["name"].as_str().expect("a name");
-            for task in swarmlb.json(&format!("service ps {name}")).as_array().expect("rows") {
-                addresses.push(task["addresses"][0].as_str().expect("an address").to_owned());
-            }
+        within(
+            "every task runs",
+            Duration::from_secs(60),
+            || swarmlb.json("service ls").to_string().matches("\"running\":1").count(),
+            |running| *running == 25,
+        );
+        swarmlb.whole(Duration::from_secs(30));
+        let store = Client::connect(&swarmlb.state().join("store.sock")).expect("it is served");
+        let loaded = load_intent(&store).expect("it can be read").expect("there is one");
+        let intent = loaded.intent;
+        assert_eq!(intent.services.len(), 100);
+        assert_eq!(intent.tasks.len(), 25);
+        let services = || intent.services.values();
+        let tasks = || intent.tasks.values();
+        let vips = || services().flat_map(|service| service.vips.values());
+        let endpoints = || tasks().flat_map(|task| task.endpoints.iter());
+        let addresses = vips().map(|vip| vip.address);
+        each_once(addresses.chain(endpoints().map(|endpoint| endpoint.address)), 125);
+        each_once(vips().map(|vip| vip.fwmark), 100);
+        each_once(endpoints().map(|endpoint| endpoint.rank), 25);
+        each_once(services().map(|service| &service.id).chain(tasks().map(|task| &task.id)), 125);
+        // And the kernel has them so: the ladders of all sandboxes hold.
+        for service in ["svc-0", "svc-48", "svc-96"] {
+            swarmlb.good(&format!("inspect vip {service}"));
         }
-        assert_eq!(addresses.len(), 40);
-        addresses.sort();
-        addresses.dedup();
-        assert_eq!(addresses.len(), 40, "an address twice");
-        swarmlb.good("inspect vip");
         swarmlb.reset();
     });
+}
+
+#[track_caller]
+fn each_once<T: Ord + std::fmt::Debug>(values: impl Iterator<Item = T>, count: usize) {
+    let mut all: Vec<T> = values.collect();
+    assert_eq!(all.len(), count);
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), count, "one was given twice: {all:?}");
 }

@@ -169,3 +169,30 @@ fn a_packet_that_nobody_marks_is_refused_and_never_answered_by_another_task() {
         swarmlb.reset();
     });
 }
+
+#[test]
+fn the_fields_of_the_manual_are_those_of_a_running_cluster() {
+    use swarmlb::cli::manual::page;
+
+    apart(|| {
+        let swarmlb = Swarmlb::with_story();
+        for (command, line) in [
+            ("agent status", "agent status"),
+            ("diag dns", "diag dns collabweb --from collab-box.1"),
+            ("diag compare-dns-ipvs", "diag compare-dns-ipvs collabweb --requests 10"),
+        ] {
+            let data = swarmlb.json(line);
+            let row = data.as_array().map_or(&data, |rows| &rows[0]);
+            let fields: std::collections::BTreeSet<&str> =
+                row.as_object().expect("an object").keys().map(String::as_str).collect();
+            let told = page(command).expect("a page").fields;
+            assert_eq!(
+                told.iter().map(|(name, _)| *name).collect::<std::collections::BTreeSet<_>>(),
+                fields,
+                "{command}"
+            );
+        }
+        assert_eq!(swarmlb.good("agent status --format {{.Node}}"), "node-1\n");
+        swarmlb.reset();
+    });
+}

@@ -107,7 +107,7 @@ fn a_killed_task_is_started_again_in_its_slot() {
         assert_eq!(rows[2]["name"], "collabweb.3");
         assert_eq!(rows[2]["addresses"][0], "10.0.3.5");
         assert_eq!(rows[2]["failures"], 1);
-        assert_eq!(rows[2]["error"], "ended by SIGKILL");
+        assert_eq!(rows[2]["error"], "killed by SIGKILL");
         assert_eq!(
             [rows[0]["pid"].as_i64(), rows[1]["pid"].as_i64()],
             [Some(pids[0]), Some(pids[1])]

@@ -295,7 +295,7 @@ fn to_addresses(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         (Harm::OtherPath, Some(Address { link, net: own })) => {
             let Some(path) = item_of(&sandbox.paths, which) else { return };
             sandbox.paths.remove(&path);
-            let via = own.hosts().next();
+            let via = own.hosts().find(|host| Some(*host) != path.via && *host != own.addr());
             sandbox.paths.insert(Path { to: path.to, link, via, source: own.addr() });
         }
         (Harm::OtherRoute, Some(Address { link, .. })) => {
@@ -435,6 +435,8 @@ fn settle(node: &mut Node) {
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
         sandbox.paths = sandbox.paths.iter().filter(|path| stays(path)).cloned().collect();
     }
+    // Where we are guests and have nothing, we are not.
+    node.sandboxes.retain(|name, held| name.guest().is_none() || !held.is_vacant());
 }
 
 /// Puts things into a node that are not swarmlb's: a sandbox that looks like one of ours but for

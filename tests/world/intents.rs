@@ -1,8 +1,8 @@
 //! Intents, made with the edits that the commands use.
 
 use swarmlb::intent::{
-    ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, Machine, NetworkSpec, NodeName,
-    NodeRecord, ServiceName, ServiceSpec,
+    ClusterId, DataPlaneChoice, Intent, Machine, NetworkName, NetworkSpec, NodeName, NodeRecord,
+    ServiceName, ServiceSpec,
 };
 use swarmlb::lower::lower;
 use swarmlb::node::Node;
@@ -42,19 +42,10 @@ pub fn service_on(
     replicas: u32,
     data_plane: DataPlaneChoice,
 ) {
-    let spec = ServiceSpec {
-        name: name.parse().expect("a name"),
-        image: Image::Whoami,
-        command: Vec::new(),
-        replicas,
-        aliases: Default::default(),
-        networks: networks.iter().map(|network| network.parse().expect("a name")).collect(),
-        endpoint_mode: EndpointMode::Vip,
-        data_plane,
-        labels: Default::default(),
-        environment: Default::default(),
-        hostname: None,
-    };
+    let networks: Vec<NetworkName> =
+        networks.iter().map(|network| network.parse().expect("a name")).collect();
+    let spec = ServiceSpec::new(name.parse().expect("a name"), networks[0].clone());
+    let spec = ServiceSpec { replicas, networks, data_plane, ..spec };
     intent.create_service(spec, format!("id-{name}"), 0).expect("a service");
 }
 
@@ -100,7 +91,7 @@ pub fn random_edit(intent: &Intent, dice: &mut Dice) -> (String, Intent) {
         let mut edited = intent.clone();
         let services: Vec<ServiceName> = intent.services.keys().cloned().collect();
         let number = dice.below(3);
-        let words = match dice.below(6) {
+        let words = match dice.below(7) {
             0 if intent.networks.len() < 3 => {
                 let subnet = format!("10.0.{}.0/27", 10 + number);
                 let name = format!("net-{number}");
@@ -126,10 +117,25 @@ pub fn random_edit(intent: &Intent, dice: &mut Dice) -> (String, Intent) {
             2 | 3 if !services.is_empty() => {
                 let name = &services[dice.below(services.len())];
                 let replicas = dice.below(4) as u32;
-                if edited.scale_service(name, replicas).is_err() {
+                let at_once = dice.below(2) == 0;
+                let scaled = match at_once {
+                    true => edited.scale_service(name, replicas),
+                    false => edited.drain_service(name, replicas, 0),
+                };
+                if scaled.is_err() {
                     continue;
                 }
-                format!("scale {name} to {replicas}")
+                format!("scale {name} to {replicas}, at once: {at_once}")
+            }
+            6 => {
+                let left = intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone()));
+                let left: Vec<_> = left.collect();
+                let any =
+                    edited.finish_leaving(&left) | edited.forget_retired(&intent.retired_marks());
+                if !any {
+                    continue;
+                }
+                format!("take away {} and old marks", left.len())
             }
             4 if !services.is_empty() => {
                 let name = &services[dice.below(services.len())];

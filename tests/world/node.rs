@@ -23,7 +23,7 @@ impl Settled {
     /// and by what is opened now.
     pub fn become_node(&mut self, desired: &Node) {
         let plan = Plan::between(&self.held, desired);
-        let held = carry_out(&mut self.kernel, &self.held, &plan)
+        let held = carry_out(&mut self.kernel, self.held.clone(), &plan)
             .unwrap_or_else(|refused| panic!("refused: {} ({refused:?})", refused.op));
         let observed = self.kernel.observe(&Scope::All).expect("Linux can be read");
         assert_same(&observed, desired);

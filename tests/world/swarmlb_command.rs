@@ -24,6 +24,11 @@ impl Swarmlb {
         Self { state: format!("/run/swarmlb-test-{}-{number}", std::process::id()).into() }
     }
 
+    /// On a state directory of the test's choice.
+    pub fn at(state: &Path) -> Self {
+        Self { state: state.to_owned() }
+    }
+
     /// With the story's network and services.
     pub fn with_story() -> Self {
         let swarmlb = Self::new();

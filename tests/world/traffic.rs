@@ -99,3 +99,94 @@ impl Echo {
         })
     }
 }
+
+/// A connection to port 80 of an address that stays open.
+pub struct Stream {
+    stream: TcpStream,
+    /// The task at its other end.
+    pub task: String,
+}
+
+impl Stream {
+    pub fn open(from: &str, address: &str) -> Self {
+        let server = SocketAddr::new(address.parse::<IpAddr>().expect("an address"), 80);
+        let stream = inside(from, || TcpStream::connect_timeout(&server, PATIENCE));
+        let stream = stream.expect("it connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut stream = Self { stream, task: String::new() };
+        stream.task = stream.ask();
+        stream
+    }
+
+    /// Which task answers.
+    pub fn ask(&mut self) -> String {
+        self.try_ask().expect("an answer")
+    }
+
+    /// Which task answers; none when the connection is broken.
+    pub fn try_ask(&mut self) -> Option<String> {
+        self.stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
+        let mut seen = Vec::new();
+        let mut buffer = [0; 512];
+        while !String::from_utf8_lossy(&seen).contains("Host: test\n") {
+            match self.stream.read(&mut buffer).ok()? {
+                0 => return None,
+                length => seen.extend_from_slice(&buffer[..length]),
+            }
+        }
+        let text = String::from_utf8_lossy(&seen);
+        Some(text.lines().find_map(|line| line.strip_prefix("Task: "))?.to_owned())
+    }
+
+    /// Ends it by a reset, of which no table keeps a memory for long.
+    pub fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger)
+            .expect("a socket option");
+    }
+}
+
+/// A client that asks an [`echo`] every 25 ms from one port, until it is ended.
+pub struct Asking {
+    thread: std::thread::JoinHandle<()>,
+    counts: std::sync::Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    answered: std::sync::atomic::AtomicU32,
+    lost: std::sync::atomic::AtomicU32,
+    stop: std::sync::atomic::AtomicBool,
+}
+
+impl Asking {
+    pub fn begin(from: &str, address: &str, port: u16) -> Self {
+        use std::sync::atomic::Ordering::Relaxed;
+        let socket = inside(from, || UdpSocket::bind("0.0.0.0:0")).expect("a port");
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+        socket.connect((address, port)).expect("an address");
+        let counts = std::sync::Arc::new(Counts::default());
+        let shared = std::sync::Arc::clone(&counts);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 128];
+            while !shared.stop.load(Relaxed) {
+                let answer = socket.send(b"who").and_then(|_| socket.recv(&mut buffer));
+                let count = if answer.is_ok() { &shared.answered } else { &shared.lost };
+                count.fetch_add(1, Relaxed);
+                std::thread::sleep(Duration::from_millis(25));
+            }
+        });
+        Self { thread, counts }
+    }
+
+    pub fn answered(&self) -> u32 {
+        self.counts.answered.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Ends it and tells how many got no answer.
+    pub fn end(self) -> u32 {
+        self.counts.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.join().expect("it ends");
+        self.counts.lost.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

@@ -1,22 +1,25 @@
 //! IPVS in one namespace: changes in batches, and what its tables hold.
 
+mod connection;
 pub mod wire;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use super::netlink::Netlink;
+use super::netlink::{Message, Netlink};
 use super::{Outcome, Refusal, program};
+use crate::intent::Fwmark;
 use crate::node::{
     Entry, Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
     VirtualServerKey,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
+pub use connection::connections;
 use wire::{FamilyId, Query, Reply};
 
 /// A socket to IPVS inside a namespace.
@@ -42,27 +45,37 @@ impl Ipvs {
         Self::on(Netlink::open_here(netlink_sys::protocols::NETLINK_GENERIC)?)
     }
 
+    /// Opens IPVS in the namespace of the calling thread if the kernel has it by now. For looking only:
+    /// where the module is not loaded no table of it holds anything.
+    ///
+    /// # Errors
+    /// What the socket met.
+    pub fn present_here() -> Result<Option<Self>, Refusal> {
+        let mut netlink = Netlink::open_here(netlink_sys::protocols::NETLINK_GENERIC)?;
+        Ok(family(&mut netlink)?.map(|family| Self { netlink, family }))
+    }
+
     fn on(mut netlink: Netlink) -> Result<Option<Self>, Refusal> {
+        // The kernel tries to load what it is asked for and does not have, each time anew: one that
+        // has none is asked once.
+        static NONE: AtomicBool = AtomicBool::new(false);
+        if NONE.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         if let Some(family) = family(&mut netlink)? {
             return Ok(Some(Self { netlink, family }));
         }
         load_module();
-        Ok(family(&mut netlink)?.map(|family| Self { netlink, family }))
+        let family = family(&mut netlink)?;
+        NONE.store(family.is_none(), Ordering::Relaxed);
+        Ok(family.map(|family| Self { netlink, family }))
     }
 
-    /// Does operations on virtual and real servers, as one batch.
-    ///
-    /// # Errors
-    /// When the socket itself fails.
-    pub fn change(&mut self, ops: &[Op]) -> io::Result<Vec<Outcome>> {
-        let mut messages = Vec::with_capacity(ops.len());
-        for op in ops {
-            match message(op, self.family) {
-                Some(message) => messages.push(message),
-                None => return Err(Errno::EINVAL.into()),
-            }
-        }
-        self.netlink.batch(&mut messages)
+    /// Does operations on virtual and real servers, in batches. It ends with the batch in which one is
+    /// refused: there is one outcome for each that was tried.
+    pub fn change(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let family = self.family;
+        self.netlink.batch(ops, |op, bytes| write(op, family, bytes))
     }
 
     /// Everything that the tables hold, with counters.
@@ -84,12 +97,21 @@ impl Ipvs {
         Ok(entries)
     }
 
-    /// The tables in the node's words.
+    /// Whether any connection began under a mark and is not forgotten yet; one that waits to be, as
+    /// TCP's in TIME_WAIT, counts.
     ///
     /// # Errors
-    /// As [`Ipvs::entries`].
-    pub fn observe(&mut self) -> Result<BTreeMap<VirtualServerKey, VirtualServer>, Refusal> {
-        Ok(self.entries()?.iter().map(seen).collect())
+    /// The kernel's refusal.
+    pub fn has_connections(&mut self, mark: Fwmark) -> Result<bool, Refusal> {
+        let key = wire_key(VirtualServerKey::Fwmark(mark));
+        match self.ask(&Query::Dests(&key)) {
+            Ok(replies) => Ok(replies.iter().any(|reply| match reply {
+                Reply::Dest(real) => real.active + real.inactive + real.persistent > 0,
+                _ => false,
+            })),
+            Err(refusal) if refusal.errno == Errno::ESRCH => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The version of IPVS, as `ipvsadm` prints it.
@@ -98,10 +120,8 @@ impl Ipvs {
     /// The kernel's refusal.
     pub fn version(&mut self) -> Result<Option<wire::Info>, Refusal> {
         let request = Query::Info.to_bytes(self.family, 0);
-        for payload in self.netlink.get(request)? {
-            if let Some(Ok(wire::Incoming { reply: Reply::Info(info), .. })) =
-                wire::replies(&framed(self.family, &payload), self.family).next()
-            {
+        for message in self.netlink.get(request)? {
+            if let Reply::Info(info) = reply(&message, self.family)? {
                 return Ok(Some(info));
             }
         }
@@ -109,17 +129,17 @@ impl Ipvs {
     }
 
     fn ask(&mut self, query: &Query<'_>) -> Result<Vec<Reply>, Refusal> {
-        let payloads = self.netlink.dump(&query.to_bytes(self.family, 0))?;
-        payloads.iter().map(|payload| reply(self.family, self.family, payload)).collect()
+        let messages = self.netlink.dump(&query.to_bytes(self.family, 0))?;
+        messages.iter().map(|message| reply(message, self.family)).collect()
     }
 }
 
 fn family(netlink: &mut Netlink) -> Result<Option<FamilyId>, Refusal> {
     let request = Query::Family.to_bytes(FamilyId::CONTROL, 0);
     match netlink.get(request) {
-        Ok(payloads) => {
-            for payload in &payloads {
-                if let Reply::Family(info) = reply(FamilyId::CONTROL, FamilyId(0), payload)? {
+        Ok(messages) => {
+            for message in &messages {
+                if let Reply::Family(info) = reply(message, FamilyId(0))? {
                     return Ok(Some(info.id));
                 }
             }
@@ -145,49 +165,45 @@ fn load_module() {
     });
 }
 
-fn framed(kind: FamilyId, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16 + payload.len());
-    bytes.extend(((16 + payload.len()) as u32).to_ne_bytes());
-    bytes.extend(kind.0.to_ne_bytes());
-    bytes.extend([0; 10]);
-    bytes.extend(payload);
-    bytes
-}
-
-fn reply(kind: FamilyId, family: FamilyId, payload: &[u8]) -> Result<Reply, Refusal> {
+fn reply(message: &Message, family: FamilyId) -> Result<Reply, Refusal> {
     let unreadable = |error: String| {
         Refusal::saying(Errno::EBADMSG, format!("IPVS's answer cannot be read: {error}"))
     };
-    match wire::replies(&framed(kind, payload), family).next() {
+    match wire::replies(message.as_bytes(), family).next() {
         Some(Ok(incoming)) => Ok(incoming.reply),
         Some(Err(error)) => Err(unreadable(error.to_string())),
         None => Err(unreadable("it is empty".into())),
     }
 }
 
-fn message(op: &Op, family: FamilyId) -> Option<Vec<u8>> {
-    let change = |change: wire::Change<'_>| Some(change.to_bytes(family, 0));
+/// Appends the message that does an operation.
+///
+/// # Errors
+/// `EINVAL` for one that is not on IPVS, or names a scheduler by what is no name.
+pub fn write(op: &Op, family: FamilyId, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+    let mut send = |change: wire::Change<'_>| change.write(family, 0, bytes);
     match (&op.change, op.object()) {
-        (Change::Add(_), Object::VirtualServer { .. }) => {
-            change(wire::Change::NewService(&server(op.object())?))
+        (Change::Add(_), object @ Object::VirtualServer { .. }) => {
+            send(wire::Change::NewService(&server(object).ok_or(Errno::EINVAL)?));
         }
-        (Change::Set { .. }, Object::VirtualServer { .. }) => {
-            change(wire::Change::SetService(&server(op.object())?))
+        (Change::Set { .. }, object @ Object::VirtualServer { .. }) => {
+            send(wire::Change::SetService(&server(object).ok_or(Errno::EINVAL)?));
         }
         (Change::Del(_), Object::VirtualServer { key, .. }) => {
-            change(wire::Change::DelService(&wire_key(*key)))
+            send(wire::Change::DelService(&wire_key(*key)));
         }
         (Change::Add(_), Object::RealServer { server, key, real }) => {
-            change(wire::Change::NewDest(&wire_key(*server), &wire_real(*key, *real)))
+            send(wire::Change::NewDest(&wire_key(*server), &wire_real(*key, *real)));
         }
         (Change::Set { .. }, Object::RealServer { server, key, real }) => {
-            change(wire::Change::SetDest(&wire_key(*server), &wire_real(*key, *real)))
+            send(wire::Change::SetDest(&wire_key(*server), &wire_real(*key, *real)));
         }
         (Change::Del(_), Object::RealServer { server, key, .. }) => {
-            change(wire::Change::DelDest(&wire_key(*server), key.address, key.port))
+            send(wire::Change::DelDest(&wire_key(*server), key.address, key.port));
         }
-        _ => None,
+        _ => return Err(Errno::EINVAL),
     }
+    Ok(())
 }
 
 fn server(object: &Object) -> Option<wire::VirtualServer> {
@@ -236,7 +252,12 @@ fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
     server
 }
 
-fn seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
+/// The tables in the node's words.
+pub fn seen(entries: &[Entry]) -> BTreeMap<VirtualServerKey, VirtualServer> {
+    entries.iter().map(server_seen).collect()
+}
+
+fn server_seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
     let server = &entry.server;
     let own = wire::Flags(wire::Flags::HASHED.0 | wire::Flags::PERSISTENT.0);
     let persistent = server.flags.contains(wire::Flags::PERSISTENT);

@@ -229,7 +229,7 @@ fn push<'fd>(polled: &mut Vec<PollFd<'fd>>, descriptor: BorrowedFd<'fd>) -> usiz
 }
 
 /// Whether `accept` failed because that client, or its network, is gone already (accept(2)).
-fn is_of_one_client(error: &io::Error) -> bool {
+pub(in crate::runtime) fn is_of_one_client(error: &io::Error) -> bool {
     let Some(code) = error.raw_os_error() else {
         return false;
     };

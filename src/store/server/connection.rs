@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Uid;
 
+use crate::killpoint;
 use crate::store::sqlite::{Cursor, Sqlite};
 use crate::store::wire::{Failure, HEARTBEAT, Line, PROTOCOL, Reply, Request};
 use crate::store::{Object, Revision, Snapshot, Store, StoreError, clock};
@@ -64,10 +65,14 @@ impl<'s> Connection<'s> {
                 Err(error) => Err(error),
             },
             Request::Commit { id, transaction } => {
-                self.store.commit_once(Some(id), transaction).map(Reply::Committed)
+                let committed = self.store.commit_once(Some(id), transaction);
+                killpoint::pass(|| "a commit is not answered yet".into());
+                committed.map(Reply::Committed)
             }
             Request::Grant { ttl_ms } => {
-                self.store.grant(Duration::from_millis(ttl_ms)).map(Reply::Granted)
+                let granted = self.store.grant(Duration::from_millis(ttl_ms));
+                killpoint::pass(|| "a lease is granted, not answered yet".into());
+                granted.map(Reply::Granted)
             }
             Request::KeepAlive { lease } => self.store.keep_alive(lease).map(|()| Reply::KeptAlive),
             Request::Revoke { lease } => self.store.revoke(lease).map(|()| Reply::Revoked),

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::killpoint;
 use crate::store::StoreError;
 
 /// Listens at `socket`, in the place of a socket that nobody answers at.
@@ -24,6 +25,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&unseen)?;
     listener.set_nonblocking(true)?;
     fs::set_permissions(&unseen, fs::Permissions::from_mode(0o600))?;
+    killpoint::pass(|| "the socket has not its name yet".into());
     fs::rename(&unseen, socket)?;
     Ok(listener)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Engine, held, tables};
+use crate::killpoint;
 use crate::store::{Batch, Commit, Event, LeaseId, Revision, StoreError, Transaction};
 
 /// Commits that go to the disk together at most.
@@ -80,7 +81,10 @@ impl Writer {
             stage.compact(engine)?;
         }
         let (state, batches) = (stage.state, stage.batches);
+        let revision = state.revision;
+        killpoint::pass(|| format!("revision {revision} is written, not committed"));
         transaction.commit()?;
+        killpoint::pass(|| format!("revision {revision} is committed, not told"));
         self.state = state;
         if !batches.is_empty() {
             engine.feed.publish(batches);

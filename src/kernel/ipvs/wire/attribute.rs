@@ -250,19 +250,26 @@ impl<'a> Writer<'a> {
 
     /// An attribute that holds what `fill` writes.
     pub(super) fn nested(&mut self, number: u16, fill: impl FnOnce(&mut Writer<'_>)) {
-        let mut inside = Vec::new();
-        fill(&mut Writer::new(&mut inside));
-        self.raw(number | NESTED, &inside);
+        let start = self.bytes.len();
+        self.header(number | NESTED, HEADER);
+        fill(&mut Writer::new(self.bytes));
+        let length = length(self.bytes.len() - start).to_ne_bytes();
+        for (slot, byte) in self.bytes.iter_mut().skip(start).zip(length) {
+            *slot = byte;
+        }
     }
 
-    fn header(&mut self, number: u16, length: usize) {
-        // Everything that is written here is bounded far below 64 KiB by its type.
-        let length = u16::try_from(length).unwrap_or(u16::MAX);
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
+    fn header(&mut self, number: u16, whole: usize) {
+        self.bytes.extend_from_slice(&length(whole).to_ne_bytes());
         self.bytes.extend_from_slice(&number.to_ne_bytes());
     }
 
     fn pad(&mut self) {
         self.bytes.resize(aligned(self.bytes.len()), 0);
     }
+}
+
+/// Everything that is written here is bounded far below 64 KiB by its type.
+fn length(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
 }

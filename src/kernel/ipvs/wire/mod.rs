@@ -7,11 +7,10 @@
 //! ```text
 //! Query::Family ──▶ Reply::Family            which number the family has here
 //! Query ─────────▶ Reply… Done               what the kernel holds
-//! Batch of Change ▶ one Ack for each          what was done and what was refused
+//! Change… ───────▶ Ack                        what was done and what was refused
 //! ```
 
 mod attribute;
-mod batch;
 mod family;
 mod frame;
 mod name;
@@ -22,7 +21,6 @@ mod statistics;
 mod virtual_server;
 
 pub use attribute::DecodeError;
-pub use batch::{Batch, Receipts};
 pub use family::{FamilyId, FamilyInfo};
 pub use frame::{Ack, Completeness};
 pub use name::{Name, NameError};

@@ -80,7 +80,8 @@ impl Change<'_> {
         bytes
     }
 
-    pub(super) fn write(&self, family: FamilyId, sequence: u32, bytes: &mut Vec<u8>) {
+    /// Appends the whole message to others.
+    pub fn write(&self, family: FamilyId, sequence: u32, bytes: &mut Vec<u8>) {
         let head = Head {
             kind: family.0,
             flags: REQUEST | ACKNOWLEDGE,

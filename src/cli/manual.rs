@@ -1,0 +1,727 @@
+//! What the manual says of each command beyond its options: examples, the fields that a template
+//! may name, exit codes. One page each, in the order of the help.
+
+use clap::Command;
+
+use crate::render::template::Words;
+
+/// The manual of one command.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// `service ls`: what is typed behind `swarmlb`.
+    pub command: &'static str,
+    /// What an example is for, and what is typed.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// The fields of what `--format json` prints, and what they hold.
+    pub fields: &'static [(&'static str, &'static str)],
+    /// Words of Docker's templates that are no fields of ours.
+    pub words: Words,
+    /// What exit codes mean here; the others mean what they always do.
+    pub exits: &'static [(u8, &'static str)],
+}
+
+/// What exit codes mean.
+pub const EXITS: [(u8, &str); 7] = [
+    (0, "done, or the answer is good"),
+    (1, "done, and the answer is bad"),
+    (2, "the request is wrong; nothing was touched"),
+    (3, "this machine cannot"),
+    (4, "refused; everything was undone"),
+    (5, "refused, and something was left behind"),
+    (70, "a bug in swarmlb"),
+];
+
+/// The files that every command may read or write.
+pub const FILES: [(&str, &str); 4] = [
+    ("/etc/swarmlb/config.toml", "settings, by the long names of options"),
+    ("/var/lib/swarmlb", "the state directory: one node of one cluster"),
+    ("/var/lib/swarmlb/agent.log", "what the agent did and what it mended"),
+    ("/run/netns", "the sandboxes, as ip-netns(8) knows them"),
+];
+
+const NOTHING: Page = Page { command: "", examples: &[], fields: &[], words: &[], exits: &[] };
+
+const SERVICE_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("name", "the service's name"),
+    ("mode", "`replicated`"),
+    ("replicas", "how many tasks are asked for"),
+    ("running", "how many of them run"),
+    ("image", "what the tasks run"),
+    ("endpoint_mode", "`vip` or `dnsrr`"),
+    ("data_plane", "what balances the VIP: `ipvs` or `nftables`"),
+    ("vips", "the VIP on each network, by the network's name"),
+    ("networks", "the networks' names"),
+];
+
+const TASK_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("name", "the task's name"),
+    ("service", "the service's name"),
+    ("slot", "its place among the service's tasks, from 1"),
+    ("image", "what it runs"),
+    ("node", "where it runs"),
+    ("addresses", "one on each network"),
+    ("desired_state", "`running`; `shutdown` while it leaves"),
+    (
+        "state",
+        "pending, starting, running, draining, complete, failed or rejected; unknown when its node is silent",
+    ),
+    ("seconds", "how long it is in this state; null when nobody knows"),
+    ("pid", "its process"),
+    ("failures", "how often it ended or could not be started"),
+    ("error", "why it last did"),
+];
+
+const TASK_WORDS: Words = &[(
+    "CurrentState",
+    "{{ title(state) }}{% if seconds is not none %} {{ ago(seconds) }} ago{% endif %}",
+)];
+
+const NETWORK_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("name", "the network's name"),
+    ("driver", "`overlay`"),
+    ("subnets", "each with subnet, gateway and addresses_left"),
+    ("vni", "the VXLAN network identifier"),
+    ("mtu", "bytes"),
+    ("internal", "whether its tasks reach nothing outside"),
+    ("labels", "by key"),
+    ("attachable", "whether namespaces of others may be joined to it"),
+    ("addresses_left", "how many addresses nobody has, of all subnets"),
+    ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
+    (
+        "namespaces",
+        "those of others that were joined to it, each with target, path, identity, node, link, \
+         address and names",
+    ),
+];
+
+const VIP_FIELDS: &[(&str, &str)] = &[
+    ("service", "the service's name"),
+    ("network", "the network's name"),
+    ("address", "the VIP"),
+    ("fwmark", "its mark, a number"),
+    ("data_plane", "what balances it"),
+    ("scheduler", "how a real server is picked"),
+    ("targets", "each with task, node, address, weight, active, inactive, connections and packets"),
+    ("ladders", "one for each sandbox: sandbox, and rungs with step, holds and evidence"),
+];
+
+/// Every command's page.
+pub const PAGES: &[Page] = &[
+    Page {
+        command: "network create",
+        examples: &[
+            ("A network with a range of its own choice:", "swarmlb network create blue"),
+            (
+                "As Docker's users type it:",
+                "swarmlb network create --driver overlay --subnet 10.0.3.0/24 collabnet",
+            ),
+            (
+                "Only show what it takes:",
+                "swarmlb network create --subnet 10.0.9.0/24 --opt mtu=1400 --dry-run green",
+            ),
+        ],
+        exits: &[(2, "the name, VNI or range is taken or impossible; nothing was touched")],
+        ..NOTHING
+    },
+    Page {
+        command: "network ls",
+        examples: &[
+            ("All of them:", "swarmlb network ls"),
+            (
+                "Names with their ranges:",
+                "swarmlb network ls --format '{{.Name}} {{json .Subnets}}'",
+            ),
+            ("For a program:", "swarmlb network ls --format json"),
+        ],
+        fields: NETWORK_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "network inspect",
+        examples: &[
+            ("Who is on it, and how many addresses are left:", "swarmlb network inspect blue"),
+            (
+                "The VIPs on it:",
+                "swarmlb network inspect blue --format '{{range .Services}}{{.Name}} {{.VIP}}\\n{{end}}'",
+            ),
+        ],
+        fields: NETWORK_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "network connect",
+        examples: &[
+            (
+                "A namespace of `ip netns`, found as `legacy` and as `db` on the network:",
+                "swarmlb network connect --alias db blue legacy",
+            ),
+            (
+                "The namespace of a process, with an address of your own choice:",
+                "swarmlb network connect --ip 10.0.3.77 blue 4711",
+            ),
+            ("What would be done:", "swarmlb network connect --dry-run blue legacy"),
+        ],
+        exits: &[(
+            2,
+            "the network is not attachable, the namespace is on it already, is swarmlb's own, or has \
+             its loopback down; nothing was touched",
+        )],
+        ..NOTHING
+    },
+    Page {
+        command: "network disconnect",
+        examples: &[("By what it was called:", "swarmlb network disconnect blue legacy")],
+        exits: &[(2, "the namespace is not on the network; nothing was touched")],
+        ..NOTHING
+    },
+    Page {
+        command: "network prune",
+        examples: &[
+            ("Networks that nothing is on, after a question:", "swarmlb network prune"),
+            ("Without being asked, in a script:", "swarmlb network prune --force"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "network rm",
+        examples: &[
+            ("Two of them:", "swarmlb network rm blue green"),
+            ("What would be undone:", "swarmlb network rm --dry-run blue"),
+        ],
+        exits: &[(2, "there is no such network, or something is on it; nothing was touched")],
+        ..NOTHING
+    },
+    Page {
+        command: "service create",
+        examples: &[
+            (
+                "Three tasks behind a VIP:",
+                "swarmlb service create --replicas 3 --name web --network blue",
+            ),
+            (
+                "No VIP; DNS names all tasks in turn:",
+                "swarmlb service create --name rr --replicas 2 --endpoint-mode dnsrr",
+            ),
+            (
+                "A program of this machine in each sandbox:",
+                "swarmlb service create --name files --env TIER=front host python3 -m http.server 80",
+            ),
+            (
+                "Every operation it takes, without doing it:",
+                "swarmlb service create --dry-run --name web --replicas 3",
+            ),
+        ],
+        exits: &[
+            (1, "the service is made, but a task does not stay up"),
+            (2, "the name is taken, or there are too few addresses; nothing was touched"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "service ls",
+        examples: &[
+            ("All of them:", "swarmlb service ls"),
+            ("As Docker's users type it:", "swarmlb service ls --format '{{.Name}} {{.Replicas}}'"),
+            (
+                "Columns of your own:",
+                "swarmlb service ls --format 'table {{.Name}}\\t{{.Image}}\\t{{.Running}}'",
+            ),
+            (
+                "Those that lack tasks:",
+                "swarmlb service ls --format '{{if lt .Running .replicas}}{{.Name}}{{end}}'",
+            ),
+        ],
+        fields: SERVICE_FIELDS,
+        words: &[("Replicas", "{{ running }}/{{ replicas }}")],
+        ..NOTHING
+    },
+    Page {
+        command: "service ps",
+        examples: &[
+            ("Where its tasks are, and since when:", "swarmlb service ps web"),
+            (
+                "Names and addresses:",
+                "swarmlb service ps web --format '{{.Name}} {{join .Addresses \" \"}}'",
+            ),
+            (
+                "What is wrong with which:",
+                "swarmlb service ps web --format '{{.Name}} {{.CurrentState}} {{.Error}}'",
+            ),
+        ],
+        fields: TASK_FIELDS,
+        words: TASK_WORDS,
+        ..NOTHING
+    },
+    Page {
+        command: "service inspect",
+        examples: &[
+            ("For people:", "swarmlb service inspect --pretty web"),
+            ("All of it, as JSON:", "swarmlb service inspect web"),
+            (
+                "Its VIP on network blue:",
+                "swarmlb service inspect web --format '{{(index .VIPs \"blue\").Address}}'",
+            ),
+        ],
+        fields: &[
+            ("id", "25 letters and digits"),
+            ("name", "the service's name"),
+            ("image", "what its tasks run"),
+            ("command", "the command of `host`, word by word"),
+            ("replicas", "how many tasks are asked for"),
+            ("networks", "the networks' names"),
+            ("aliases", "by network: other names of the service there"),
+            ("endpoint_mode", "`vip` or `dnsrr`"),
+            ("scheduler", "how IPVS picks a real server"),
+            ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
+            ("vips", "by network: address and fwmark"),
+            ("labels", "by key"),
+            ("environment", "by name"),
+            ("hostname", "what `hostname` says in its tasks"),
+            ("drain_timeout", "how long a task that is scaled away may still serve"),
+            ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
+            ("created", "seconds since 1970"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "service logs",
+        examples: &[
+            ("The last ten lines of each task:", "swarmlb service logs --tail 10 web"),
+            ("With times, of the last ten minutes:", "swarmlb service logs -t --since 10m web"),
+            ("One task, as it writes:", "swarmlb service logs --follow web.2"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "service scale",
+        examples: &[
+            ("Five tasks, and wait until they run:", "swarmlb service scale web=5"),
+            ("Two services at once, without waiting:", "swarmlb service scale -d web=3 api=2"),
+            ("Which operations that would be:", "swarmlb service scale --dry-run web=5"),
+        ],
+        exits: &[(1, "it is asked for, but a task does not stay up")],
+        ..NOTHING
+    },
+    Page {
+        command: "service rm",
+        examples: &[
+            ("Two of them:", "swarmlb service rm web api"),
+            ("What would be undone:", "swarmlb service rm --dry-run web"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task ls",
+        examples: &[
+            ("Every task of the cluster:", "swarmlb task ls"),
+            (
+                "Those that do not run:",
+                "swarmlb task ls --filter state=failed --filter state=rejected",
+            ),
+            (
+                "Of one service, without headings:",
+                "swarmlb task ls web --format '{{.Name}} {{.Node}}'",
+            ),
+        ],
+        fields: TASK_FIELDS,
+        words: TASK_WORDS,
+        ..NOTHING
+    },
+    Page {
+        command: "task inspect",
+        examples: &[
+            ("All of a task, for people:", "swarmlb task inspect --pretty web.2"),
+            ("Its addresses:", "swarmlb task inspect web.2 --format '{{json .Endpoints}}'"),
+        ],
+        fields: &[
+            ("id", "25 letters and digits"),
+            ("name", "the task's name"),
+            ("service", "the service's name"),
+            ("service_id", "the service's id"),
+            ("slot", "its place among the service's tasks, from 1"),
+            ("node", "where it runs"),
+            ("image", "what it runs"),
+            ("command", "the command of `host`"),
+            ("environment", "what is added to its environment"),
+            ("hostname", "what `hostname` says; null for the machine's"),
+            ("labels", "the service's labels"),
+            ("endpoints", "network, address, prefix length, MAC and rank of each"),
+            ("desired_state", "`running`; `shutdown` while it leaves"),
+            ("state", "as `task ls` has it"),
+            ("since", "since when it is in this state, in UTC"),
+            ("process", "pid and start; null while it does not run"),
+            ("restarts", "how often its process was started again"),
+            ("failures", "how often it failed without a steady while between"),
+            ("error", "why it last ended or was not started"),
+            ("last_exit", "the code or signal that it last ended with"),
+            ("sandbox", "its sandbox"),
+            ("log", "the file that holds what it wrote"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task logs",
+        examples: &[
+            ("The last ten lines, and what comes:", "swarmlb task logs -f --tail 10 web.2"),
+            ("By the beginning of its id:", "swarmlb task logs 8nq0lr91"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task exec",
+        examples: &[
+            ("What a task sees of its network:", "swarmlb task exec web.2 ip address"),
+            ("A shell in its sandbox:", "swarmlb task exec web.2 sh"),
+        ],
+        exits: &[
+            (126, "the command cannot be run"),
+            (127, "there is no such command; any other code is the command's own"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task kill",
+        examples: &[
+            ("Let the supervisor start it anew:", "swarmlb task kill web.2"),
+            ("Have it read its settings again:", "swarmlb task kill -s HUP web.2"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "inspect vip",
+        examples: &[
+            ("Every VIP with the tasks behind it:", "swarmlb inspect vip"),
+            ("One, rung by rung:", "swarmlb inspect vip web"),
+            ("The same, looking again each second:", "swarmlb inspect vip web --watch=1"),
+            (
+                "On another machine, from dumps of sandboxes:",
+                "swarmlb inspect vip --from dumps.json",
+            ),
+            (
+                "Weights and connections of its targets:",
+                "swarmlb inspect vip web --format '{{range .Targets}}{{.Task}} {{.Weight}} {{.Connections}}\\n{{end}}'",
+            ),
+        ],
+        fields: VIP_FIELDS,
+        exits: &[(1, "a VIP is broken: the rung is named")],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox ls",
+        examples: &[
+            ("Those of this cluster:", "swarmlb sandbox ls"),
+            ("Others' named namespaces too:", "swarmlb sandbox ls --all"),
+            (
+                "Names and addresses:",
+                "swarmlb sandbox ls --format 'table {{.Name}}\\t{{.Addresses}}'",
+            ),
+        ],
+        fields: &[
+            ("name", "as ip-netns(8) knows it"),
+            ("kind", "task, overlay, left over or foreign"),
+            ("belongs_to", "the service or network"),
+            ("addresses", "of its links, with prefix length"),
+            ("links", "how many links it has"),
+            ("virtual_servers", "how many it has"),
+            ("process", "what runs in it"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox dump",
+        examples: &[
+            ("All that a task's sandbox holds:", "swarmlb sandbox dump web.1"),
+            (
+                "Marks and virtual servers only:",
+                "swarmlb sandbox dump web.1 --table mangle --table ipvs",
+            ),
+            (
+                "Docker's ingress, as the original tools print it:",
+                "swarmlb sandbox dump --raw ingress_sbox",
+            ),
+            ("For a report of a bug:", "swarmlb sandbox dump web.1 --format json"),
+        ],
+        fields: &[
+            ("sandboxes", "by name: links, addresses, routes, rules, virtual servers"),
+            ("contents", "by name: each part as it was read, or why it was not"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox exec",
+        examples: &[
+            ("Ask as a task would:", "swarmlb sandbox exec web.1 curl -s http://web/"),
+            ("Look around:", "swarmlb sandbox exec web.1 ip addr"),
+        ],
+        exits: &[(0, "as the command ends, whatever its code")],
+        ..NOTHING
+    },
+    Page {
+        command: "diag dns",
+        examples: &[
+            ("In every task's sandbox:", "swarmlb diag dns web"),
+            ("In one of them, every task's address:", "swarmlb diag dns tasks.web --from box.1"),
+        ],
+        fields: &[
+            ("sandbox", "where it was asked"),
+            ("addresses", "in the order received"),
+            ("ttl", "seconds"),
+            ("verdict", "the answer's code"),
+            ("from_cluster", "false when the machine's own resolver was asked"),
+            ("microseconds", "how long it took"),
+            ("expected", "what it should have been; none for names of others"),
+            ("right", "whether it was"),
+        ],
+        exits: &[(1, "a resolver answers otherwise than it should")],
+        ..NOTHING
+    },
+    Page {
+        command: "diag compare-dns-ipvs",
+        examples: &[
+            ("300 requests each way:", "swarmlb diag compare-dns-ipvs web"),
+            (
+                "Many at once, from another task:",
+                "swarmlb diag compare-dns-ipvs web --requests 5000 --concurrency 64 --from box.1",
+            ),
+        ],
+        fields: &[
+            ("conditions", "who asked whom, how often and with what cache"),
+            ("ways", "each with way, mechanism, requests, answered, tasks, spread and latency"),
+            ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
+        ],
+        exits: &[(1, "requests failed, or the kernel's counters disagree")],
+        ..NOTHING
+    },
+    Page {
+        command: "agent run",
+        examples: &[
+            ("In the foreground, until Ctrl-C:", "swarmlb agent run"),
+            ("Another node of this machine:", "swarmlb --state-dir /srv/lb2 --node two agent run"),
+        ],
+        exits: &[(0, "it was told to end")],
+        ..NOTHING
+    },
+    Page {
+        command: "agent status",
+        examples: &[
+            ("Who runs, and whether all is done:", "swarmlb agent status"),
+            ("The agent's process:", "swarmlb agent status --format '{{.Agent}}'"),
+        ],
+        fields: &[
+            ("node", "this node's name"),
+            ("keeper", "its process"),
+            ("agent", "its process"),
+            ("store", "its process"),
+            ("keeper_seconds", "how long the keeper runs"),
+            ("agent_restarts", "how often it was started again"),
+            ("store_restarts", "how often it was started again"),
+            ("tasks_running", "how many"),
+            ("report", "what the agent last reported: revision, settled, refusal, tasks"),
+        ],
+        exits: &[(1, "a process is missing, or what is asked for is not done")],
+        ..NOTHING
+    },
+    Page {
+        command: "agent stop",
+        examples: &[("Before an upgrade of swarmlb, say:", "swarmlb agent stop")],
+        ..NOTHING
+    },
+    Page {
+        command: "system info",
+        examples: &[
+            ("What will not work here, and why:", "swarmlb system info"),
+            (
+                "Where each setting comes from:",
+                "swarmlb system info --format '{{range .Settings}}{{.Name}} {{.Value}} {{.Source}}\\n{{end}}'",
+            ),
+        ],
+        fields: &[
+            ("version", "of swarmlb"),
+            ("node", "this node's name"),
+            ("state_dir", "where the state is kept"),
+            ("kernel", "the kernel's release"),
+            ("root", "whether this is root"),
+            ("ipvs", "IPVS's version; none where the kernel has none"),
+            ("data_plane", "what `auto` means here"),
+            ("egress", "how tasks reach the outside from here"),
+            ("programs", "each with name, path and needed_for"),
+            ("limits", "what will not work, and why"),
+            ("settings", "each with name, value and source"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "system reset",
+        examples: &[
+            ("What would be undone:", "swarmlb system reset --dry-run"),
+            ("Everything goes, without a question:", "swarmlb system reset --yes"),
+        ],
+        exits: &[(1, "the question was answered with no; nothing was touched")],
+        ..NOTHING
+    },
+    Page {
+        command: "completions",
+        examples: &[
+            (
+                "For all users of bash:",
+                "swarmlb completions bash > /usr/share/bash-completion/completions/swarmlb",
+            ),
+            (
+                "For zsh and fish:",
+                "swarmlb completions zsh > /usr/local/share/zsh/site-functions/_swarmlb\n\
+                 swarmlb completions fish > /usr/share/fish/vendor_completions.d/swarmlb.fish",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "man",
+        examples: &[
+            ("This command's page, read:", "swarmlb man | man -l -"),
+            ("All of them, in files:", "swarmlb man --directory /usr/local/share/man/man1"),
+        ],
+        ..NOTHING
+    },
+];
+
+/// The page of a command.
+pub fn page(command: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.command == command)
+}
+
+/// The command line with each command's examples at the end of its help.
+pub fn with_examples(command: Command) -> Command {
+    below(command, "")
+}
+
+fn below(command: Command, path: &str) -> Command {
+    let command = match page(path) {
+        Some(page) => command.after_long_help(examples(page)),
+        None => command,
+    };
+    command.mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        below(sub, path.trim_start())
+    })
+}
+
+fn examples(page: &Page) -> String {
+    let mut text = String::from("Examples:\n");
+    for (purpose, lines) in page.examples {
+        text.push_str(&format!("  {purpose}\n"));
+        for line in lines.lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    if !page.fields.is_empty() {
+        let names = page.fields.iter().map(|(name, _)| *name);
+        let words = page.words.iter().map(|(word, _)| *word);
+        text.push_str("\nFields:");
+        let mut width = "Fields:".len();
+        for name in names.chain(words) {
+            if width + name.len() + 1 > 90 {
+                text.push_str("\n ");
+                width = 1;
+            }
+            text.push_str(&format!(" {name}"));
+            width += name.len() + 1;
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// Words of a line as a shell takes them: quotes, and no more than that.
+#[cfg(test)]
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for letter in line.chars() {
+        match (quote, letter) {
+            (Some(open), letter) if open == letter => quote = None,
+            (Some(_), letter) => words.last_mut().unwrap().push(letter),
+            (None, '\'' | '"') => quote = Some(letter),
+            (None, ' ') => words.push(String::new()),
+            (None, letter) => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cli::command;
+
+    fn leaves(command: &Command, path: &str, found: &mut BTreeSet<String>) {
+        let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        for sub in subs.filter(|sub| sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name()).trim_start().to_owned();
+            if sub.has_subcommands() {
+                leaves(sub, &path, found);
+            } else {
+                found.insert(path);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_page_and_every_page_a_command() {
+        let mut commands = BTreeSet::new();
+        leaves(&command(), "", &mut commands);
+        let pages: BTreeSet<String> = PAGES.iter().map(|page| page.command.to_owned()).collect();
+        assert_eq!(pages, commands);
+        assert_eq!(pages.len(), PAGES.len(), "a command has two pages");
+    }
+
+    #[test]
+    fn every_example_can_be_typed_and_is_of_its_command() {
+        for page in PAGES {
+            assert!(!page.examples.is_empty(), "{} has no example", page.command);
+            for line in page.examples.iter().flat_map(|(_, lines)| lines.lines()) {
+                let typed = line
+                    .split(
+                        [">", "|"]
+                            .map(|c| format!(" {c} "))
+                            .iter()
+                            .find(|c| line.contains(c.as_str()))
+                            .map_or("\0", String::as_str),
+                    )
+                    .next();
+                let words = words(typed.unwrap_or(line));
+                let matches = command().try_get_matches_from(&words);
+                let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+                let mut path = Vec::new();
+                let mut inner = &matches;
+                while let Some((name, below)) = inner.subcommand() {
+                    path.push(name);
+                    inner = below;
+                }
+                assert_eq!(path.join(" "), page.command, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_dockers_are_templates_over_the_fields() {
+        use crate::render::template::Template;
+        for page in PAGES {
+            for (word, template) in page.words {
+                assert!(Template::parse(template).is_ok(), "{}: {word}", page.command);
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_tells_the_exit_codes_of_the_manual() {
+        let help = command().render_long_help().to_string();
+        for (code, meaning) in EXITS {
+            let line = format!("{code:>3}  {meaning}");
+            assert!(help.lines().any(|told| told.trim_end() == line), "{line}\n{help}");
+        }
+    }
+}

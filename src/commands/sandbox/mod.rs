@@ -1,0 +1,52 @@
+//! `swarmlb sandbox …`
+
+mod dump;
+mod exec;
+mod find;
+mod ls;
+
+use std::io::Write;
+
+use super::Report;
+use super::session::Session;
+use crate::cli::Global;
+use crate::cli::sandbox::Command;
+use crate::failure::Failure;
+use crate::intent::Intent;
+use crate::kernel::contents;
+use crate::node::SandboxName;
+
+pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Ls(which) => ls::run(global, which),
+        Command::Dump(options) => dump::run(global, options),
+        Command::Exec { name, command } => exec::run(global, &name, &command),
+    }
+}
+
+/// What was asked for, as far as it can be known: what is somebody else's can be looked at without.
+fn known_intent(session: &Session) -> Option<Intent> {
+    session
+        .intent()
+        .inspect_err(|failure| {
+            tell(&format!(
+                "What is this cluster's is shown without its names: {}.",
+                failure.problem
+            ));
+        })
+        .ok()
+}
+
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// swarmlb's own table of nftables in a sandbox of ours.
+fn own_table(file: &std::fs::File) -> Option<crate::node::Table> {
+    use std::os::fd::AsFd;
+    contents::own_table(file.as_fd())
+}
+
+fn sandbox_name(name: &str) -> SandboxName {
+    SandboxName(name.to_owned())
+}

@@ -1,0 +1,290 @@
+//! `swarmlb task …`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::exec::Exec;
+use super::session::{Session, must_be_root};
+use super::{Report, logs};
+use crate::agent::status::{NodeStatus, TaskStatus};
+use crate::cli::task::{Command, Filter, Key, List};
+use crate::cli::{Format, Global};
+use crate::failure::{Exit, Failure};
+use crate::intent::{Intent, NodeName, ServiceName, Task};
+use crate::keeper::client::Client as Keeper;
+use crate::keeper::protocol::Request;
+use crate::keeper::record::Record;
+use crate::keeper::server::now;
+use crate::keeper::times;
+use crate::lower;
+use crate::node::{Mac, SandboxName};
+use crate::render::english::duration;
+use crate::render::table::{printable, table};
+use crate::render::task::{Endpoint, Inspected, LastExit, Process, Row, State, pretty};
+use crate::render::time::Moment;
+
+pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Ls { names, list } => ls(global, &names, &list),
+        Command::Inspect { names, pretty } => inspect(global, &names, pretty),
+        Command::Logs { name, options } => logs::of_task(global, &name, &options),
+        Command::Exec { name, environment, workdir, command, interactive: _, tty: _ } => Exec {
+            name: &name,
+            environment: &environment,
+            workdir: workdir.as_deref(),
+            command: &command,
+        }
+        .run(global),
+        Command::Kill { signal, names } => kill(global, &names, signal.0),
+    }
+}
+
+/// The task that was asked for, by name or by the beginning of its id.
+pub fn found<'a>(intent: &'a Intent, name: &str, what: &str) -> Result<&'a Task, Failure> {
+    intent.task(name).map_err(|error| Failure::intent(what, &error))
+}
+
+/// Refuses a task of another node.
+pub fn here(session: &Session, task: &Task, what: &str) -> Result<(), Failure> {
+    if task.node == session.node {
+        return Ok(());
+    }
+    let problem =
+        format!("task {} is on node `{}`, and this is `{}`", task.name, task.node, session.node);
+    Err(Failure::new(Exit::Usage, what, problem).hint("type it there"))
+}
+
+/// The answer to a task that has no process.
+pub fn not_running(task: &Task, session: &Session, what: &str) -> Failure {
+    let failure = Failure::new(Exit::Usage, what, format!("task {} is not running", task.name))
+        .hint(format!("see `swarmlb service ps {}`", task.name.service));
+    let statuses = session.statuses().unwrap_or_default();
+    match status(&statuses, task) {
+        Some(status) => {
+            let error = status.error.as_ref().map(|error| format!(": {}", printable(error)));
+            let since = duration(now().saturating_sub(status.since));
+            let words = format!("{} {since} ago{}", status.state, error.unwrap_or_default());
+            failure.fact("state:", words)
+        }
+        None => failure,
+    }
+}
+
+/// What is reported of a task.
+pub fn status<'a>(
+    statuses: &'a BTreeMap<NodeName, NodeStatus>,
+    task: &Task,
+) -> Option<&'a TaskStatus> {
+    let status = statuses.get(&task.node)?.tasks.get(&task.name)?;
+    (status.task == task.id).then_some(status)
+}
+
+/// Ids are shown by their first twelve letters, as Docker's.
+pub fn short(id: &str, whole: bool) -> &str {
+    if whole { id } else { id.get(..12).unwrap_or(id) }
+}
+
+fn ls(global: &Global, names: &[ServiceName], options: &List) -> Result<Report, Failure> {
+    list(global, names, options, "list tasks".into())
+}
+
+/// The tasks of these services, or of all.
+pub fn list(
+    global: &Global,
+    names: &[ServiceName],
+    options: &List,
+    what: String,
+) -> Result<Report, Failure> {
+    let session = Session::new(global, what.as_str())?;
+    let intent = session.intent()?;
+    let statuses = session.statuses()?;
+    for name in names {
+        intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+    }
+    let tasks: Vec<&Task> = match names {
+        [] => intent.tasks.values().collect(),
+        names => names.iter().flat_map(|name| intent.tasks_of(name)).collect(),
+    };
+    let rows = tasks.into_iter().map(|task| row(&intent, &statuses, task));
+    let rows: Vec<Row<'_>> = rows.filter(|row| fits(row, &options.filters)).collect();
+    if global.format == Format::Json {
+        return Report::json(&rows);
+    }
+    if global.quiet {
+        return Ok(Report::lines(rows.iter().map(|row| row.id)));
+    }
+    let cells = rows.iter().map(|row| {
+        [
+            short(row.id, options.no_trunc).to_owned(),
+            row.name.to_string(),
+            row.image.clone(),
+            row.node.to_string(),
+            row.desired_state.to_string(),
+            match row.seconds {
+                Some(seconds) => format!("{} {} ago", row.state, duration(seconds)),
+                None => row.state.to_string(),
+            },
+            printable(row.error.unwrap_or_default()),
+            row.addresses.join(", "),
+        ]
+    });
+    let heading =
+        ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "ADDRESS"];
+    Ok(Report::good(table(heading, cells.collect())))
+}
+
+fn row<'a>(
+    intent: &'a Intent,
+    statuses: &'a BTreeMap<NodeName, NodeStatus>,
+    task: &'a Task,
+) -> Row<'a> {
+    let status = status(statuses, task);
+    Row {
+        id: &task.id,
+        name: &task.name,
+        service: &task.name.service,
+        slot: task.name.slot,
+        image: intent
+            .services
+            .get(&task.name.service)
+            .map_or_else(String::new, |s| s.image.to_string()),
+        node: &task.node,
+        addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
+        desired_state: State::desired(task),
+        state: state(statuses, task),
+        seconds: status.map(|status| now().saturating_sub(status.since)),
+        pid: status.and_then(|status| status.pid),
+        failures: status.map_or(0, |status| status.failures),
+        error: status.and_then(|status| status.error.as_deref()),
+    }
+}
+
+/// How a task is; what a silent node's tasks do, nobody knows.
+fn state(statuses: &BTreeMap<NodeName, NodeStatus>, task: &Task) -> State {
+    match (statuses.get(&task.node), status(statuses, task)) {
+        (_, Some(status)) => status.state.into(),
+        (Some(_), None) => State::Pending,
+        (None, None) => State::Unknown,
+    }
+}
+
+/// Whether a task is one of those asked for: of each key one filter must fit.
+fn fits(row: &Row<'_>, filters: &[Filter]) -> bool {
+    let keys: BTreeSet<Key> = filters.iter().map(|filter| filter.key).collect();
+    let one = |filter: &Filter| {
+        let value = filter.value.as_str();
+        let is = |state: State| state.to_string().eq_ignore_ascii_case(value);
+        match filter.key {
+            Key::Id => row.id.starts_with(value),
+            Key::Name => row.name.to_string().starts_with(value),
+            Key::Service => row.service.as_str().starts_with(value),
+            Key::Node => row.node.as_str() == value,
+            Key::State => is(row.state),
+            Key::DesiredState => is(row.desired_state),
+        }
+    };
+    keys.into_iter().all(|key| filters.iter().filter(|filter| filter.key == key).any(one))
+}
+
+fn inspect(global: &Global, names: &[String], in_words: bool) -> Result<Report, Failure> {
+    let what = format!("inspect task `{}`", names.join(" ").escape_debug());
+    let session = Session::new(global, what.as_str())?;
+    let intent = session.intent()?;
+    let tasks: Vec<&Task> =
+        names.iter().map(|name| found(&intent, name, &what)).collect::<Result<_, _>>()?;
+    let statuses = session.statuses()?;
+    let inspected: Vec<Inspected<'_>> =
+        tasks.into_iter().filter_map(|task| whole(&session, &intent, &statuses, task)).collect();
+    if !in_words || global.format == Format::Json {
+        return Report::json(&inspected);
+    }
+    let texts: Vec<String> = inspected.iter().map(pretty).collect();
+    Ok(Report::good(texts.join("\n")))
+}
+
+/// Everything that is known of a task.
+fn whole<'a>(
+    session: &Session,
+    intent: &'a Intent,
+    statuses: &'a BTreeMap<NodeName, NodeStatus>,
+    task: &'a Task,
+) -> Option<Inspected<'a>> {
+    let service = intent.services.get(&task.name.service)?;
+    let status = status(statuses, task);
+    let sandbox = SandboxName::from(&task.name);
+    let directory = session.state.task(&sandbox);
+    let record = Record::read(&directory).filter(|record| record.process.task == task.id);
+    let endpoint = |endpoint: &'a crate::intent::Endpoint| Endpoint {
+        network: &endpoint.network,
+        address: endpoint.address,
+        prefix: intent
+            .networks
+            .get(&endpoint.network)
+            .and_then(|n| Some(n.subnet_of(endpoint.address)?.prefix_len())),
+        mac: Mac::of(endpoint.address).to_string(),
+        rank: endpoint.rank,
+    };
+    let alive = record.as_ref().filter(|record| record.is_alive());
+    let process = alive.map(|record| Process {
+        pid: record.pid,
+        start_time: record.start_time,
+        started: Moment::of_seconds(record.started).with_digits(0),
+    });
+    let log = times::log(&directory);
+    Some(Inspected {
+        id: &task.id,
+        name: &task.name,
+        service: &service.name,
+        service_id: &service.id,
+        slot: task.name.slot,
+        node: &task.node,
+        image: service.image.to_string(),
+        command: &service.command,
+        environment: lower::process(service, task).environment.into_iter().collect(),
+        hostname: service.hostname.as_deref(),
+        labels: &service.labels,
+        endpoints: task.endpoints.iter().map(endpoint).collect(),
+        desired_state: State::desired(task),
+        state: state(statuses, task),
+        since: status.map(|status| Moment::of_seconds(status.since).with_digits(0)),
+        seconds: status.map(|status| now().saturating_sub(status.since)),
+        process,
+        restarts: record.as_ref().map_or(0, |record| record.starts.saturating_sub(1)),
+        failures: status.map_or(0, |status| status.failures),
+        error: status.and_then(|status| status.error.as_deref()),
+        last_exit: status.and_then(|status| status.exit.as_ref()).map(LastExit::from),
+        sandbox: sandbox.to_string(),
+        log: log.exists().then(|| log.display().to_string()),
+    })
+}
+
+fn kill(global: &Global, names: &[String], signal: Signal) -> Result<Report, Failure> {
+    let what = format!("kill task `{}`", names.join(" ").escape_debug());
+    let session = Session::new(global, what.as_str())?;
+    let intent = session.intent()?;
+    must_be_root(&what)?;
+    let mut tasks = Vec::new();
+    for name in names {
+        let task = found(&intent, name, &what)?;
+        here(&session, task, &what)?;
+        let record = Record::read(&session.state.task(&SandboxName::from(&task.name)));
+        if !record.is_some_and(|record| record.process.task == task.id && record.is_alive()) {
+            return Err(not_running(task, &session, &what));
+        }
+        tasks.push(task);
+    }
+    let keeper = Keeper::connect(&session.state.keeper_socket())
+        .map_err(|error| Failure::io(what.as_str(), &error))?;
+    for task in &tasks {
+        let sandbox = SandboxName::from(&task.name);
+        match keeper.ask(&Request::Signal { sandbox, signal: signal as i32, session: false }) {
+            Err(refusal) if refusal.errno == Errno::ESRCH => {
+                return Err(not_running(task, &session, &what));
+            }
+            other => other.map(drop).map_err(|refusal| Failure::kernel(what.as_str(), &refusal))?,
+        }
+    }
+    Ok(Report::lines(tasks.iter().map(|task| &task.name)))
+}

@@ -1,0 +1,266 @@
+//! What a VIP should be, against which what a node holds is judged: by the intent, or, for a recorded
+//! node that came without one, by what its sandboxes agree on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, Vip};
+use crate::lower::dns::{self, Knowledge};
+use crate::node::object::ENDPOINT;
+use crate::node::{LinkKind, Node, Sandbox, SandboxName, VirtualServerKey};
+
+/// A VIP as it should be on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The service, or what a recorded node suggests.
+    pub service: String,
+    pub network: String,
+    pub address: Ipv4Addr,
+    pub fwmark: Fwmark,
+    /// Marks that it had before, which old connections hold.
+    pub retired: Vec<Fwmark>,
+    pub plane: DataPlane,
+    /// As IPVS names it; None where any is right.
+    pub scheduler: Option<String>,
+    /// Who may use it on this node, with each one's own address and what the service's name should
+    /// resolve to there.
+    pub clients: Vec<Client>,
+    pub tasks: Vec<Member>,
+}
+
+/// A sandbox on the VIP's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    pub sandbox: SandboxName,
+    pub own: Ipv4Addr,
+    pub resolved: BTreeSet<IpAddr>,
+}
+
+/// A task behind a VIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub task: String,
+    pub node: String,
+    pub address: Ipv4Addr,
+    /// Whether it gets no new connections any more.
+    pub leaving: bool,
+    /// Where it can be looked at.
+    pub sandbox: Option<SandboxName>,
+}
+
+/// Every VIP that `wanted` picks, as the intent has it.
+pub fn of_intent(
+    intent: &Intent,
+    node: &NodeName,
+    wanted: impl Fn(&Service, &Vip) -> bool,
+) -> Vec<Expected> {
+    let mut expected = Vec::new();
+    let zones = dns::zones(intent, node);
+    for service in intent.services.values() {
+        for (network, vip) in service.vips.iter().filter(|(_, vip)| wanted(service, vip)) {
+            expected.push(one_of_intent(intent, node, &zones, service, network, vip));
+        }
+    }
+    expected
+}
+
+fn one_of_intent(
+    intent: &Intent,
+    node: &NodeName,
+    zones: &BTreeMap<SandboxName, Knowledge>,
+    service: &Service,
+    network: &NetworkName,
+    vip: &Vip,
+) -> Expected {
+    let record = intent.nodes.get(node);
+    let plane = record.map_or(DataPlane::Nftables, |record| service.data_plane.on(record));
+    let clients = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
+    let clients = clients.map(|(task, endpoint)| {
+        let sandbox = SandboxName::from(&task.name);
+        let known = zones.get(&sandbox).and_then(|known| known.zone.named(service.name.as_str()));
+        let resolved = known.iter().flat_map(|named| &named.v4).copied().map(IpAddr::V4).collect();
+        Client { sandbox, own: endpoint.address, resolved }
+    });
+    let tasks = intent.tasks_of(&service.name).filter_map(|task| {
+        Some(Member {
+            task: task.name.to_string(),
+            node: task.node.to_string(),
+            address: task.endpoint(network)?.address,
+            leaving: !task.in_rotation(),
+            sandbox: (task.node == *node).then(|| SandboxName::from(&task.name)),
+        })
+    });
+    Expected {
+        service: service.name.to_string(),
+        network: network.to_string(),
+        address: vip.address,
+        fwmark: vip.fwmark,
+        retired: vip.retired.iter().map(|retired| retired.fwmark).collect(),
+        plane,
+        scheduler: (plane == DataPlane::Ipvs).then(|| service.scheduler.to_string()),
+        clients: clients.collect(),
+        tasks: tasks.collect(),
+    }
+}
+
+/// Every VIP that some sandbox of a node knows of. What most sandboxes hold is taken for right: a
+/// sandbox that was recorded alone is judged by itself.
+pub fn of_node(node: &Node) -> Vec<Expected> {
+    let holders = BTreeMap::from_iter(node.sandboxes.iter().flat_map(|(name, sandbox)| {
+        sandbox.addresses.iter().map(move |held| (held.net.addr(), name))
+    }));
+    let vips: BTreeSet<Ipv4Addr> = node.sandboxes.values().flat_map(vips_of).collect();
+    vips.into_iter().map(|vip| one_of_node(node, vip, &holders)).collect()
+}
+
+fn vips_of(sandbox: &Sandbox) -> BTreeSet<Ipv4Addr> {
+    let mut vips: BTreeSet<Ipv4Addr> = sandbox.routes.iter().map(|route| route.address).collect();
+    if let Some(table) = &sandbox.table {
+        vips.extend(table.guards.iter().chain(table.marks.keys()));
+    }
+    vips
+}
+
+fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &SandboxName>) -> Expected {
+    let clients = clients_of_node(node, vip);
+    let sandboxes: Vec<&Sandbox> = node.sandboxes.values().collect();
+    let marks = sandboxes.iter().filter_map(|sandbox| sandbox.table.as_ref()?.marks.get(&vip));
+    let fwmark = most(marks.copied()).unwrap_or(Fwmark(0));
+    let dispatched = |sandbox: &&Sandbox| {
+        sandbox.table.as_ref().is_some_and(|table| table.dispatches.contains_key(&fwmark))
+    };
+    let plane = match sandboxes.iter().any(dispatched) {
+        true => DataPlane::Nftables,
+        false => DataPlane::Ipvs,
+    };
+    let held: Vec<BTreeSet<Ipv4Addr>> =
+        sandboxes.iter().filter_map(|sandbox| targets(sandbox, fwmark, plane)).collect();
+    let key = VirtualServerKey::Fwmark(fwmark);
+    let schedulers = sandboxes.iter().filter_map(|s| Some(&s.virtual_servers.get(&key)?.scheduler));
+    let tasks: Vec<Member> = most(held.into_iter())
+        .unwrap_or_default()
+        .into_iter()
+        .map(|address| {
+            let sandbox = holders.get(&address).map(|name| (*name).clone());
+            let task = sandbox.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
+            Member { task, node: "-".into(), address, leaving: false, sandbox }
+        })
+        .collect();
+    Expected {
+        service: service_of(&tasks),
+        network: clients.iter().find_map(|(_, network)| network.clone()).unwrap_or("-".into()),
+        address: vip,
+        fwmark,
+        retired: Vec::new(),
+        plane,
+        scheduler: most(schedulers.cloned()).filter(|_| plane == DataPlane::Ipvs),
+        clients: clients.into_iter().map(|(client, _)| client).collect(),
+        tasks,
+    }
+}
+
+/// The sandboxes whose endpoint is in the VIP's range, with the network's name where it is known: that
+/// of the sandbox where the endpoint's other end is.
+fn clients_of_node(node: &Node, vip: Ipv4Addr) -> Vec<(Client, Option<String>)> {
+    let mut clients = Vec::new();
+    for (name, sandbox) in &node.sandboxes {
+        let own = sandbox
+            .addresses
+            .iter()
+            .find(|held| held.link.as_str().starts_with(ENDPOINT) && held.net.contains(&vip));
+        let Some(own) = own else { continue };
+        let network = sandbox.links.get(&own.link).and_then(|link| match &link.kind {
+            LinkKind::Veth { peer: Some(peer) } => Some(peer.sandbox.to_string()),
+            _ => None,
+        });
+        let client =
+            Client { sandbox: name.clone(), own: own.net.addr(), resolved: BTreeSet::new() };
+        clients.push((client, network));
+    }
+    clients
+}
+
+/// The targets that a sandbox holds for a mark; None where it balances no such mark.
+fn targets(sandbox: &Sandbox, fwmark: Fwmark, plane: DataPlane) -> Option<BTreeSet<Ipv4Addr>> {
+    match plane {
+        DataPlane::Nftables => {
+            let dispatch = sandbox.table.as_ref()?.dispatches.get(&fwmark)?;
+            Some(dispatch.targets.iter().copied().collect())
+        }
+        DataPlane::Ipvs => {
+            let server = sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(fwmark))?;
+            let v4 = |address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            };
+            Some(server.real_servers.keys().filter_map(|key| v4(key.address)).collect())
+        }
+    }
+}
+
+/// A task is called after its service.
+fn service_of(tasks: &[Member]) -> String {
+    let of = |task: &Member| {
+        let (service, _) = task.sandbox.as_ref()?.as_str().rsplit_once('.')?;
+        Some(service.to_owned())
+    };
+    most(tasks.iter().filter_map(of)).unwrap_or_else(|| "-".into())
+}
+
+/// What comes most often; of those that come as often, the last by order.
+fn most<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts = BTreeMap::<T, usize>::new();
+    values.for_each(|value| *counts.entry(value).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::tests::story;
+    use crate::lower::lower;
+
+    fn node_1() -> NodeName {
+        "node-1".parse().unwrap()
+    }
+
+    fn node() -> Node {
+        lower(&story(), &node_1())
+    }
+
+    #[test]
+    fn a_whole_node_suggests_what_its_intent_says() {
+        let (mut said, mut suggested) =
+            (of_intent(&story(), &node_1(), |_, _| true), of_node(&node()));
+        for expected in said.iter_mut().chain(&mut suggested) {
+            expected.tasks.iter_mut().for_each(|task| task.node.clear());
+            expected.clients.iter_mut().for_each(|client| client.resolved.clear());
+        }
+        said.sort_by_key(|expected| expected.address);
+        assert_eq!(said, suggested);
+    }
+
+    #[test]
+    fn one_sandbox_alone_suggests_its_vips_and_the_addresses_behind_them() {
+        let name = SandboxName("collabweb.2".into());
+        let mut node = node();
+        node.sandboxes.retain(|held, _| *held == name);
+        let suggested = of_node(&node);
+        let web = &suggested[0];
+        assert_eq!((web.service.as_str(), web.network.as_str()), ("collabweb", "collabnet"));
+        let tasks: Vec<&str> = web.tasks.iter().map(|task| task.task.as_str()).collect();
+        assert_eq!(tasks, ["10.0.3.3", "collabweb.2", "10.0.3.5"]);
+        assert_eq!(web.clients.len(), 1);
+    }
+
+    #[test]
+    fn a_sandbox_that_differs_is_outvoted() {
+        let mut node = node();
+        let sandbox = node.sandboxes.get_mut(&SandboxName("collabweb.1".into())).unwrap();
+        let table = sandbox.table.as_mut().unwrap();
+        table.marks.values_mut().for_each(|mark| *mark = Fwmark(0x1ff));
+        sandbox.virtual_servers.values_mut().for_each(|server| server.real_servers.clear());
+        let mut whole = of_node(&self::node());
+        assert_eq!(of_node(&node), std::mem::take(&mut whole));
+    }
+}
