@@ -271,6 +271,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
             let target = namespaces.first().map(String::as_str).unwrap_or_default();
             format!("let it go first: `swarmlb network disconnect {name} {target}`")
         }
+        IntentError::GatewayOutside { subnets, .. } if subnets.is_empty() => {
+            "give its subnet too, with `--subnet`".into()
+        }
         IntentError::NotAttachable { .. } => {
             "only a network made with `--attachable` takes in namespaces that are not its own"
                 .into()

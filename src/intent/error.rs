@@ -44,7 +44,7 @@ pub enum IntentError {
     SubnetRouted { subnet: Subnet, route: Ipv4Net },
     #[error("subnet {subnet} overlaps {other}, which was given too")]
     SubnetTwice { subnet: Subnet, other: Subnet },
-    #[error("gateway {gateway} is in {}", no_subnet(subnets))]
+    #[error("gateway {gateway} is {}", no_subnet(subnets))]
     GatewayOutside { gateway: Ipv4Addr, subnets: Vec<Subnet> },
     #[error("gateway {gateway} is the {what} address of subnet {subnet}")]
     GatewayReserved { gateway: Ipv4Addr, subnet: Subnet, what: &'static str },
@@ -106,9 +106,9 @@ fn list(subnets: &[Subnet]) -> String {
 
 fn no_subnet(subnets: &[Subnet]) -> String {
     match subnets {
-        [] => "no subnet, for none was given".to_owned(),
-        [subnet] => format!("none of the network's addresses: its subnet is {subnet}"),
-        _ => format!("none of {}", list(subnets)),
+        [] => "in no subnet, for none was given".to_owned(),
+        [subnet] => format!("outside subnet {subnet}"),
+        _ => format!("in none of {}", list(subnets)),
     }
 }
 

@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_gateway_that_cannot_be_one_is_refused_with_its_reason() {
         for (subnets, gateways, said) in [
-            (&["10.0.3.0/24"][..], &["10.0.4.1"][..], "none of the network's addresses"),
+            (&["10.0.3.0/24"][..], &["10.0.4.1"][..], "outside subnet 10.0.3.0/24"),
             (&["10.0.3.0/24", "10.0.5.0/24"], &["10.0.4.1"], "none of subnets 10.0.3.0/24, 10.0"),
             (&[], &["10.0.4.1"], "in no subnet, for none was given"),
             (&["10.0.3.0/24"], &["10.0.3.0"], "the network address of subnet 10.0.3.0/24"),
