@@ -267,6 +267,20 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::ServiceExists { name } => {
             format!("change how many tasks it has with `swarmlb service scale {name}=N`")
         }
+        IntentError::NetworkInUse { name, by, namespaces } if by.is_empty() => {
+            let target = namespaces.first().map(String::as_str).unwrap_or_default();
+            format!("let it go first: `swarmlb network disconnect {name} {target}`")
+        }
+        IntentError::GatewayOutside { subnets, .. } if subnets.is_empty() => {
+            "give its subnet too, with `--subnet`".into()
+        }
+        IntentError::NotAttachable { .. } => {
+            "only a network made with `--attachable` takes in namespaces that are not its own"
+                .into()
+        }
+        IntentError::NotConnected { name, .. } => {
+            format!("see `swarmlb network inspect {name}`")
+        }
         IntentError::NetworkInUse { by, .. } => {
             let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
             format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))

@@ -1,5 +1,6 @@
 //! The agent's loop: intent in, plan, kernel, status out.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,7 +13,9 @@ use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::intent::{ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName};
+use crate::intent::{
+    Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
+};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::journal::say;
@@ -81,7 +84,8 @@ struct Agent {
     revision: Revision,
     /// What names mean in each sandbox, and of which revision that is.
     zones: BTreeMap<SandboxName, Knowledge>,
-    zoned: Option<Revision>,
+    /// Of which revision they are, and without how many namespaces that are gone.
+    zoned: Option<(Revision, usize)>,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     /// Set when the keeper did not answer: only a new one and a new agent can go on.
@@ -175,7 +179,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         intent: loaded.intent,
         revision: loaded.revision,
         zones,
-        zoned: Some(loaded.revision),
+        zoned: None,
         observed: None,
         keeper_lost: false,
         refusal: None,
@@ -458,10 +462,12 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
-        let mut desired = lower(&self.intent, &self.name);
-        if self.zoned != Some(self.revision) {
-            self.zones = dns::zones(&self.intent, &self.name);
-            self.zoned = Some(self.revision);
+        let (intent, gone) = self.present();
+        let mut desired = lower(&intent, &self.name);
+        if self.zoned != Some((self.revision, gone)) {
+            let zones = dns::zones(&intent, &self.name);
+            self.zoned = Some((self.revision, gone));
+            self.zones = zones;
         }
         self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
@@ -480,9 +486,50 @@ impl Agent {
             }
             say(format!("reading the kernel anew after: {}", refused.refusal));
         }
+        self.forget_left();
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&self.zones);
         self.resolvers.ensure_all();
+    }
+
+    /// The intent without the namespaces of others that are gone from here, and how many those are:
+    /// what was in them went with them.
+    fn present(&self) -> (Cow<'_, Intent>, usize) {
+        let cluster = &self.intent.cluster.id;
+        let gone = |held: &Attachment| {
+            let name = SandboxName::of_attached(cluster, &held.namespace);
+            held.node == self.name && netns::of(&name).is_err()
+        };
+        let count = self.intent.attachments.values().filter(|held| gone(held)).count();
+        if count == 0 {
+            return (Cow::Borrowed(&self.intent), 0);
+        }
+        let mut intent = self.intent.clone();
+        intent.attachments.retain(|_, held| !gone(held));
+        (Cow::Owned(intent), count)
+    }
+
+    /// Forgets the namespaces of others that left, once nothing of ours is in them.
+    fn forget_left(&mut self) {
+        let left = |held: &Attachment| held.leaving && held.node == self.name;
+        if self.unreadable.is_some() || !self.intent.attachments.values().any(left) {
+            return;
+        }
+        let forgotten = records::load_intent(&self.store).and_then(|loaded| {
+            let Some(loaded) = loaded else { return Ok(Edit::Overtaken) };
+            let mut intent = loaded.intent.clone();
+            // One that came back meanwhile is another by now.
+            intent.attachments.retain(|key, held| {
+                !(left(held) && self.intent.attachments.get(key) == Some(held))
+            });
+            records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
+        });
+        match forgotten {
+            Ok(Edit::Done(_)) => self.intent.forget_left(&self.name),
+            // Whoever was quicker wakes this agent again.
+            Ok(Edit::Overtaken) => {}
+            Err(error) => eprintln!("cannot forget what left: {error}"),
+        }
     }
 
     /// Makes the node what it shall be; a refusal was undone.
@@ -544,7 +591,13 @@ impl Agent {
                         "removed the name {name}, which a killed run left without a namespace"
                     );
                 }
-                let wanted = desired.sandboxes.keys().cloned().collect();
+                // Those of others that left still hold what is to be taken back.
+                let cluster = &self.intent.cluster.id;
+                let own = self.intent.attachments.values().filter(|held| held.node == self.name);
+                let guests = own.map(|held| SandboxName::of_attached(cluster, &held.namespace));
+                let wanted: BTreeSet<SandboxName> =
+                    desired.sandboxes.keys().cloned().chain(guests).collect();
+                let wanted = wanted.into_iter().collect();
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);

@@ -91,7 +91,7 @@ impl Resolvers {
     pub fn ensure(&self, name: &SandboxName) -> Result<(), Refusal> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(knowledge) = table.wanted.get(name).cloned() else { return Ok(()) };
-        let inode = netns::inode(netns::open(name.as_str())?)?;
+        let inode = netns::inode(netns::of(name)?)?;
         if table.served.get(name).is_some_and(|served| served.inode == inode) {
             return Ok(());
         }

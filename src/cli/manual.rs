@@ -87,8 +87,14 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("mtu", "bytes"),
     ("internal", "whether its tasks reach nothing outside"),
     ("labels", "by key"),
+    ("attachable", "whether namespaces of others may be joined to it"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
+    (
+        "namespaces",
+        "those of others that were joined to it, each with target, path, identity, node, link, \
+         address and names",
+    ),
 ];
 
 const VIP_FIELDS: &[(&str, &str)] = &[
@@ -146,6 +152,32 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "network connect",
+        examples: &[
+            (
+                "A namespace of `ip netns`, found as `legacy` and as `db` on the network:",
+                "swarmlb network connect --alias db blue legacy",
+            ),
+            (
+                "The namespace of a process, with an address of your own choice:",
+                "swarmlb network connect --ip 10.0.3.77 blue 4711",
+            ),
+            ("What would be done:", "swarmlb network connect --dry-run blue legacy"),
+        ],
+        exits: &[(
+            2,
+            "the network is not attachable, the namespace is on it already, is swarmlb's own, or has \
+             its loopback down; nothing was touched",
+        )],
+        ..NOTHING
+    },
+    Page {
+        command: "network disconnect",
+        examples: &[("By what it was called:", "swarmlb network disconnect blue legacy")],
+        exits: &[(2, "the namespace is not on the network; nothing was touched")],
+        ..NOTHING
+    },
+    Page {
         command: "network prune",
         examples: &[
             ("Networks that nothing is on, after a question:", "swarmlb network prune"),
@@ -159,7 +191,7 @@ pub const PAGES: &[Page] = &[
             ("Two of them:", "swarmlb network rm blue green"),
             ("What would be undone:", "swarmlb network rm --dry-run blue"),
         ],
-        exits: &[(2, "there is no such network, or services are on it; nothing was touched")],
+        exits: &[(2, "there is no such network, or something is on it; nothing was touched")],
         ..NOTHING
     },
     Page {

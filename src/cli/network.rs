@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::DryRun;
 use super::service::Label;
-use crate::intent::{NetworkName, Subnet, Vni};
+use crate::intent::{Alias, NetworkName, Subnet, Vni};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -36,7 +36,24 @@ pub enum Command {
         #[command(flatten)]
         dry_run: DryRun,
     },
-    /// Remove networks that no service is on
+    /// Join a namespace that swarmlb did not make to an attachable network
+    ///
+    /// It gets a link with an address, every VIP of the network (balanced by nftables), and a
+    /// resolver at 127.0.0.11. Its own resolv.conf is not changed: name 127.0.0.11 there to have the
+    /// network's names resolved. All of it is taken back by `network disconnect`; nothing else in the
+    /// namespace is touched.
+    Connect(Connect),
+    /// Take back all that `network connect` made in a namespace
+    Disconnect {
+        #[arg(value_name = "NETWORK")]
+        name: NetworkName,
+        /// What was said to `network connect`
+        #[arg(value_name = "NAMESPACE|PATH|PID")]
+        target: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Remove networks that nothing is on
     #[command(visible_alias = "remove")]
     Rm {
         #[arg(required = true, value_name = "NETWORK")]
@@ -65,12 +82,32 @@ pub struct Create {
     /// Its tasks reach each other and nothing outside, by packet or by DNS
     #[arg(long)]
     pub internal: bool,
+    /// Let namespaces that swarmlb did not make be joined to it, with `network connect`
+    #[arg(long)]
+    pub attachable: bool,
     /// A label of the network; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
     /// A driver's option: `vni=N` (VXLAN network identifier), `mtu=N` (bytes)
     #[arg(short, long = "opt", value_name = "KEY=VALUE")]
     pub options: Vec<DriverOption>,
+    #[command(flatten)]
+    pub dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub struct Connect {
+    #[arg(value_name = "NETWORK")]
+    pub name: NetworkName,
+    /// A name below /run/netns, the path of a namespace's file, or a process's number
+    #[arg(value_name = "NAMESPACE|PATH|PID")]
+    pub target: String,
+    /// Its address on the network [default: the next free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<Ipv4Addr>,
+    /// Another name for it on the network, beside that of the namespace; may be given several times
+    #[arg(long = "alias", value_name = "NAME")]
+    pub aliases: Vec<Alias>,
     #[command(flatten)]
     pub dry_run: DryRun,
 }

@@ -1,6 +1,7 @@
 //! Commands: what was typed becomes what was meant, is done, and is told.
 
 mod agent;
+mod attachment;
 mod change;
 mod complete;
 mod confirmation;

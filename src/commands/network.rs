@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::change::{Change, Reach};
 use super::session::Session;
-use super::{Report, confirmation};
+use super::{Report, attachment, confirmation};
 use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Alias, Intent, IntentError, Network, NetworkName, NetworkSpec};
+use crate::intent::{Alias, Attachment, Intent, IntentError, Network, NetworkName, NetworkSpec};
 use crate::render::english::count;
 use crate::render::table::{printable, table};
 
@@ -20,6 +20,10 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
         Command::Create(create) => make(global, create),
         Command::Ls { filters } => ls(global, &filters),
         Command::Prune { force, dry_run } => prune(global, force, dry_run.dry_run),
+        Command::Connect(connect) => attachment::connect(global, connect),
+        Command::Disconnect { name, target, dry_run } => {
+            attachment::disconnect(global, &name, &target, dry_run.dry_run)
+        }
         Command::Inspect { names } => inspect(global, &names),
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
@@ -32,6 +36,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         subnets: create.subnets,
         gateways: create.gateways,
         internal: create.internal,
+        attachable: create.attachable,
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         ..NetworkSpec::new(create.name)
     };
@@ -129,10 +134,25 @@ struct Detail<'a> {
     mtu: u32,
     /// Whether its tasks reach nothing outside.
     internal: bool,
+    /// Whether namespaces of others may be joined to it.
+    attachable: bool,
     /// Of all subnets together.
     addresses_left: u32,
     labels: &'a BTreeMap<String, String>,
     services: Vec<ServiceDetail<'a>>,
+    namespaces: Vec<NamespaceDetail<'a>>,
+}
+
+/// A namespace of others on a network.
+#[derive(Serialize)]
+struct NamespaceDetail<'a> {
+    target: &'a str,
+    path: &'a str,
+    identity: u64,
+    node: &'a str,
+    link: &'a str,
+    address: String,
+    names: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -188,8 +208,10 @@ impl<'a> Detail<'a> {
             vni: network.vni.0,
             mtu: network.mtu,
             internal: network.internal,
+            attachable: network.attachable,
             labels: &network.labels,
             services,
+            namespaces: intent.attached_to(&network.name).map(NamespaceDetail::of).collect(),
         }
     }
 
@@ -207,6 +229,18 @@ impl<'a> Detail<'a> {
         line("MTU", &self.mtu.to_string());
         if self.internal {
             line("internal", "yes: nothing outside is reached from it");
+        }
+        if self.attachable {
+            line("attachable", "yes: namespaces of others may be joined to it");
+        }
+        for held in &self.namespaces {
+            let names = match held.names.is_empty() {
+                true => String::new(),
+                false => format!(", named {}", held.names.join(", ")),
+            };
+            let (address, link, node) = (&held.address, held.link, held.node);
+            let value = format!("{}: {address} on its {link}{names}, on {node}", held.target);
+            line("namespace", &value);
         }
         for (key, value) in self.labels {
             line("label", &format!("{key}={value}"));
@@ -227,6 +261,20 @@ impl<'a> Detail<'a> {
         });
         text.push_str(&table(["  SERVICE", "VIP", "FWMARK", "TASKS"], rows.collect()));
         text
+    }
+}
+
+impl<'a> NamespaceDetail<'a> {
+    fn of(held: &'a Attachment) -> Self {
+        Self {
+            target: &held.namespace.target,
+            path: &held.namespace.path,
+            identity: held.namespace.identity,
+            node: held.node.as_str(),
+            link: &held.link,
+            address: held.endpoint.address.to_string(),
+            names: held.names().iter().map(ToString::to_string).collect(),
+        }
     }
 }
 

@@ -205,6 +205,7 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
         intent.services.clear();
         intent.tasks.clear();
         intent.networks.clear();
+        intent.attachments.values_mut().for_each(|held| held.leaving = true);
         Ok(())
     };
     if dry_run {

@@ -109,16 +109,20 @@ impl Intent {
         Ok(addresses)
     }
 
-    /// Every address of a network that a VIP or a task holds.
+    /// Every address of a network that a VIP, a task or a namespace of others holds.
     pub fn addresses_used(&self, name: &NetworkName) -> BTreeSet<Ipv4Addr> {
         let vips = self.services.values().filter_map(|service| service.vips.get(name));
         let tasks = self.tasks_on(name).map(|(_, endpoint)| endpoint.address);
-        vips.map(|vip| vip.address).chain(tasks).collect()
+        let attached = self.attachments.values().filter(|held| held.endpoint.network == *name);
+        let attached = attached.map(|held| held.endpoint.address);
+        vips.map(|vip| vip.address).chain(tasks).chain(attached).collect()
     }
 
     /// The lowest rank on a network that no sandbox has.
     pub(super) fn next_rank(&self, name: &NetworkName) -> u32 {
-        let used: BTreeSet<u32> = self.tasks_on(name).map(|(_, endpoint)| endpoint.rank).collect();
+        let tasks = self.tasks_on(name).map(|(_, endpoint)| endpoint.rank);
+        let attached = self.attached_to(name).map(|held| held.endpoint.rank);
+        let used: BTreeSet<u32> = tasks.chain(attached).collect();
         (0..).find(|rank| !used.contains(rank)).unwrap_or_default()
     }
 }

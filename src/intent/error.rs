@@ -24,8 +24,16 @@ pub enum IntentError {
     NumericNetwork { name: NetworkName },
     #[error("service `{name}` exists already")]
     ServiceExists { name: ServiceName },
-    #[error("network `{name}` is in use by {}", services(by))]
-    NetworkInUse { name: NetworkName, by: Vec<ServiceName> },
+    #[error("network `{name}` is in use by {}", users(by, namespaces))]
+    NetworkInUse { name: NetworkName, by: Vec<ServiceName>, namespaces: Vec<String> },
+    #[error("network `{name}` is not attachable")]
+    NotAttachable { name: NetworkName },
+    #[error("`{target}` is on network `{name}` already")]
+    Connected { target: String, name: NetworkName },
+    #[error("`{target}` is not on network `{name}`")]
+    NotConnected { target: String, name: NetworkName },
+    #[error("address {address} of network `{name}` cannot be given: {why}")]
+    NoSuchAddress { address: Ipv4Addr, name: NetworkName, why: &'static str },
     #[error("VNI {vni} is already used by network `{by}`")]
     VniUsed { vni: Vni, by: NetworkName, free: Option<Vni> },
     #[error("all 24-bit VNIs are in use")]
@@ -36,7 +44,7 @@ pub enum IntentError {
     SubnetRouted { subnet: Subnet, route: Ipv4Net },
     #[error("subnet {subnet} overlaps {other}, which was given too")]
     SubnetTwice { subnet: Subnet, other: Subnet },
-    #[error("gateway {gateway} is in {}", no_subnet(subnets))]
+    #[error("gateway {gateway} is {}", no_subnet(subnets))]
     GatewayOutside { gateway: Ipv4Addr, subnets: Vec<Subnet> },
     #[error("gateway {gateway} is the {what} address of subnet {subnet}")]
     GatewayReserved { gateway: Ipv4Addr, subnet: Subnet, what: &'static str },
@@ -98,14 +106,19 @@ fn list(subnets: &[Subnet]) -> String {
 
 fn no_subnet(subnets: &[Subnet]) -> String {
     match subnets {
-        [] => "no subnet, for none was given".to_owned(),
-        [subnet] => format!("none of the network's addresses: its subnet is {subnet}"),
-        _ => format!("none of {}", list(subnets)),
+        [] => "in no subnet, for none was given".to_owned(),
+        [subnet] => format!("outside subnet {subnet}"),
+        _ => format!("in none of {}", list(subnets)),
     }
 }
 
-fn services(names: &[ServiceName]) -> String {
-    let list: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
-    let noun = if list.len() == 1 { "service" } else { "services" };
-    format!("{noun} {}", list.join(", "))
+/// `services a, b and namespace c`.
+fn users(services: &[ServiceName], namespaces: &[String]) -> String {
+    let services: Vec<String> = services.iter().map(ServiceName::to_string).collect();
+    let listed = |noun: &str, names: &[String]| {
+        let plural = if names.len() == 1 { "" } else { "s" };
+        (!names.is_empty()).then(|| format!("{noun}{plural} {}", names.join(", ")))
+    };
+    let parts = [listed("service", &services), listed("namespace", namespaces)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }

@@ -5,6 +5,7 @@
 //! once, by pure allocators, and remembered. Nothing here knows a kernel, a file or a clock.
 
 pub mod allocate;
+pub mod attachment;
 pub mod echo;
 pub mod egress;
 pub mod error;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use attachment::{Attachment, AttachmentSpec, Namespace};
 pub use echo::{Echo, EchoError};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
@@ -55,6 +57,9 @@ pub struct Intent {
     pub networks: BTreeMap<NetworkName, Network>,
     pub services: BTreeMap<ServiceName, Service>,
     pub tasks: BTreeMap<TaskName, Task>,
+    /// Namespaces of others, by network and identity.
+    #[serde(default)]
+    pub attachments: BTreeMap<String, Attachment>,
 }
 
 impl Intent {
@@ -66,6 +71,7 @@ impl Intent {
             networks: BTreeMap::new(),
             services: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            attachments: BTreeMap::new(),
         }
     }
 

@@ -29,6 +29,9 @@ pub struct Network {
     /// Whether it has no way to the outside.
     #[serde(default)]
     pub internal: bool,
+    /// Whether namespaces of others may be joined to it.
+    #[serde(default)]
+    pub attachable: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -100,6 +103,8 @@ pub struct NetworkSpec {
     pub labels: BTreeMap<String, String>,
     /// Whether it shall have no way to the outside.
     pub internal: bool,
+    /// Whether namespaces of others may be joined to it.
+    pub attachable: bool,
 }
 
 impl NetworkSpec {
@@ -113,6 +118,7 @@ impl NetworkSpec {
             mtu: None,
             labels: BTreeMap::new(),
             internal: false,
+            attachable: false,
         }
     }
 }
@@ -154,8 +160,9 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, labels, internal, .. } = spec;
-        let network = Network { id, name: name.clone(), vni, mtu, pools, labels, internal };
+        let NetworkSpec { name, labels, internal, attachable, .. } = spec;
+        let network =
+            Network { id, name: name.clone(), vni, mtu, pools, labels, internal, attachable };
         self.networks.insert(name, network);
         Ok(())
     }
@@ -182,7 +189,11 @@ impl Intent {
 
     /// The networks that nothing is on.
     pub fn idle_networks(&self) -> impl Iterator<Item = &Network> {
-        self.networks.values().filter(|network| self.on_network(&network.name).is_empty())
+        let idle = |network: &&Network| {
+            let attached = self.attached_to(&network.name).next().is_some();
+            !attached && self.on_network(&network.name).is_empty()
+        };
+        self.networks.values().filter(idle)
     }
 
     /// The services on a network.
@@ -194,12 +205,14 @@ impl Intent {
     /// Takes a network away.
     ///
     /// # Errors
-    /// When there is none, or services are on it.
+    /// When there is none, or something is on it.
     pub fn remove_network(&mut self, name: &NetworkName) -> Result<(), IntentError> {
         self.network(name)?;
         let by = self.on_network(name);
-        if !by.is_empty() {
-            return Err(IntentError::NetworkInUse { name: name.clone(), by });
+        let attached = self.attached_to(name).map(|held| held.namespace.target.clone());
+        let namespaces: Vec<String> = attached.collect();
+        if !by.is_empty() || !namespaces.is_empty() {
+            return Err(IntentError::NetworkInUse { name: name.clone(), by, namespaces });
         }
         self.networks.remove(name);
         Ok(())
@@ -287,7 +300,7 @@ mod tests {
     #[test]
     fn a_gateway_that_cannot_be_one_is_refused_with_its_reason() {
         for (subnets, gateways, said) in [
-            (&["10.0.3.0/24"][..], &["10.0.4.1"][..], "none of the network's addresses"),
+            (&["10.0.3.0/24"][..], &["10.0.4.1"][..], "outside subnet 10.0.3.0/24"),
             (&["10.0.3.0/24", "10.0.5.0/24"], &["10.0.4.1"], "none of subnets 10.0.3.0/24, 10.0"),
             (&[], &["10.0.4.1"], "in no subnet, for none was given"),
             (&["10.0.3.0/24"], &["10.0.3.0"], "the network address of subnet 10.0.3.0/24"),

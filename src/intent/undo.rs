@@ -11,7 +11,8 @@ impl Intent {
     pub fn without(&self, before: &Intent, after: &Intent) -> Option<Intent> {
         let mut intent = self.clone();
         let undone = undo(&mut intent.services, &before.services, &after.services)
-            && undo(&mut intent.tasks, &before.tasks, &after.tasks);
+            && undo(&mut intent.tasks, &before.tasks, &after.tasks)
+            && undo(&mut intent.attachments, &before.attachments, &after.attachments);
         // A network that stays has only counted on; unless others counted on too, it counts back.
         let counted = before.networks.iter().filter(|(name, _)| {
             after.networks.contains_key(*name)
@@ -38,12 +39,18 @@ impl Intent {
     /// Whether everything is on networks that are there, and no address is held twice.
     fn is_consistent(&self) -> bool {
         let services = self.services.values().flat_map(|service| &service.networks);
-        let known = services.into_iter().all(|network| self.networks.contains_key(network));
+        let attached = self.attachments.values().filter(|held| !held.leaving);
+        let attached: Vec<_> =
+            attached.map(|held| (&held.endpoint.network, held.endpoint.address)).collect();
+        let known = services
+            .into_iter()
+            .chain(attached.iter().map(|(network, _)| *network))
+            .all(|network| self.networks.contains_key(network));
         let owned = self.tasks.keys().all(|task| self.services.contains_key(&task.service));
         let vips = self.services.values().flat_map(|service| &service.vips);
         let vips = vips.map(|(network, vip)| (network, vip.address));
         let endpoints = self.tasks.values().flat_map(|task| &task.endpoints);
-        let addresses = vips.chain(endpoints.map(|e| (&e.network, e.address)));
+        let addresses = vips.chain(endpoints.map(|e| (&e.network, e.address))).chain(attached);
         let mut seen = BTreeSet::new();
         let mut ways_out = BTreeSet::new();
         let egress = self.tasks.values().filter_map(|task| Some((&task.node, task.egress?)));

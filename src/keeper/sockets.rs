@@ -40,7 +40,7 @@ impl Sockets {
     /// # Errors
     /// `NotFound` without such a sandbox, `AddrInUse` when somebody else listens there.
     pub fn of(&mut self, sandbox: &SandboxName) -> io::Result<[RawFd; 2]> {
-        let namespace = netns::open(sandbox.as_str())?;
+        let namespace = netns::of(sandbox)?;
         let inode = netns::inode(&namespace)?;
         let fresh = self.pairs.get(sandbox).is_some_and(|pair| pair.inode == inode);
         if !fresh {

@@ -20,6 +20,7 @@ use crate::dump::{
     ipvs, nftables,
 };
 use crate::node::{Connection, Entry, LinkName};
+use crate::plan::runbook::TABLE;
 
 /// Reads the parts of a namespace that belong to `tables`.
 ///
@@ -72,7 +73,7 @@ pub fn own_table(at: BorrowedFd<'_>) -> Option<crate::node::Table> {
     if module::would_load("nf_tables") {
         return None;
     }
-    let (table, _) = nft::Nft::open(at).and_then(|mut nft| nft.read()).ok().flatten()?;
+    let (table, _) = nft::Nft::open(at).and_then(|mut nft| nft.read(TABLE)).ok().flatten()?;
     Some(table)
 }
 

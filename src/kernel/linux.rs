@@ -15,11 +15,12 @@ use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    LinkKind, LinkName, Node, Object, Owner, PeerName, Process, Sandbox, SandboxName, Sysctl,
+    Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
+    SandboxName, Sysctl,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{owner_alias, owner_of, table_of};
+use crate::plan::runbook::{TABLE, guest_alias, owner_alias, owner_of, table_of};
 use crate::trace::vip::{Tally, Traffic};
 
 /// Fewer sandboxes than this are not worth a thread of their own.
@@ -122,7 +123,10 @@ impl<P: Processes> Linux<P> {
         let mut names = Vec::new();
         let there = netns::names()?;
         // What is open keeps a namespace alive that has lost its name, and its links with it.
-        self.open.retain(|name, _| name.guest().is_some() || there.contains(&name.0));
+        self.open.retain(|name, _| match name.guest() {
+            None => there.contains(&name.0),
+            Some(_) => netns::of(name).is_ok(),
+        });
         for name in there.into_iter().map(SandboxName) {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
@@ -130,7 +134,10 @@ impl<P: Processes> Linux<P> {
                 self.open.remove(&name);
             }
         }
-        names.push(SandboxName::of_node(cluster));
+        let node = SandboxName::of_node(cluster);
+        let guests = wanted.iter().filter(|name| name.guest().is_some() && **name != node);
+        names.extend(guests.cloned());
+        names.push(node);
         Ok(names)
     }
 
@@ -278,7 +285,7 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft if first.sandbox.guest().is_some() => {
+            Transport::Nft if matches!(first.sandbox.place(), Place::Node { .. }) => {
                 guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
             }
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
@@ -352,10 +359,15 @@ impl<P: Processes> Linux<P> {
                 overlay.add_veth_from(end.as_fd(), name, *mac, *mtu, port)?;
                 killpoint::pass(|| format!("within: {op}"));
                 let route = &mut self.open(&op.sandbox)?.route;
-                if !*up {
-                    return Ok(());
-                }
-                route.set_up(name, true).inspect_err(|_| {
+                let marked = match op.sandbox.guest() {
+                    Some(cluster) => route.set_alias(name, &guest_alias(&cluster)),
+                    None => Ok(()),
+                };
+                let is_up = |route: &mut RouteSocket| match up {
+                    true => route.set_up(name, true),
+                    false => Ok(()),
+                };
+                marked.and_then(|()| is_up(route)).inspect_err(|_| {
                     let _ = route.del_link(name);
                 })
             }
@@ -452,9 +464,9 @@ impl Open {
         }
     }
 
-    /// What a cluster has in a namespace that is another's. By its marks: a bridge that bears its
-    /// name with the bridge's ports, what stands on these, and a table that bears its name.
-    fn look_as_guest(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
+    /// What a cluster has in the node's own namespace. By its marks: a bridge that bears its name with
+    /// the bridge's ports, what stands on these, and a table that bears its name.
+    fn look_at_home(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
         let bridge = LinkName::gateway_bridge(&cluster);
         let mut links = self.route.links()?;
         links.retain(|link| match link.link.kind {
@@ -476,10 +488,41 @@ impl Open {
         Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
     }
 
+    /// What a cluster has in a namespace that is somebody else's. By its marks: links with its alias,
+    /// what stands on these, and a table that bears its name.
+    fn look_as_guest(&mut self, name: &SandboxName, cluster: ClusterId) -> Result<Look, Refusal> {
+        let alias = guest_alias(&cluster);
+        let mut links = self.route.links()?;
+        links.retain(|link| {
+            let veth = matches!(link.link.kind, LinkKind::Veth { .. });
+            veth && link.alias.as_deref() == Some(&alias)
+        });
+        let addresses: BTreeSet<Address> = self.route.addresses(&links)?.into_iter().collect();
+        let mut routes: BTreeSet<Route> = self.route.local_routes()?.into_iter().collect();
+        routes.retain(|route| addresses.iter().any(|held| held.net.addr() == route.source));
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        let (table, tallies) = traffic::table(self.nft.as_mut(), &table_of(name))?;
+        let sandbox = Sandbox {
+            owner: Owner::Guest(cluster),
+            links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
+            addresses,
+            routes,
+            paths: self.route.paths(&links)?.into_iter().collect(),
+            table,
+            ..Sandbox::default()
+        };
+        Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
     /// Everything in this namespace, which the calling thread is in.
     fn look(&mut self, name: &SandboxName) -> Result<Look, Refusal> {
         if let Some(cluster) = name.guest() {
-            return self.look_as_guest(name, cluster);
+            return match name.place() {
+                Place::Attached { .. } => self.look_as_guest(name, cluster),
+                _ => self.look_at_home(name, cluster),
+            };
         }
         let links = self.route.links()?;
         let owner = links
@@ -492,7 +535,7 @@ impl Open {
         if self.ipvs.is_none() {
             self.ipvs = Ipvs::present_here()?;
         }
-        let (table, mut tallies) = traffic::table(self.nft.as_mut())?;
+        let (table, mut tallies) = traffic::table(self.nft.as_mut(), TABLE)?;
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
         tallies.extend(balanced);
         let sandbox = Sandbox {

@@ -43,6 +43,14 @@ pub fn of(sandbox: &SandboxName) -> io::Result<File> {
     match sandbox.place() {
         Place::Named(name) => open(name),
         Place::Node { .. } => node(),
+        Place::Attached { identity: wanted, path, .. } => {
+            let file = File::open(path)?;
+            match identity(&file)? == wanted {
+                true => Ok(file),
+                // Another one has taken the place of the one that was meant.
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
     }
 }
 
@@ -240,6 +248,36 @@ pub fn names() -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// A number that no other namespace of this machine had since it started: the kernel's cookie
+/// (Linux 5.14). An older one has only the inode, which is given again once it is free.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn identity(namespace: &File) -> io::Result<u64> {
+    match within(namespace.as_fd(), cookie)? {
+        Ok(cookie) => Ok(cookie),
+        Err(_) => inode(namespace),
+    }
+}
+
+/// The cookie of the namespace that the calling thread is in.
+fn cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as nix::libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which `cookie` has.
+    let answer = unsafe {
+        nix::libc::getsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if answer == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The inode of a namespace: the same for every file that names the same namespace.

@@ -11,6 +11,7 @@ use super::nft::Nft;
 use super::{Refusal, netns};
 use crate::intent::Fwmark;
 use crate::node::{Entry, SandboxName, Table, VirtualServer, VirtualServerKey};
+use crate::plan::runbook::TABLE;
 use crate::trace::vip::{Tally, Traffic};
 
 /// IPVS's table of a sandbox, with every counter; none where the kernel has no IPVS.
@@ -33,7 +34,7 @@ pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal
     let namespace = netns::open(sandbox.as_str())?;
     let mut nft = present(Nft::open(namespace.as_fd()))?;
     let mut ipvs = Ipvs::open(namespace.as_fd())?;
-    let (_, counted) = table(nft.as_mut())?;
+    let (_, counted) = table(nft.as_mut(), TABLE)?;
     let (_, balanced) = virtual_servers(ipvs.as_mut())?;
     for (mark, target, tally) in counted.into_iter().chain(balanced) {
         traffic.insert((sandbox.clone(), mark, target), tally);
@@ -53,12 +54,12 @@ pub fn present(opened: Result<Nft, Refusal>) -> Result<Option<Nft>, Refusal> {
     }
 }
 
-/// swarmlb's table and what the nftables data plane counted.
+/// swarmlb's table of that name and what the nftables data plane counted.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn table(nft: Option<&mut Nft>) -> Result<(Option<Table>, Tallies), Refusal> {
-    let Some((table, counters)) = nft.map(Nft::read).transpose()?.flatten() else {
+pub fn table(nft: Option<&mut Nft>, name: &str) -> Result<(Option<Table>, Tallies), Refusal> {
+    let Some((table, counters)) = nft.map(|nft| nft.read(name)).transpose()?.flatten() else {
         return Ok((None, Vec::new()));
     };
     let tally =

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::intent::{Intent, NetworkName, NodeName, Service, Task};
+use crate::intent::service::DNS_TTL;
+use crate::intent::{Attachment, Endpoint, Intent, NetworkName, NodeName, Service, Task};
 use crate::node::{SandboxName, Zone};
 
 /// What one sandbox's resolver answers from.
@@ -18,13 +19,22 @@ pub struct Knowledge {
     pub first_turn: u32,
 }
 
-/// What all sandboxes with tasks on one node know. A zone is made once for each set of networks.
+/// What all sandboxes with tasks on one node know, and the namespaces of others that are on a network.
+/// A zone is made once for each set of networks.
 pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledge> {
     let mut made: BTreeMap<Vec<&NetworkName>, Arc<Zone>> = BTreeMap::new();
-    let tasks = intent.tasks.values().filter(|task| task.node == *node);
-    tasks
-        .map(|task| {
-            let networks = networks(task);
+    let mut sandboxes: BTreeMap<SandboxName, Vec<&Endpoint>> = BTreeMap::new();
+    for task in intent.tasks.values().filter(|task| task.node == *node) {
+        sandboxes.insert(SandboxName::from(&task.name), task.endpoints.iter().collect());
+    }
+    for held in intent.attachments.values().filter(|held| held.node == *node && !held.leaving) {
+        let name = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
+        sandboxes.entry(name).or_default().push(&held.endpoint);
+    }
+    sandboxes
+        .into_iter()
+        .map(|(name, endpoints)| {
+            let networks: Vec<&NetworkName> = endpoints.iter().map(|on| &on.network).collect();
             let zone = match made.get(&networks) {
                 Some(zone) => Arc::clone(zone),
                 None => {
@@ -33,8 +43,8 @@ pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledg
                     zone
                 }
             };
-            let first_turn = task.endpoints.first().map_or(0, |endpoint| endpoint.rank);
-            (SandboxName::from(&task.name), Knowledge { zone, first_turn })
+            let first_turn = endpoints.first().map_or(0, |endpoint| endpoint.rank);
+            (name, Knowledge { zone, first_turn })
         })
         .collect()
 }
@@ -61,6 +71,9 @@ fn zone(intent: &Intent, networks: &[&NetworkName]) -> Zone {
                 add_service(intent, service, network, &mut here);
             }
         }
+        for held in intent.attached_to(network) {
+            add_attachment(held, &mut here);
+        }
         // As in Docker: the first network that knows a name tells what it is.
         zone.take_in(here);
     }
@@ -71,6 +84,16 @@ fn zone(intent: &Intent, networks: &[&NetworkName]) -> Zone {
 pub fn expected(intent: &Intent, task: &Task, name: &str) -> Option<Vec<Ipv4Addr>> {
     let zone = zone(intent, &networks(task));
     zone.named(name).map(|named| named.v4.clone())
+}
+
+fn add_attachment(held: &Attachment, zone: &mut Zone) {
+    let (network, address) = (&held.endpoint.network, IpAddr::V4(held.endpoint.address));
+    for name in held.names() {
+        let qualified = format!("{name}.{network}");
+        zone.add(name.as_str(), DNS_TTL, &[address]);
+        zone.add(&qualified, DNS_TTL, &[address]);
+        zone.point(address, DNS_TTL, Some(&qualified));
+    }
 }
 
 fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: &mut Zone) {

@@ -1,5 +1,6 @@
 //! From intent to node: pure and total. The same intent lowers differently for each node.
 
+pub mod attachment;
 pub mod dns;
 pub mod egress;
 pub mod endpoint;
@@ -8,7 +9,7 @@ pub mod vip;
 
 use crate::intent::{Echo, Image, Intent, NodeName, Service, Task};
 use crate::node::process::Program;
-use crate::node::{Node, Process, Sandbox, SandboxName};
+use crate::node::{Node, Owner, Process, Sandbox, SandboxName};
 
 /// What `name` shall hold.
 pub fn lower(intent: &Intent, name: &NodeName) -> Node {
@@ -20,6 +21,9 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
         let service = intent.services.get(&task.name.service);
         sandbox.process = service.map(|service| process(service, task));
         egress::lower(intent, task, &mut node);
+    }
+    for attachment in intent.attachments.values().filter(|held| held.node == *name) {
+        attachment::lower(intent, attachment, &mut node);
     }
     node
 }
@@ -50,9 +54,13 @@ pub fn process(service: &Service, task: &Task) -> Process {
 
 /// The sandbox of that name, made ours when it is new.
 fn sandbox<'a>(intent: &Intent, node: &'a mut Node, name: SandboxName) -> &'a mut Sandbox {
-    node.sandboxes.entry(name).or_insert_with(|| Sandbox {
-        owner: crate::node::Owner::Cluster(intent.cluster.id.clone()),
-        links: [("lo".into(), overlay::loopback())].into(),
-        ..Sandbox::default()
+    let guest = name.guest();
+    node.sandboxes.entry(name).or_insert_with(|| match guest {
+        Some(cluster) => Sandbox { owner: Owner::Guest(cluster), ..Sandbox::default() },
+        None => Sandbox {
+            owner: Owner::Cluster(intent.cluster.id.clone()),
+            links: [("lo".into(), overlay::loopback())].into(),
+            ..Sandbox::default()
+        },
     })
 }

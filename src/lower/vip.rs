@@ -20,10 +20,22 @@ const IPVS_SYSCTLS: [(Sysctl, u32); 2] =
 pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
     let Some(node) = intent.nodes.get(&task.node) else { return };
     for endpoint in &task.endpoints {
-        for service in intent.services.values() {
-            if let Some(vip) = service.vips.get(&endpoint.network) {
-                lower_one(intent, endpoint, service, vip, service.data_plane.on(node), sandbox);
-            }
+        let how = |service: &Service, vip: &Vip| (service.data_plane.on(node), vip.fwmark);
+        lower_all(intent, endpoint, how, sandbox);
+    }
+}
+
+/// Every VIP of an endpoint's network, each balanced by what `how` says and under that mark.
+pub(super) fn lower_all(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    how: impl Fn(&Service, &Vip) -> (DataPlane, Fwmark),
+    sandbox: &mut Sandbox,
+) {
+    for service in intent.services.values() {
+        if let Some(vip) = service.vips.get(&endpoint.network) {
+            let (plane, fwmark) = how(service, vip);
+            lower_one(intent, endpoint, service, &Vip { fwmark, ..vip.clone() }, plane, sandbox);
         }
     }
 }

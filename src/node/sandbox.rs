@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Address, Link, LinkName, Path, Process, Route, Table, VirtualServer, VirtualServerKey,
 };
-use crate::intent::{ClusterId, NetworkName, TaskName};
+use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
 
 /// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
 /// overlay's own sandbox.
@@ -29,6 +29,8 @@ pub enum Place<'a> {
     Named(&'a str),
     /// It is the machine's own namespace, the node's, in which this cluster is a guest.
     Node { cluster: &'a str },
+    /// It is somebody's, who let this cluster in: the file that names it, and its identity.
+    Attached { cluster: &'a str, identity: u64, path: &'a str },
 }
 
 impl SandboxName {
@@ -38,18 +40,29 @@ impl SandboxName {
         Self(format!("@{cluster}"))
     }
 
+    /// A namespace of somebody else. `path` is absolute.
+    pub fn of_attached(cluster: &ClusterId, namespace: &Namespace) -> Self {
+        Self(format!("@{cluster}/{}{}", namespace.identity, namespace.path))
+    }
+
     pub fn place(&self) -> Place<'_> {
-        match self.0.strip_prefix('@') {
-            None => Place::Named(&self.0),
-            Some(cluster) => Place::Node { cluster },
-        }
+        let Some(rest) = self.0.strip_prefix('@') else { return Place::Named(&self.0) };
+        let Some((cluster, rest)) = rest.split_once('/') else {
+            return Place::Node { cluster: rest };
+        };
+        let at = rest.find('/').unwrap_or(rest.len());
+        let (identity, path) = rest.split_at(at);
+        // One that is no number is the identity of nothing.
+        Place::Attached { cluster, identity: identity.parse().unwrap_or_default(), path }
     }
 
     /// The cluster that is a guest there; none where the sandbox as such is somebody's.
     pub fn guest(&self) -> Option<ClusterId> {
         match self.place() {
             Place::Named(_) => None,
-            Place::Node { cluster } => Some(ClusterId(cluster.to_owned())),
+            Place::Node { cluster } | Place::Attached { cluster, .. } => {
+                Some(ClusterId(cluster.to_owned()))
+            }
         }
     }
 }
@@ -170,5 +183,22 @@ impl Sandbox {
         let kept =
             Self { owner: self.owner.clone(), sysctls: self.sysctls.clone(), ..Self::default() };
         *self == kept && self.sysctls.keys().all(|sysctl| sysctl.stays())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_where_its_sandbox_is_found() {
+        let cluster = ClusterId("c1".into());
+        assert_eq!(SandboxName("web.1".into()).place(), Place::Named("web.1"));
+        assert_eq!(SandboxName::of_node(&cluster).place(), Place::Node { cluster: "c1" });
+        let (path, identity) = ("/proc/12/ns/net", 4_026_532_008);
+        let namespace = Namespace { target: "12".into(), path: path.into(), identity };
+        let name = SandboxName::of_attached(&cluster, &namespace);
+        assert_eq!(name.place(), Place::Attached { cluster: "c1", identity, path });
+        assert_eq!(name.guest(), Some(cluster));
     }
 }

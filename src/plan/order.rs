@@ -70,8 +70,8 @@ pub fn teardown<'a>(
         .clone()
         .filter(|(sandbox, object)| match object {
             Object::Namespace { .. } => true,
-            // Nothing is left of ours where we are guests without a bridge.
-            Object::Link { .. } => sandbox.guest().is_some(),
+            // Where we are guests there is no namespace to go: its links are all that stands there.
+            Object::Link { .. } | Object::Veth { .. } => sandbox.guest().is_some(),
             _ => false,
         })
         .map(|(sandbox, _)| sandbox)

@@ -35,6 +35,7 @@ fn inside(sandbox: &SandboxName, command: impl fmt::Display) -> String {
     match sandbox.place() {
         Place::Named(name) => format!("ip netns exec {name} {command}"),
         Place::Node { .. } => command.to_string(),
+        Place::Attached { path, .. } => format!("nsenter --net={} {command}", quoted(path)),
     }
 }
 
@@ -43,6 +44,7 @@ fn ip(sandbox: &SandboxName) -> String {
     match sandbox.place() {
         Place::Named(name) => format!("ip -n {name}"),
         Place::Node { .. } => "ip".into(),
+        Place::Attached { path, .. } => format!("nsenter --net={} ip", quoted(path)),
     }
 }
 
@@ -51,6 +53,7 @@ fn into(sandbox: &SandboxName) -> String {
     match sandbox.place() {
         Place::Named(name) => format!(" netns {name}"),
         Place::Node { .. } => String::new(),
+        Place::Attached { path, .. } => format!(" netns {}", quoted(path)),
     }
 }
 
@@ -86,6 +89,10 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
                 port.mtu
             );
             line.push_str(&port_settings(port));
+            if let Some(cluster) = sandbox.guest() {
+                let alias = guest_alias(&cluster);
+                line.push_str(&format!(" && {ip} link set {name} alias {alias}"));
+            }
             if *up {
                 line.push_str(&format!(" && {ip} link set {name} up"));
             }
@@ -218,6 +225,11 @@ pub fn owner_alias(owner: &ClusterId, sandbox: &SandboxName) -> String {
 /// What the aliases of all of a cluster's sandboxes begin with.
 pub fn owner_prefix(owner: &ClusterId) -> String {
     format!("swarmlb:{owner}/")
+}
+
+/// What a link of ours bears as its alias in a namespace of somebody else.
+pub fn guest_alias(cluster: &ClusterId) -> String {
+    format!("swarmlb:{cluster}/guest")
 }
 
 /// The owner that an alias tells of the sandbox of that name.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Commit, LeaseId, Object, Revision, Store, StoreError, Transaction};
-use crate::intent::{Cluster, Intent, NodeName};
+use crate::intent::{Attachment, Cluster, Intent, NodeName};
 use crate::killpoint;
 
 /// Everything that was asked for stands below this.
@@ -56,6 +56,9 @@ pub fn load_intent(store: &dyn Store) -> Result<Option<Loaded>, RecordError> {
             "node" => insert(&mut intent.nodes, object, |node| node.name.clone())?,
             "network" => insert(&mut intent.networks, object, |network| network.name.clone())?,
             "service" => insert(&mut intent.services, object, |service| service.name.clone())?,
+            "attachment" => insert(&mut intent.attachments, object, |held: &Attachment| {
+                format!("{}/{}", held.endpoint.network, held.namespace.identity)
+            })?,
             "task" => insert(&mut intent.tasks, object, |task| task.name.clone())?,
             _ => {}
         }
@@ -177,6 +180,9 @@ fn objects(intent: &Intent) -> Result<BTreeMap<String, String>, RecordError> {
     }
     for (name, task) in &intent.tasks {
         put(format!("{INTENT}task/{name}"), json(&name.to_string(), task))?;
+    }
+    for (key, attachment) in &intent.attachments {
+        put(format!("{INTENT}attachment/{key}"), json(key, attachment))?;
     }
     Ok(objects)
 }

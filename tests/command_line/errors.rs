@@ -154,6 +154,44 @@ fn what_is_taken_is_refused_with_its_owner() {
 }
 
 #[test]
+fn a_subnet_or_gateway_that_does_not_fit_the_others_is_refused_with_its_reason() {
+    refused(
+        &[
+            "network",
+            "create",
+            "--subnet",
+            "10.8.0.0/16",
+            "--subnet",
+            "10.8.9.0/24",
+            "--dry-run",
+            "blue",
+        ],
+        2,
+        "error: cannot create network `blue`: subnet 10.8.9.0/24 overlaps 10.8.0.0/16, which was given too\n",
+    );
+    refused(
+        &[
+            "network",
+            "create",
+            "--subnet",
+            "10.8.0.0/24",
+            "--gateway",
+            "10.9.0.1",
+            "--dry-run",
+            "blue",
+        ],
+        2,
+        "error: cannot create network `blue`: gateway 10.9.0.1 is outside subnet 10.8.0.0/24\n",
+    );
+    refused(
+        &["network", "create", "--gateway", "10.9.0.1", "--dry-run", "blue"],
+        2,
+        "error: cannot create network `blue`: gateway 10.9.0.1 is in no subnet, for none was given\n\
+         hint: give its subnet too, with `--subnet`\n",
+    );
+}
+
+#[test]
 fn too_many_replicas_are_refused_with_what_there_is_room_for() {
     let create = |replicas, network| {
         [
@@ -206,12 +244,20 @@ fn a_command_belongs_to_image_host_only() {
 /// Refused by what was typed alone; the rest of clap's words may change with its versions.
 #[test]
 fn what_cannot_be_parsed_is_refused_with_its_reason() {
-    let cases: [(&[&str], &str); 32] = [
+    let cases: [(&[&str], &str); 40] = [
         (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
         (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
         (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
         (&["network", "create", "a", "--subnet", "127.0.0.0/24"], "loopback"),
         (&["network", "create", "a", "--subnet", "fd00::/64"], "not an IPv4 subnet"),
+        (&["network", "create", "a", "--gateway", "10.0.3"], "invalid IPv4 address"),
+        (&["network", "create", "a", "--label", "=x"], "has no key"),
+        (&["network", "ls", "--filter", "scope=swarm"], "`scope=swarm` is not known"),
+        (&["network", "connect", "a", "b", "--alias", "a b"], "alias name `a b` is not valid"),
+        (&["service", "create", "--network", "a,b"], "`b` is not known: write NETWORK, then"),
+        (&["service", "create", "--network", "alias=x"], "names no network"),
+        (&["service", "create", "--network", "a,alias=-x"], "alias name `-x` is not valid"),
+        (&["service", "create", "--network", "name=a,name=b"], "`name=b` is not known"),
         (&["network", "create", "a", "--driver", "bridge"], "overlay"),
         (&["network", "create", "a", "--opt", "vni=0"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),

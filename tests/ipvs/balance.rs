@@ -247,3 +247,29 @@ fn both_data_planes_serve_side_by_side_and_a_connection_outlives_scaling() {
         swarmlb.reset();
     });
 }
+
+#[test]
+fn a_namespace_of_others_is_balanced_without_a_virtual_server_in_it() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::new();
+        swarmlb.good("network create --subnet 10.0.3.0/24 --attachable collabnet");
+        swarmlb.good("service create --replicas 3 --name collabweb --network collabnet");
+        shell("ip netns add legacy && ip -n legacy link set lo up");
+        shell("ip netns exec legacy ipvsadm -A -f 256 -s rr");
+        swarmlb.good("network connect collabnet legacy");
+        let tasks = |replicas: usize| {
+            let each = (1..=replicas).map(|slot| (format!("collabweb.{slot}"), 2));
+            each.collect::<Vec<(String, usize)>>()
+        };
+        assert_eq!(replies("legacy", "10.0.3.2", 6), tasks(3));
+        // The cluster's mark changes with the tasks in rotation; the one in there stays.
+        swarmlb.good("service scale collabweb=4");
+        assert_eq!(replies("legacy", "10.0.3.2", 8), tasks(4));
+        swarmlb.good("network disconnect collabnet legacy");
+        let left = shell("ip netns exec legacy ipvsadm -Sn; ip -n legacy -br link");
+        assert!(left.starts_with("-A -f 256 -s rr\n"), "{left}");
+        assert!(!left.contains("eth") && left.lines().count() == 2, "{left}");
+        swarmlb.reset();
+        shell("ip netns del legacy");
+    });
+}

@@ -46,3 +46,39 @@ fn typing_what_a_dry_run_prints_makes_the_same_node() {
         swarmlb.reset();
     });
 }
+
+#[test]
+fn typing_what_a_dry_run_of_connect_prints_lets_a_namespace_in_and_out() {
+    apart(|| {
+        let swarmlb = Swarmlb::new();
+        swarmlb.good("network create --subnet 10.0.9.0/24 --subnet 10.0.8.0/24 --attachable first");
+        swarmlb.good("service create --name web --network first");
+        shell("ip netns add legacy && ip -n legacy link set lo up");
+        let seen = || {
+            shell(
+                "ip -n legacy -br link | sed 's/@[^ ]*//'; ip -n legacy link | grep alias; \
+                 ip -n legacy -br -4 address | sed 's/@[^ ]*//'; \
+                 ip -n legacy -4 route show table all; \
+                 ip netns exec legacy nft list ruleset",
+            )
+        };
+        let seen = || (seen(), observed());
+        shell("ip -n legacy link set lo alias theirs");
+        let before = seen();
+        let line = "network connect --ip 10.0.9.77 first legacy";
+        let connect = swarmlb.good(&format!("{line} --dry-run"));
+        swarmlb.good(line);
+        let connected = seen();
+        assert_ne!(connected, before);
+        let disconnect = swarmlb.good("network disconnect first legacy --dry-run");
+        swarmlb.good("network disconnect first legacy");
+        swarmlb.good("agent stop");
+        assert_eq!(seen(), before);
+        shell(&format!("set -e\n{connect}"));
+        assert_eq!(seen(), connected);
+        shell(&format!("set -e\n{disconnect}"));
+        assert_eq!(seen(), before);
+        swarmlb.reset();
+        shell("ip netns del legacy");
+    });
+}

@@ -4,6 +4,7 @@
 //! Each test needs root and runs in a world of its own (see `world`).
 
 mod agreement;
+mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;

@@ -435,6 +435,8 @@ fn settle(node: &mut Node) {
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
         sandbox.paths = sandbox.paths.iter().filter(|path| stays(path)).cloned().collect();
     }
+    // Where we are guests and have nothing, we are not.
+    node.sandboxes.retain(|name, held| name.guest().is_none() || !held.is_vacant());
 }
 
 /// Puts things into a node that are not swarmlb's: a sandbox that looks like one of ours but for

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use swarmlb::intent::{
-    Alias, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError, Machine,
-    NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+    Alias, AttachmentSpec, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError,
+    Machine, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
@@ -29,6 +29,16 @@ pub enum Edit {
         internal: bool,
     },
     RemoveNetwork(usize),
+    Connect {
+        network: usize,
+        namespace: usize,
+    },
+    Disconnect {
+        network: usize,
+        namespace: usize,
+    },
+    /// The nodes have taken back what was disconnected.
+    ForgetLeft,
     CreateService(Create),
     RemoveService(usize),
     Scale {
@@ -73,12 +83,17 @@ fn edit() -> impl Strategy<Value = Edit> {
     let service = 0..SERVICES.len();
     prop_oneof![
         3 => create_network(),
-        1 => network.prop_map(Edit::RemoveNetwork),
+        1 => network.clone().prop_map(Edit::RemoveNetwork),
         5 => create_service().prop_map(Edit::CreateService),
         1 => service.clone().prop_map(Edit::RemoveService),
         3 => (service, 0..6u32, prop::bool::ANY)
             .prop_map(|(name, replicas, drained)| Edit::Scale { name, replicas, drained }),
         1 => Just(Edit::Settle),
+        2 => (network.clone(), 0..3usize)
+            .prop_map(|(network, namespace)| Edit::Connect { network, namespace }),
+        1 => (network, 0..3usize)
+            .prop_map(|(network, namespace)| Edit::Disconnect { network, namespace }),
+        1 => Just(Edit::ForgetLeft),
     ]
 }
 
@@ -158,6 +173,7 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
                 subnets: texts.map(|text| text.parse().expect("a subnet")).collect(),
                 mtu: *mtu,
                 internal: *internal,
+                attachable: true,
                 ..NetworkSpec::new(network(*name))
             };
             intent.create_network(spec, format!("id-{name}"), &Machine::default())
@@ -166,6 +182,30 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
         Edit::CreateService(create) => {
             let id = format!("id-{}-{}", create.name, intent.cluster.tasks_made);
             intent.create_service(create.spec(), id, 0)
+        }
+        Edit::Connect { network: on, namespace } => {
+            let nodes: Vec<NodeName> = intent.nodes.keys().cloned().collect();
+            // A namespace is on one node.
+            let node = nodes[namespace % nodes.len()].clone();
+            let (identity, target) = (7 + *namespace as u64, format!("legacy-{namespace}"));
+            let path = format!("/run/netns/{target}");
+            intent.connect(AttachmentSpec {
+                network: network(*on),
+                node,
+                namespace: Namespace { target, path, identity },
+                link: format!("eth{on}"),
+                address: None,
+                aliases: [ALIASES[*namespace % ALIASES.len()].parse().expect("an alias")].into(),
+            })
+        }
+        Edit::Disconnect { network: on, namespace } => {
+            intent.disconnect(&network(*on), &format!("legacy-{namespace}"), None)
+        }
+        Edit::ForgetLeft => {
+            for node in intent.nodes.keys().cloned().collect::<Vec<_>>() {
+                intent.forget_left(&node);
+            }
+            Ok(())
         }
         Edit::RemoveService(name) => intent.remove_service(&service(*name)),
         Edit::Scale { name, replicas, drained: false } => {

@@ -1,5 +1,5 @@
 //! Operations on swarmlb's table become changes of nf_tables: message for message what `nft` makes of
-//! their [`commands`](crate::plan::runbook::commands).
+//! their [`commands`].
 
 use std::net::Ipv4Addr;
 
@@ -9,74 +9,87 @@ use crate::intent::Fwmark;
 use crate::node::{BaseRule, Dispatch, Object};
 use crate::plan::Op;
 use crate::plan::op;
-use crate::plan::runbook::{TABLE, commands};
+use crate::plan::runbook::{commands, table_of};
 
 /// Appends an operation; false for one that is not about the table.
 pub fn push(op: &Op, to: &mut Transaction) -> bool {
+    let table = &table_of(&op.sandbox);
     match &op.change {
-        op::Change::Add(object) => add(object, to),
-        op::Change::Del(object) => del(object, to),
+        op::Change::Add(object) => add(table, object, to),
+        op::Change::Del(object) => del(table, object, to),
         op::Change::Set {
             from: Object::Mark { address, fwmark: from },
             to: Object::Mark { fwmark, .. },
         } => {
-            del_element(layout::VIP_MARK, layout::mark(*address, *from), to);
-            add_element(layout::VIP_MARK, layout::mark(*address, *fwmark), Existing::Refused, to);
+            del_element(table, layout::VIP_MARK, layout::mark(*address, *from), to);
+            add_element(
+                table,
+                layout::VIP_MARK,
+                layout::mark(*address, *fwmark),
+                Existing::Refused,
+                to,
+            );
             true
         }
         op::Change::Set {
             from: Object::Dispatch { fwmark, dispatch: from },
             to: Object::Dispatch { dispatch, .. },
         } => {
-            set_dispatch(*fwmark, from, dispatch, to);
+            set_dispatch(table, *fwmark, from, dispatch, to);
             true
         }
         op::Change::Set { .. } => false,
     }
 }
 
-fn add(object: &Object, to: &mut Transaction) -> bool {
+fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
     match object {
         Object::Table => {
-            to.push(&Change::NewTable(TABLE, Existing::Refused));
-            for set in layout::sets() {
+            to.push(&Change::NewTable(table, Existing::Refused));
+            for set in layout::sets(table) {
                 to.push(&Change::NewSet(&set, Existing::Refused));
             }
         }
-        Object::BaseRule(rule) => return add_base_rule(*rule, to),
+        Object::BaseRule(rule) => return add_base_rule(table, *rule, to),
         Object::Guard(address) => {
-            add_element(layout::VIPS, layout::guard(*address), Existing::Refused, to);
+            add_element(table, layout::VIPS, layout::guard(*address), Existing::Refused, to);
         }
         Object::Mark { address, fwmark } => {
-            add_element(layout::VIP_MARK, layout::mark(*address, *fwmark), Existing::Refused, to);
+            add_element(
+                table,
+                layout::VIP_MARK,
+                layout::mark(*address, *fwmark),
+                Existing::Refused,
+                to,
+            );
         }
         Object::Dispatch { fwmark, dispatch } => {
             for target in &dispatch.targets {
-                add_target(*fwmark, *target, to);
+                add_target(table, *fwmark, *target, to);
             }
             let chain = commands::balance_chain(*fwmark);
-            empty_chain(&chain, to);
-            add_balance_rule(*fwmark, dispatch, to);
-            add_element(layout::MARK_CHAIN, layout::dispatch(*fwmark), Existing::Taken, to);
+            empty_chain(table, &chain, to);
+            add_balance_rule(table, *fwmark, dispatch, to);
+            add_element(table, layout::MARK_CHAIN, layout::dispatch(*fwmark), Existing::Taken, to);
         }
         _ => return false,
     }
     true
 }
 
-fn del(object: &Object, to: &mut Transaction) -> bool {
+fn del(table: &str, object: &Object, to: &mut Transaction) -> bool {
     match object {
-        Object::Table => to.push(&Change::DelTable(TABLE)),
-        Object::BaseRule(rule) => del_chain(rule.chain(), to),
-        Object::Guard(address) => del_element(layout::VIPS, layout::guard(*address), to),
+        Object::Table => to.push(&Change::DelTable(table)),
+        Object::BaseRule(rule) => del_chain(table, rule.chain(), to),
+        Object::Guard(address) => del_element(table, layout::VIPS, layout::guard(*address), to),
         Object::Mark { address, fwmark } => {
-            del_element(layout::VIP_MARK, layout::mark(*address, *fwmark), to);
+            del_element(table, layout::VIP_MARK, layout::mark(*address, *fwmark), to);
         }
         Object::Dispatch { fwmark, dispatch } => {
-            del_element(layout::MARK_CHAIN, layout::dispatch(*fwmark), to);
-            del_chain(&commands::balance_chain(*fwmark), to);
+            del_element(table, layout::MARK_CHAIN, layout::dispatch(*fwmark), to);
+            del_chain(table, &commands::balance_chain(*fwmark), to);
             for target in &dispatch.targets {
-                del_chain(&commands::target_chain(*fwmark, *target), to);
+                del_chain(table, &commands::target_chain(*fwmark, *target), to);
             }
         }
         _ => return false,
@@ -85,75 +98,81 @@ fn del(object: &Object, to: &mut Transaction) -> bool {
 }
 
 /// Targets that stay keep their chains, and so their counters.
-fn set_dispatch(fwmark: Fwmark, from: &Dispatch, dispatch: &Dispatch, to: &mut Transaction) {
+fn set_dispatch(
+    table: &str,
+    fwmark: Fwmark,
+    from: &Dispatch,
+    dispatch: &Dispatch,
+    to: &mut Transaction,
+) {
     for target in dispatch.targets.iter().filter(|target| !from.targets.contains(target)) {
-        add_target(fwmark, *target, to);
+        add_target(table, fwmark, *target, to);
     }
-    to.push(&Change::Flush(TABLE, &commands::balance_chain(fwmark)));
-    add_balance_rule(fwmark, dispatch, to);
+    to.push(&Change::Flush(table, &commands::balance_chain(fwmark)));
+    add_balance_rule(table, fwmark, dispatch, to);
     for target in from.targets.iter().filter(|target| !dispatch.targets.contains(target)) {
-        del_chain(&commands::target_chain(fwmark, *target), to);
+        del_chain(table, &commands::target_chain(fwmark, *target), to);
     }
 }
 
 /// Whatever is left of a chain of that name goes first: one that somebody emptied, or hung elsewhere.
-fn add_base_rule(rule: BaseRule, to: &mut Transaction) -> bool {
-    let Some(chain) = layout::base_chain(rule) else { return false };
-    let left = Chain::regular(TABLE, rule.chain());
+fn add_base_rule(table: &str, rule: BaseRule, to: &mut Transaction) -> bool {
+    let Some(chain) = layout::base_chain(table, rule) else { return false };
+    let left = Chain::regular(table, rule.chain());
     to.push(&Change::NewChain(&left, Existing::Taken));
-    to.push(&Change::DelChain(TABLE, rule.chain()));
+    to.push(&Change::DelChain(table, rule.chain()));
     to.push(&Change::NewChain(&chain, Existing::Taken));
-    to.push(&Change::NewRule(&layout::rule(rule.chain(), layout::base_rule(rule))));
+    to.push(&Change::NewRule(&layout::rule(table, rule.chain(), layout::base_rule(rule))));
     true
 }
 
-fn add_target(fwmark: Fwmark, target: Ipv4Addr, to: &mut Transaction) {
+fn add_target(table: &str, fwmark: Fwmark, target: Ipv4Addr, to: &mut Transaction) {
     let chain = commands::target_chain(fwmark, target);
-    empty_chain(&chain, to);
-    to.push(&Change::NewRule(&layout::rule(&chain, layout::target_rule(target))));
+    empty_chain(table, &chain, to);
+    to.push(&Change::NewRule(&layout::rule(table, &chain, layout::target_rule(target))));
 }
 
 /// What is left of a chain that somebody emptied is still there.
-fn empty_chain(chain: &str, to: &mut Transaction) {
-    to.push(&Change::NewChain(&Chain::regular(TABLE, chain), Existing::Taken));
-    to.push(&Change::Flush(TABLE, chain));
+fn empty_chain(table: &str, chain: &str, to: &mut Transaction) {
+    to.push(&Change::NewChain(&Chain::regular(table, chain), Existing::Taken));
+    to.push(&Change::Flush(table, chain));
 }
 
-fn del_chain(chain: &str, to: &mut Transaction) {
-    to.push(&Change::Flush(TABLE, chain));
-    to.push(&Change::DelChain(TABLE, chain));
+fn del_chain(table: &str, chain: &str, to: &mut Transaction) {
+    to.push(&Change::Flush(table, chain));
+    to.push(&Change::DelChain(table, chain));
 }
 
-fn add_balance_rule(fwmark: Fwmark, dispatch: &Dispatch, to: &mut Transaction) {
+fn add_balance_rule(table: &str, fwmark: Fwmark, dispatch: &Dispatch, to: &mut Transaction) {
     let chain = commands::balance_chain(fwmark);
     let count = dispatch.targets.len();
     // Unique in the transaction, and above the numbers of the named sets.
     let id = to.len().saturating_add(4);
     if count > 0 {
-        to.push(&Change::NewSet(&layout::turns(id, count), Existing::Taken));
+        to.push(&Change::NewSet(&layout::turns(table, id, count), Existing::Taken));
         let turns: Vec<Element> = (0..)
             .zip(&dispatch.targets)
             .map(|(number, target)| layout::turn(number, fwmark, *target))
             .collect();
         for part in turns.chunks(Elements::ROOM) {
-            let turns = elements(layout::ANONYMOUS, Some(id), part.to_vec());
+            let turns = elements(table, layout::ANONYMOUS, Some(id), part.to_vec());
             to.push(&Change::NewElements(&turns, Existing::Taken));
         }
     }
     let expressions = layout::balance_rule(count, layout::ANONYMOUS, Some(id));
-    to.push(&Change::NewRule(&layout::rule(&chain, expressions)));
+    to.push(&Change::NewRule(&layout::rule(table, &chain, expressions)));
 }
 
-fn add_element(set: &str, element: Element, existing: Existing, to: &mut Transaction) {
-    to.push(&Change::NewElements(&elements(set, None, vec![element]), existing));
+fn add_element(table: &str, set: &str, element: Element, existing: Existing, to: &mut Transaction) {
+    to.push(&Change::NewElements(&elements(table, set, None, vec![element]), existing));
 }
 
 /// The key is enough, and all that `nft` sends.
-fn del_element(set: &str, element: Element, to: &mut Transaction) {
+fn del_element(table: &str, set: &str, element: Element, to: &mut Transaction) {
     let element = Element { data: None, ..element };
-    to.push(&Change::DelElements(&elements(set, None, vec![element])));
+    to.push(&Change::DelElements(&elements(table, set, None, vec![element])));
 }
 
-fn elements(set: &str, set_id: Option<u32>, elements: Vec<Element>) -> Elements {
-    Elements { table: TABLE.into(), set: set.into(), set_id, elements }
+fn elements(table: &str, set: &str, set_id: Option<u32>, elements: Vec<Element>) -> Elements {
+    Elements { table: table.into(), set: set.into(), set_id, elements }
 }

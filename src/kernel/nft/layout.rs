@@ -1,4 +1,4 @@
-//! swarmlb's table as nf_tables has it: what [`commands`](crate::plan::runbook::commands) says in the
+//! swarmlb's table as nf_tables has it: what [`commands`] says in the
 //! words of `nft`. What is written and what is recognised are made of the same.
 
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use super::wire::{
 };
 use crate::intent::Fwmark;
 use crate::node::BaseRule;
-use crate::plan::runbook::{TABLE, commands};
+use crate::plan::runbook::commands;
 
 pub const VIPS: &str = "vips";
 pub const VIP_MARK: &str = "vip-mark";
@@ -27,9 +27,9 @@ const OWN_NUMBERS_NO_DATA: [u8; 28] =
     [0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 4, 8, 0, 4, 1, 0, 0, 0, 1, 0, 6, 4, 0, 0, 0, 0];
 
 /// The named sets, numbered from 1.
-pub fn sets() -> [Set; 3] {
+pub fn sets(table: &str) -> [Set; 3] {
     let set = |id, name: &str, key, data: Option<(DataType, u32)>, user_data: &[u8]| Set {
-        table: TABLE.into(),
+        table: table.into(),
         name: name.into(),
         flags: if data.is_some() { SetFlags::MAP } else { SetFlags::default() },
         key: (key, 4),
@@ -48,9 +48,9 @@ pub fn sets() -> [Set; 3] {
 }
 
 /// The map from a turn to the chain of the target whose turn it is.
-pub fn turns(id: u32, count: usize) -> Set {
+pub fn turns(table: &str, id: u32, count: usize) -> Set {
     Set {
-        table: TABLE.into(),
+        table: table.into(),
         name: ANONYMOUS.into(),
         flags: SetFlags::ANONYMOUS.with(SetFlags::CONSTANT).with(SetFlags::MAP),
         key: (DataType::INTEGER, 4),
@@ -62,7 +62,7 @@ pub fn turns(id: u32, count: usize) -> Set {
 }
 
 /// The base chain that holds a rule; none for those of the node's own namespace, which `guest` makes.
-pub fn base_chain(rule: BaseRule) -> Option<Chain> {
+pub fn base_chain(table: &str, rule: BaseRule) -> Option<Chain> {
     let (kind, place, priority) = match rule {
         BaseRule::MarkOut => ("route", Place::OUTPUT, -150),
         BaseRule::RejectIn => ("filter", Place::INPUT, 0),
@@ -70,7 +70,7 @@ pub fn base_chain(rule: BaseRule) -> Option<Chain> {
         BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => return None,
     };
     let hook = Hook { kind: kind.into(), place, priority, policy: None };
-    Some(Chain { table: TABLE.into(), name: rule.chain().into(), hook: Some(hook) })
+    Some(Chain { table: table.into(), name: rule.chain().into(), hook: Some(hook) })
 }
 
 pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
@@ -141,8 +141,8 @@ pub fn balance_rule(targets: usize, set: &str, set_id: Option<u32>) -> Vec<Expre
     ]
 }
 
-pub fn rule(chain: &str, expressions: Vec<Expression>) -> Rule {
-    Rule::new(TABLE, chain, expressions)
+pub fn rule(table: &str, chain: &str, expressions: Vec<Expression>) -> Rule {
+    Rule::new(table, chain, expressions)
 }
 
 pub fn guard(address: Ipv4Addr) -> Element {

@@ -16,7 +16,6 @@ use super::netlink::{Netlink, Unchanged};
 use super::{Outcome, Refusal, program};
 use crate::node::Table;
 use crate::plan::Op;
-use crate::plan::runbook::TABLE;
 pub use observed::Counters;
 use observed::Held;
 use wire::{Chain, DecodeError, Elements, Family, Query, Rule, Transaction};
@@ -94,12 +93,12 @@ impl Nft {
         }
     }
 
-    /// The table with its counters; none when there is none.
+    /// The table of that name with its counters; none when there is none.
     ///
     /// # Errors
     /// The kernel's refusal, or when what it says cannot be read.
-    pub fn read(&mut self) -> Result<Option<(Table, Counters)>, Refusal> {
-        match self.netlink.get(Query::Table(TABLE).to_bytes(Family::IPV4)) {
+    pub fn read(&mut self, table: &str) -> Result<Option<(Table, Counters)>, Refusal> {
+        match self.netlink.get(Query::Table(table).to_bytes(Family::IPV4)) {
             Ok(_) => {}
             // EINVAL: the kernel has no nf_tables, and so no table.
             Err(refusal) if matches!(refusal.errno, Errno::ENOENT | Errno::EINVAL) => {
@@ -108,7 +107,7 @@ impl Nft {
             Err(refusal) => return Err(refusal),
         }
         for _ in 0..ATTEMPTS {
-            if let Some(held) = self.held()? {
+            if let Some(held) = self.held(table)? {
                 return Ok(Some(held.table()));
             }
         }
@@ -116,13 +115,13 @@ impl Nft {
     }
 
     /// Everything that the table holds; none when it changed while it was read.
-    fn held(&mut self) -> Result<Option<Held>, Refusal> {
+    fn held(&mut self, table: &str) -> Result<Option<Held>, Refusal> {
         let mut generation = Generation::default();
         let chains = self.dump(&Query::Chains, &mut generation, Chain::decode)?;
-        let rules = self.dump(&Query::Rules(TABLE), &mut generation, Rule::decode)?;
-        let mut held = Held::new(chains, rules);
+        let rules = self.dump(&Query::Rules(table), &mut generation, Rule::decode)?;
+        let mut held = Held::new(table, chains, rules);
         for set in held.sets() {
-            let query = Query::Elements(TABLE, &set);
+            let query = Query::Elements(table, &set);
             let elements = match self.dump(&query, &mut generation, Elements::decode) {
                 Ok(elements) => elements.into_iter().flat_map(|part| part.elements).collect(),
                 // An anonymous one went with its rule; a named one somebody deleted.

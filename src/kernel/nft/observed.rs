@@ -8,7 +8,6 @@ use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Verdict};
 use crate::intent::Fwmark;
 use crate::node::{BaseRule, Dispatch, Table};
-use crate::plan::runbook::TABLE;
 
 /// How many connections each target of each mark was given since it was added.
 pub type Counters = BTreeMap<(Fwmark, Ipv4Addr), u64>;
@@ -16,6 +15,8 @@ pub type Counters = BTreeMap<(Fwmark, Ipv4Addr), u64>;
 /// Everything that the table holds.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
+    /// The table's name.
+    name: String,
     /// Base chains, by name.
     chains: BTreeMap<String, Chain>,
     /// The rules of each chain, in order.
@@ -25,12 +26,12 @@ pub struct Held {
 }
 
 impl Held {
-    pub fn new(chains: Vec<Chain>, rules: Vec<Rule>) -> Self {
-        let mut held = Self::default();
-        for chain in chains.into_iter().filter(|chain| chain.table == TABLE) {
+    pub fn new(table: &str, chains: Vec<Chain>, rules: Vec<Rule>) -> Self {
+        let mut held = Self { name: table.to_owned(), ..Self::default() };
+        for chain in chains.into_iter().filter(|chain| chain.table == table) {
             held.chains.insert(chain.name.clone(), chain);
         }
-        for rule in rules.into_iter().filter(|rule| rule.table == TABLE) {
+        for rule in rules.into_iter().filter(|rule| rule.table == table) {
             held.rules.entry(rule.chain).or_default().push(rule.expressions);
         }
         held
@@ -64,7 +65,7 @@ impl Held {
     }
 
     fn has(&self, rule: BaseRule) -> bool {
-        let Some(wanted) = layout::base_chain(rule) else { return false };
+        let Some(wanted) = layout::base_chain(&self.name, rule) else { return false };
         let hook = self.chains.get(rule.chain()).and_then(|chain| chain.hook.clone());
         let hooked = hook.is_some_and(|mut hook| {
             if hook.policy == Some(Verdict::Accept) {
@@ -174,7 +175,7 @@ fn hexadecimal(text: &str) -> Option<Fwmark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::runbook::commands;
+    use crate::plan::runbook::{TABLE, commands};
 
     const MARK: Fwmark = Fwmark(0x10c);
     const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 3, 2);
@@ -182,23 +183,25 @@ mod tests {
 
     /// A table with one VIP, as the kernel tells of it.
     fn held() -> Held {
-        let mut chains: Vec<Chain> =
-            BaseRule::OF_VIPS.into_iter().filter_map(layout::base_chain).collect();
+        let mut chains: Vec<Chain> = BaseRule::OF_VIPS
+            .into_iter()
+            .filter_map(|rule| layout::base_chain(TABLE, rule))
+            .collect();
         for chain in &mut chains {
             let hook = chain.hook.as_mut().unwrap();
             hook.policy = Some(Verdict::Accept);
         }
         let mut rules: Vec<Rule> = BaseRule::OF_VIPS
             .into_iter()
-            .map(|rule| layout::rule(rule.chain(), layout::base_rule(rule)))
+            .map(|rule| layout::rule(TABLE, rule.chain(), layout::base_rule(rule)))
             .collect();
         for target in TARGETS {
             let chain = commands::target_chain(MARK, target);
-            rules.push(layout::rule(&chain, layout::target_rule(target)));
+            rules.push(layout::rule(TABLE, &chain, layout::target_rule(target)));
         }
         let balance = layout::balance_rule(TARGETS.len(), "__map7", None);
-        rules.push(layout::rule(&commands::balance_chain(MARK), balance));
-        let mut held = Held::new(chains, rules);
+        rules.push(layout::rule(TABLE, &commands::balance_chain(MARK), balance));
+        let mut held = Held::new(TABLE, chains, rules);
         held.elements.insert("vips".into(), vec![layout::guard(VIP)]);
         held.elements.insert("vip-mark".into(), vec![layout::mark(VIP, MARK)]);
         held.elements.insert("mark-chain".into(), vec![layout::dispatch(MARK)]);
