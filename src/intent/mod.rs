@@ -29,7 +29,7 @@ pub use echo::{Echo, EchoError};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
-pub use node::{ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
+pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
 pub use service::{EndpointMode, Image, Retired, Scheduler, Service, ServiceSpec, Vip};
 pub use span::Span;
 pub use subnet::Subnet;
@@ -47,6 +47,16 @@ pub struct Cluster {
     pub last_fwmark: Option<Fwmark>,
     /// How many tasks were ever made; it makes their ids unique.
     pub tasks_made: u64,
+    /// The UDP port of VXLAN on every node.
+    #[serde(default = "data_port")]
+    pub data_port: u16,
+}
+
+/// IANA's port for VXLAN, which Docker uses too.
+pub const DATA_PORT: u16 = 4789;
+
+fn data_port() -> u16 {
+    DATA_PORT
 }
 
 /// Everything that was asked for.
@@ -66,7 +76,12 @@ impl Intent {
     /// An intent without anything in it.
     pub fn new(cluster: ClusterId) -> Self {
         Self {
-            cluster: Cluster { id: cluster, last_fwmark: None, tasks_made: 0 },
+            cluster: Cluster {
+                id: cluster,
+                last_fwmark: None,
+                tasks_made: 0,
+                data_port: DATA_PORT,
+            },
             nodes: BTreeMap::new(),
             networks: BTreeMap::new(),
             services: BTreeMap::new(),

@@ -1,6 +1,8 @@
 //! Nodes: machines that run tasks.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,33 @@ pub struct NodeRecord {
     pub ipvs: bool,
     #[serde(default)]
     pub egress: Egress,
+    /// Where other nodes reach it, with the packets of overlays and by the API; none for a node that
+    /// is alone in its cluster.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub availability: Availability,
+}
+
+/// Whether a node takes tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    #[default]
+    Active,
+    /// It takes none, and those that it has go elsewhere.
+    Drain,
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Availability::Active => "active",
+            Availability::Drain => "drain",
+        })
+    }
 }
 
 /// How the tasks of a node reach the outside.
@@ -43,7 +72,14 @@ pub enum Egress {
 impl NodeRecord {
     /// A node of which nothing more is known.
     pub fn new(name: NodeName, ipvs: bool) -> Self {
-        Self { name, ipvs, egress: Egress::default() }
+        Self {
+            name,
+            ipvs,
+            egress: Egress::default(),
+            address: None,
+            labels: BTreeMap::new(),
+            availability: Availability::default(),
+        }
     }
 
     /// The range of its gateway bridge.

@@ -6,8 +6,6 @@ use crate::intent::{Intent, Network, NodeName};
 use crate::node::object::{BRIDGE, VXLAN};
 use crate::node::{Address, Link, LinkKind, Mac, Node, SandboxName};
 
-/// IANA's port for VXLAN, which Docker uses too.
-pub const DATA_PORT: u16 = 4789;
 /// The MTU of every Linux loopback, in bytes.
 const LOOPBACK_MTU: u32 = 65536;
 
@@ -40,7 +38,12 @@ fn lower_one(intent: &Intent, network: &Network, node: &mut Node) {
         up: true,
     };
     let vxlan = Link {
-        kind: LinkKind::Vxlan { vni: network.vni, port: DATA_PORT, learning: false, proxy: true },
+        kind: LinkKind::Vxlan {
+            vni: network.vni,
+            port: intent.cluster.data_port,
+            learning: false,
+            proxy: true,
+        },
         mac: None,
         mtu: network.mtu,
         master: Some(BRIDGE.into()),
