@@ -1,15 +1,16 @@
 //! Whether tasks can reach the outside from this machine: what its kernel can do, which ranges are
 //! taken, and what of others stands in the way.
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use ipnet::Ipv4Net;
 
-use super::nft::guest;
+use super::nft::{Nft, forward};
 use super::route::RouteSocket;
 use super::{Outcome, Refusal, netns, program};
-use crate::node::BaseRule;
-use crate::plan::runbook::commands;
+use crate::node::{BaseRule, Object, SandboxName};
+use crate::plan::{Change, Op};
 
 /// The ranges that the node's namespace has routes to, default routes left out.
 ///
@@ -25,15 +26,18 @@ pub fn routes() -> Result<Vec<Ipv4Net>, Refusal> {
 /// # Errors
 /// Why it does not.
 pub fn can_masquerade() -> Outcome {
-    let range = Ipv4Net::default();
-    let table = "swarmlb-trial";
-    let lines = [
-        commands::add_table(table),
-        commands::add_rule(table, BaseRule::MasqueradeOut(range)),
-        commands::add_rule(table, BaseRule::DropForward(range)),
-    ];
-    netns::throwaway(|namespace| guest::run(namespace, &lines.join("\n")))?
+    let rules = BaseRule::of_range(RANGE).map(Object::BaseRule);
+    let sandbox = SandboxName("trial".into());
+    let op = |object| Op { sandbox: sandbox.clone(), change: Change::Add(object) };
+    let ops: Vec<Op> = [Object::Table].into_iter().chain(rules).map(op).collect();
+    netns::throwaway(|namespace| {
+        let outcomes = Nft::open(namespace)?.change(&ops)?;
+        outcomes.into_iter().collect()
+    })?
 }
+
+/// Any range will do.
+const RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 22);
 
 /// Which firewall chains of others drop what is forwarded in the node's namespace.
 ///
@@ -41,7 +45,7 @@ pub fn can_masquerade() -> Outcome {
 /// When they cannot be read.
 pub fn obstacles() -> Result<Vec<String>, Refusal> {
     let node = netns::node()?;
-    let mut chains = guest::forward_drops(node.as_fd())?;
+    let mut chains = forward::drops(node.as_fd())?;
     // What `iptables-legacy` makes is seen by nobody else.
     let tables = netns::within(node.as_fd(), || {
         std::fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default()

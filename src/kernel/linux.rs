@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
-use super::nft::{Nft, guest};
+use super::nft::Nft;
 use super::route::{RouteChange, RouteSocket, Seen};
 use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
 use crate::intent::{ClusterId, Fwmark};
@@ -16,11 +16,11 @@ use crate::killpoint;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
-    SandboxName, Sysctl,
+    SandboxName, Sysctl, Table,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::{TABLE, guest_alias, owner_alias, owner_of, table_of};
+use crate::plan::runbook::{guest_alias, owner_alias, owner_of, table_of};
 use crate::trace::vip::{Tally, Traffic};
 
 /// Fewer sandboxes than this are not worth a thread of their own.
@@ -285,9 +285,6 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft if matches!(first.sandbox.place(), Place::Node { .. }) => {
-                guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
-            }
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
@@ -476,13 +473,14 @@ impl Open {
             }
             _ => false,
         });
+        let (table, _) = self.table_here(name)?;
         let sandbox = Sandbox {
             owner: Owner::Guest(cluster),
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
             sysctls: sysctl::read_here(&[Sysctl::IpForward]),
-            table: guest::read(self.namespace.as_fd(), &table_of(name))?,
+            table,
             ..Sandbox::default()
         };
         Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
@@ -500,10 +498,7 @@ impl Open {
         let addresses: BTreeSet<Address> = self.route.addresses(&links)?.into_iter().collect();
         let mut routes: BTreeSet<Route> = self.route.local_routes()?.into_iter().collect();
         routes.retain(|route| addresses.iter().any(|held| held.net.addr() == route.source));
-        if self.nft.is_none() {
-            self.nft = traffic::present(Nft::open_here())?;
-        }
-        let (table, tallies) = traffic::table(self.nft.as_mut(), &table_of(name))?;
+        let (table, tallies) = self.table_here(name)?;
         let sandbox = Sandbox {
             owner: Owner::Guest(cluster),
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
@@ -529,13 +524,10 @@ impl Open {
             .iter()
             .filter(|link| link.link.kind == LinkKind::Loopback)
             .find_map(|link| owner_of(link.alias.as_deref()?, name));
-        if self.nft.is_none() {
-            self.nft = traffic::present(Nft::open_here())?;
-        }
         if self.ipvs.is_none() {
             self.ipvs = Ipvs::present_here()?;
         }
-        let (table, mut tallies) = traffic::table(self.nft.as_mut(), TABLE)?;
+        let (table, mut tallies) = self.table_here(name)?;
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
         tallies.extend(balanced);
         let sandbox = Sandbox {
@@ -550,6 +542,17 @@ impl Open {
             process: None,
         };
         Ok(Look { name: name.clone(), sandbox, links, tallies })
+    }
+
+    /// swarmlb's table in this namespace, which the calling thread is in.
+    fn table_here(
+        &mut self,
+        name: &SandboxName,
+    ) -> Result<(Option<Table>, traffic::Tallies), Refusal> {
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        traffic::table(self.nft.as_mut(), &table_of(name))
     }
 
     /// nf_tables in this namespace.

@@ -43,7 +43,7 @@ pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal
 }
 
 /// What was counted of targets, by mark and address.
-type Tallies = Vec<(Fwmark, Ipv4Addr, Tally)>;
+pub type Tallies = Vec<(Fwmark, Ipv4Addr, Tally)>;
 
 /// A kernel without netfilter has no tables.
 pub fn present(opened: Result<Nft, Refusal>) -> Result<Option<Nft>, Refusal> {

@@ -82,6 +82,6 @@ fn gateway(intent: &Intent, pool: &Pool) -> Sandbox {
     sandbox.sysctls.insert(Sysctl::IpForward, 1);
     let range = pool.subnet.net();
     let table = sandbox.table.get_or_insert_default();
-    table.rules.extend([BaseRule::MasqueradeOut(range), BaseRule::DropForward(range)]);
+    table.rules.extend(BaseRule::of_range(range));
     sandbox
 }

@@ -31,6 +31,11 @@ impl BaseRule {
     pub const OF_VIPS: [BaseRule; 3] =
         [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
 
+    /// Those that a gateway bridge with this range needs.
+    pub fn of_range(range: Ipv4Net) -> [BaseRule; 2] {
+        [BaseRule::MasqueradeOut(range), BaseRule::DropForward(range)]
+    }
+
     /// The chain that holds it.
     pub fn chain(self) -> &'static str {
         match self {

@@ -405,7 +405,7 @@ pub mod commands {
             ),
             BaseRule::DropForward(range) => (
                 "type filter hook forward priority 0",
-                format!("ip daddr {range} ct state != {{ established, related }} counter drop"),
+                format!("ip daddr {range} ct state & (established | related) == 0 counter drop"),
             ),
         };
         format!(

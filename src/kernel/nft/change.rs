@@ -50,7 +50,7 @@ fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
                 to.push(&Change::NewSet(&set, Existing::Refused));
             }
         }
-        Object::BaseRule(rule) => return add_base_rule(table, *rule, to),
+        Object::BaseRule(rule) => add_base_rule(table, *rule, to),
         Object::Guard(address) => {
             add_element(table, layout::VIPS, layout::guard(*address), Existing::Refused, to);
         }
@@ -116,14 +116,13 @@ fn set_dispatch(
 }
 
 /// Whatever is left of a chain of that name goes first: one that somebody emptied, or hung elsewhere.
-fn add_base_rule(table: &str, rule: BaseRule, to: &mut Transaction) -> bool {
-    let Some(chain) = layout::base_chain(table, rule) else { return false };
+fn add_base_rule(table: &str, rule: BaseRule, to: &mut Transaction) {
+    let chain = layout::base_chain(table, rule);
     let left = Chain::regular(table, rule.chain());
     to.push(&Change::NewChain(&left, Existing::Taken));
     to.push(&Change::DelChain(table, rule.chain()));
     to.push(&Change::NewChain(&chain, Existing::Taken));
     to.push(&Change::NewRule(&layout::rule(table, rule.chain(), layout::base_rule(rule))));
-    true
 }
 
 fn add_target(table: &str, fwmark: Fwmark, target: Ipv4Addr, to: &mut Transaction) {

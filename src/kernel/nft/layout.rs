@@ -3,9 +3,11 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use super::wire::{
-    Chain, Data, DataType, Element, Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind,
-    Place, Register, Rule, Set, SetFlags, Verdict,
+    Base, Chain, Comparison, ConnectionKey, Data, DataType, Element, Expression, Family, Hook,
+    MetaKey, Nat, NatKind, NumberKind, Place, Register, Rule, Set, SetFlags, Verdict, state,
 };
 use crate::intent::Fwmark;
 use crate::node::BaseRule;
@@ -61,16 +63,17 @@ pub fn turns(table: &str, id: u32, count: usize) -> Set {
     }
 }
 
-/// The base chain that holds a rule; none for those of the node's own namespace, which `guest` makes.
-pub fn base_chain(table: &str, rule: BaseRule) -> Option<Chain> {
+/// The base chain that holds a rule.
+pub fn base_chain(table: &str, rule: BaseRule) -> Chain {
     let (kind, place, priority) = match rule {
         BaseRule::MarkOut => ("route", Place::OUTPUT, -150),
         BaseRule::RejectIn => ("filter", Place::INPUT, 0),
         BaseRule::BalanceOut => ("nat", Place::OUTPUT, -100),
-        BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => return None,
+        BaseRule::MasqueradeOut(_) => ("nat", Place::POSTROUTING, 100),
+        BaseRule::DropForward(_) => ("filter", Place::FORWARD, 0),
     };
     let hook = Hook { kind: kind.into(), place, priority, policy: None };
-    Some(Chain { table: table.into(), name: rule.chain().into(), hook: Some(hook) })
+    Chain { table: table.into(), name: rule.chain().into(), hook: Some(hook) }
 }
 
 pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
@@ -98,8 +101,88 @@ pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
             Expression::MetaLoad { key: MetaKey::MARK, to: Register::ONE },
             lookup(MARK_CHAIN, Some(Register::VERDICT)),
         ],
-        BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => Vec::new(),
+        BaseRule::MasqueradeOut(range) => [
+            in_range(SOURCE, range, Comparison::EQUAL),
+            in_range(DESTINATION, range, Comparison::UNEQUAL),
+            vec![Expression::counter(), Expression::Masquerade],
+        ]
+        .concat(),
+        BaseRule::DropForward(range) => [
+            in_range(DESTINATION, range, Comparison::EQUAL),
+            is_new(),
+            vec![Expression::counter(), judge(Verdict::Drop)],
+        ]
+        .concat(),
     }
+}
+
+/// Where IPv4's header has its addresses, in bytes.
+const SOURCE: u32 = 12;
+const DESTINATION: u32 = 16;
+
+/// Goes on when an address is in a range, or is not.
+fn in_range(offset: u32, range: Ipv4Net, how: Comparison) -> Vec<Expression> {
+    let whole = usize::from(range.prefix_len() / 8);
+    // As `nft` does: where only whole bytes count, no more than these are loaded.
+    let bytes = if range.prefix_len().is_multiple_of(8) { whole } else { 4 };
+    let (network, mask) = (range.network().octets(), range.netmask().octets());
+    let load = Expression::Payload {
+        base: Base::NETWORK,
+        offset,
+        length: u32::try_from(bytes).unwrap_or(4),
+        to: Register::ONE,
+    };
+    let masked = (bytes > whole).then(|| Expression::Mask {
+        from: Register::ONE,
+        to: Register::ONE,
+        mask: mask.into(),
+    });
+    let compared =
+        Expression::Compare { from: Register::ONE, how, with: network[..bytes].to_vec() };
+    [load].into_iter().chain(masked).chain([compared]).collect()
+}
+
+/// Goes on for packets that begin something.
+fn is_new() -> Vec<Expression> {
+    let load = Expression::ConnectionLoad { key: ConnectionKey::STATE, to: Register::ONE };
+    let bits = state::ESTABLISHED | state::RELATED;
+    [vec![load], none_of(bits)].concat()
+}
+
+/// Goes on when the first register has none of these bits.
+fn none_of(bits: u32) -> Vec<Expression> {
+    let (from, to) = (Register::ONE, Register::ONE);
+    let how = Comparison::EQUAL;
+    vec![
+        Expression::Mask { from, to, mask: bits.to_ne_bytes().into() },
+        Expression::Compare { from, how, with: 0u32.to_ne_bytes().into() },
+    ]
+}
+
+fn judge(verdict: Verdict) -> Expression {
+    Expression::Immediate { to: Register::VERDICT, data: Data::Verdict(verdict) }
+}
+
+/// The ranges that a rule compares addresses with.
+pub fn ranges(expressions: &[Expression]) -> impl Iterator<Item = Ipv4Net> {
+    let mut length = 32;
+    expressions.iter().filter_map(move |expression| match expression {
+        Expression::Payload { length: bytes, .. } => {
+            length = u8::try_from(bytes.saturating_mul(8)).unwrap_or(u8::MAX);
+            None
+        }
+        Expression::Mask { mask, .. } => {
+            let mask = <[u8; 4]>::try_from(mask.as_slice()).ok()?;
+            length = u8::try_from(u32::from_be_bytes(mask).leading_ones()).unwrap_or(u8::MAX);
+            None
+        }
+        Expression::Compare { with, .. } => {
+            let mut address = [0; 4];
+            address.get_mut(..with.len())?.copy_from_slice(with);
+            Ipv4Net::new(address.into(), length).ok()
+        }
+        _ => None,
+    })
 }
 
 /// Counts and rewrites to one target.
@@ -121,8 +204,7 @@ pub fn target_rule(target: Ipv4Addr) -> Vec<Expression> {
 /// Each target in turn, by the anonymous map of that name or number; nobody where there is none.
 pub fn balance_rule(targets: usize, set: &str, set_id: Option<u32>) -> Vec<Expression> {
     if targets == 0 {
-        let back = Data::Verdict(Verdict::Return);
-        return vec![Expression::Immediate { to: Register::VERDICT, data: back }];
+        return vec![judge(Verdict::Return)];
     }
     vec![
         Expression::Number {

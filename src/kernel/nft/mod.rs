@@ -2,7 +2,7 @@
 //! sandbox. Only showing the rules of others needs the program `nft`.
 
 mod change;
-pub mod guest;
+pub mod forward;
 mod layout;
 mod observed;
 pub mod wire;
@@ -192,11 +192,17 @@ fn no_tables() -> Refusal {
 pub fn text(namespace: BorrowedFd<'_>) -> Result<String, Refusal> {
     let output = program::run(namespace, "nft", &["list", "ruleset"], "").map_err(missing)?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().find(|line| line.contains("Error:")).unwrap_or(said.trim());
-        return Err(Refusal::saying(Errno::EIO, line.rsplit("Error: ").next().unwrap_or(line)));
+        return Err(Refusal::saying(Errno::EIO, said(&output.stderr)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The sentence of what `nft` said when it refused: "Error: Could not process rule: File exists", and
+/// then it shows the line.
+fn said(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let line = said.lines().find(|line| line.contains("Error:")).unwrap_or(said.trim());
+    line.rsplit("Error: ").next().unwrap_or(line).to_owned()
 }
 
 fn missing(error: io::Error) -> Refusal {

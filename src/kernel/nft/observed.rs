@@ -1,8 +1,10 @@
 //! What nf_tables holds becomes swarmlb's table. A rule counts as ours when it is ours to the last
 //! expression and alone in its chain: what somebody changed or added is drift.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 
 use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Verdict};
@@ -49,7 +51,7 @@ impl Held {
     pub fn table(&self) -> (Table, Counters) {
         let counters = self.counters();
         let table = Table {
-            rules: BaseRule::OF_VIPS.into_iter().filter(|rule| self.has(*rule)).collect(),
+            rules: self.candidates().into_iter().filter(|rule| self.has(*rule)).collect(),
             guards: self.of(layout::VIPS).filter_map(|e| address(&e.key)).collect(),
             marks: self.of(layout::VIP_MARK).filter_map(marked).collect(),
             dispatches: self
@@ -64,8 +66,16 @@ impl Held {
         self.elements.get(set).into_iter().flatten()
     }
 
+    /// The rules that may be there. Of those about a range, with each range that is compared with.
+    fn candidates(&self) -> Vec<BaseRule> {
+        let ranges = self.rules.values().flatten().flat_map(|rule| layout::ranges(rule));
+        let ranges: BTreeSet<Ipv4Net> = ranges.collect();
+        let ranged = ranges.into_iter().flat_map(BaseRule::of_range);
+        BaseRule::OF_VIPS.into_iter().chain(ranged).collect()
+    }
+
     fn has(&self, rule: BaseRule) -> bool {
-        let Some(wanted) = layout::base_chain(&self.name, rule) else { return false };
+        let wanted = layout::base_chain(&self.name, rule);
         let hook = self.chains.get(rule.chain()).and_then(|chain| chain.hook.clone());
         let hooked = hook.is_some_and(|mut hook| {
             if hook.policy == Some(Verdict::Accept) {
@@ -181,18 +191,20 @@ mod tests {
     const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 3, 2);
     const TARGETS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 4), Ipv4Addr::new(10, 0, 3, 3)];
 
-    /// A table with one VIP, as the kernel tells of it.
+    fn all_rules() -> impl Iterator<Item = BaseRule> {
+        let range = "172.16.4.0/22".parse().unwrap();
+        BaseRule::OF_VIPS.into_iter().chain(BaseRule::of_range(range))
+    }
+
+    /// A table with one VIP and a gateway bridge's rules, as the kernel tells of it.
     fn held() -> Held {
-        let mut chains: Vec<Chain> = BaseRule::OF_VIPS
-            .into_iter()
-            .filter_map(|rule| layout::base_chain(TABLE, rule))
-            .collect();
+        let mut chains: Vec<Chain> =
+            all_rules().map(|rule| layout::base_chain(TABLE, rule)).collect();
         for chain in &mut chains {
             let hook = chain.hook.as_mut().unwrap();
             hook.policy = Some(Verdict::Accept);
         }
-        let mut rules: Vec<Rule> = BaseRule::OF_VIPS
-            .into_iter()
+        let mut rules: Vec<Rule> = all_rules()
             .map(|rule| layout::rule(TABLE, rule.chain(), layout::base_rule(rule)))
             .collect();
         for target in TARGETS {
@@ -215,7 +227,7 @@ mod tests {
         let held = held();
         assert_eq!(held.sets(), ["vips", "vip-mark", "mark-chain", "__map7"]);
         let (table, counters) = held.table();
-        assert_eq!(table.rules, BaseRule::OF_VIPS.into());
+        assert_eq!(table.rules, all_rules().collect());
         assert_eq!(table.guards, [VIP].into());
         assert_eq!(table.marks, [(VIP, MARK)].into());
         assert_eq!(table.dispatches, [(MARK, Dispatch { targets: TARGETS.into() })].into());
@@ -241,7 +253,9 @@ mod tests {
     fn what_somebody_changed_is_not_ours_any_more() {
         type Damage = fn(&mut Held);
         let whole = held().table().0;
-        let damages: [(Damage, &str); 9] = [
+        let damages: [(Damage, &str); 11] = [
+            (|h| drop(h.rules.get_mut("nat-post").unwrap()[0].remove(0)), "another range's"),
+            (|h| drop(h.rules.get_mut("filter-forward").unwrap()[0].pop()), "no verdict"),
             (|h| h.rules.get_mut("mangle-out").unwrap().push(Vec::new()), "a rule more"),
             (|h| h.rules.get_mut("filter-in").unwrap().clear(), "no rule"),
             (|h| h.rules.get_mut("filter-in").unwrap()[0].swap(2, 3), "another order"),

@@ -7,6 +7,8 @@ use super::frame::Family;
 
 const NAME: u16 = 1;
 const DATA: u16 = 2;
+/// Of a constant that an expression holds: its bytes.
+const VALUE: u16 = 1;
 
 /// A register of the packet's evaluation, by its `NFT_REG_` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +19,10 @@ impl Register {
     pub const VERDICT: Self = Self(0);
     /// The first of the 16-byte registers.
     pub const ONE: Self = Self(1);
+    /// The second four bytes of the first one.
+    pub const ONE_SECOND: Self = Self(9);
+    /// The third four bytes of the first one.
+    pub const ONE_THIRD: Self = Self(10);
 }
 
 /// Which header of a packet: a `NFT_PAYLOAD_` number.
@@ -37,6 +43,45 @@ pub struct MetaKey(pub u32);
 impl MetaKey {
     /// The packet's mark.
     pub const MARK: Self = Self(3);
+    /// The name of the link that it came by.
+    pub const LINK_IN: Self = Self(6);
+    /// The name of the link that it leaves by.
+    pub const LINK_OUT: Self = Self(7);
+    /// The transport protocol's number.
+    pub const PROTOCOL: Self = Self(16);
+}
+
+/// What of a packet's connection: a `NFT_CT_` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionKey(pub u32);
+
+impl ConnectionKey {
+    /// How far it got, as [`state`] bits.
+    pub const STATE: Self = Self(0);
+    /// What was done to it, as `IPS_` bits.
+    pub const STATUS: Self = Self(2);
+}
+
+/// States of a connection: bits of `NF_CT_STATE_BIT`.
+pub mod state {
+    /// Both sides were heard of.
+    pub const ESTABLISHED: u32 = 0x2;
+    /// It belongs to such a one.
+    pub const RELATED: u32 = 0x4;
+}
+
+/// The bit of a connection whose destination was rewritten (`IPS_DST_NAT`).
+pub const DESTINATION_REWRITTEN: u32 = 0x20;
+
+/// How a register is compared: a `NFT_CMP_` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Comparison(pub u32);
+
+impl Comparison {
+    /// It is the same.
+    pub const EQUAL: Self = Self(0);
+    /// It is another.
+    pub const UNEQUAL: Self = Self(1);
 }
 
 /// What is rewritten: a `NFT_NAT_` number.
@@ -129,8 +174,44 @@ pub enum Expression {
         /// What.
         data: Data,
     },
+    /// Goes on when a register compares so with a constant.
+    Compare {
+        /// The register.
+        from: Register,
+        /// How.
+        how: Comparison,
+        /// With what.
+        with: Vec<u8>,
+    },
+    /// Keeps the bits of a register that a mask has.
+    Mask {
+        /// From where.
+        from: Register,
+        /// Where to.
+        to: Register,
+        /// The mask, as long as what is masked.
+        mask: Vec<u8>,
+    },
+    /// Loads something of the packet's connection.
+    ConnectionLoad {
+        /// What.
+        key: ConnectionKey,
+        /// Where to.
+        to: Register,
+    },
+    /// Asks the routing tables about the packet.
+    Route {
+        /// Where the answer goes.
+        to: Register,
+        /// What is wanted: a `NFT_FIB_RESULT_` number; 3 is the type of an address.
+        result: u32,
+        /// Of what: `NFTA_FIB_F_` bits; 2 is the destination.
+        of: u32,
+    },
     /// Rewrites.
     Nat(Nat),
+    /// Rewrites the source to an address of the link by which the packet leaves.
+    Masquerade,
     /// Loads a number that is another each time.
     Number {
         /// Where to.
@@ -169,6 +250,14 @@ impl Expression {
         Self::Payload { base: Base::NETWORK, offset: 16, length: 4, to: Register::ONE }
     }
 
+    /// Loads the type of the destination's address: [`LOCAL`](Self::LOCAL) for this machine's own.
+    pub fn destination_type() -> Self {
+        Self::Route { to: Register::ONE, result: 3, of: 2 }
+    }
+
+    /// `RTN_LOCAL`, the type of this machine's own addresses.
+    pub const LOCAL: u32 = 2;
+
     /// A counter that counted nothing yet.
     pub fn counter() -> Self {
         Self::Counter { packets: 0, bytes: 0 }
@@ -192,7 +281,12 @@ impl Expression {
             Self::MetaLoad { .. } | Self::MetaStore { .. } => "meta",
             Self::Lookup { .. } => "lookup",
             Self::Immediate { .. } => "immediate",
+            Self::Compare { .. } => "cmp",
+            Self::Mask { .. } => "bitwise",
+            Self::ConnectionLoad { .. } => "ct",
+            Self::Route { .. } => "fib",
             Self::Nat(_) => "nat",
+            Self::Masquerade => "masq",
             Self::Number { .. } => "numgen",
             Self::Counter { .. } => "counter",
             Self::Reject { .. } => "reject",
@@ -238,7 +332,29 @@ impl Expression {
                 writer.u32(immediate::TO, to.0);
                 writer.nested(immediate::DATA, |inside| data.write(inside));
             }
+            Self::Compare { from, how, with } => {
+                writer.u32(compare::FROM, from.0);
+                writer.u32(compare::HOW, how.0);
+                writer.nested(compare::WITH, |inside| inside.raw(VALUE, with));
+            }
+            Self::Mask { from, to, mask } => {
+                writer.u32(mask::FROM, from.0);
+                writer.u32(mask::TO, to.0);
+                writer.u32(mask::LENGTH, u32::try_from(mask.len()).unwrap_or(u32::MAX));
+                writer.nested(mask::MASK, |inside| inside.raw(VALUE, mask));
+                writer.nested(mask::XOR, |inside| inside.raw(VALUE, &vec![0; mask.len()]));
+            }
+            Self::ConnectionLoad { key, to } => {
+                writer.u32(connection::KEY, key.0);
+                writer.u32(connection::TO, to.0);
+            }
+            Self::Route { to, result, of } => {
+                writer.u32(route::OF, *of);
+                writer.u32(route::RESULT, *result);
+                writer.u32(route::TO, to.0);
+            }
             Self::Nat(nat) => nat.write(writer),
+            Self::Masquerade => {}
             Self::Number { to, kind, modulus, offset } => {
                 writer.u32(number::TO, to.0);
                 writer.u32(number::MODULUS, *modulus);
@@ -276,6 +392,11 @@ impl Expression {
             "meta" => meta::decode(data)?,
             "lookup" => lookup::decode(data)?,
             "immediate" => immediate::decode(data)?,
+            "cmp" => compare::decode(data)?,
+            "bitwise" => mask::decode(data)?,
+            "ct" => connection::decode(data)?,
+            "fib" => route::decode(data)?,
+            "masq" => masquerade::decode(data)?,
             "nat" => Some(Self::Nat(Nat::decode(data)?)),
             "numgen" => number::decode(data)?,
             "counter" => counter::decode(data)?,
@@ -389,6 +510,128 @@ mod immediate {
         }
         let (Some(to), Some(data)) = (to, value) else { return Ok(None) };
         Ok(Some(Expression::Immediate { to, data }))
+    }
+}
+
+mod compare {
+    use super::{Attributes, Comparison, Data, DecodeError, Expression, Register};
+
+    pub const FROM: u16 = 1;
+    pub const HOW: u16 = 2;
+    pub const WITH: u16 = 3;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut from, mut how, mut with) = (None, None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            match attribute.number {
+                FROM => from = Some(Register(attribute.u32("comparison")?)),
+                HOW => how = Some(Comparison(attribute.u32("comparison")?)),
+                WITH => with = Some(Data::decode(attribute.nested())?),
+                _ => return Ok(None),
+            }
+        }
+        let (Some(from), Some(how), Some(Data::Value(with))) = (from, how, with) else {
+            return Ok(None);
+        };
+        Ok(Some(Expression::Compare { from, how, with }))
+    }
+}
+
+mod mask {
+    use super::{Attributes, Data, DecodeError, Expression, Register};
+
+    pub const FROM: u16 = 1;
+    pub const TO: u16 = 2;
+    pub const LENGTH: u16 = 3;
+    pub const MASK: u16 = 4;
+    pub const XOR: u16 = 5;
+    /// 0: mask and exclusive or.
+    const OPERATION: u16 = 6;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut from, mut to, mut mask) = (None, None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            match attribute.number {
+                FROM => from = Some(Register(attribute.u32("mask")?)),
+                TO => to = Some(Register(attribute.u32("mask")?)),
+                MASK => mask = Some(Data::decode(attribute.nested())?),
+                LENGTH => {}
+                OPERATION if attribute.u32("operation")? == 0 => {}
+                XOR => match Data::decode(attribute.nested())? {
+                    Data::Value(bytes) if bytes.iter().all(|byte| *byte == 0) => {}
+                    _ => return Ok(None),
+                },
+                _ => return Ok(None),
+            }
+        }
+        let (Some(from), Some(to), Some(Data::Value(mask))) = (from, to, mask) else {
+            return Ok(None);
+        };
+        Ok(Some(Expression::Mask { from, to, mask }))
+    }
+}
+
+mod connection {
+    use super::{Attributes, ConnectionKey, DecodeError, Expression, Register};
+
+    pub const TO: u16 = 1;
+    pub const KEY: u16 = 2;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut to, mut key) = (None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            let place = match attribute.number {
+                TO => &mut to,
+                KEY => &mut key,
+                _ => return Ok(None),
+            };
+            *place = Some(attribute.u32("ct")?);
+        }
+        let (Some(to), Some(key)) = (to, key) else { return Ok(None) };
+        Ok(Some(Expression::ConnectionLoad { key: ConnectionKey(key), to: Register(to) }))
+    }
+}
+
+mod route {
+    use super::{Attributes, DecodeError, Expression, Register};
+
+    pub const TO: u16 = 1;
+    pub const RESULT: u16 = 2;
+    pub const OF: u16 = 3;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut to, mut result, mut of) = (None, None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            let place = match attribute.number {
+                TO => &mut to,
+                RESULT => &mut result,
+                OF => &mut of,
+                _ => return Ok(None),
+            };
+            *place = Some(attribute.u32("fib")?);
+        }
+        let (Some(to), Some(result), Some(of)) = (to, result, of) else { return Ok(None) };
+        Ok(Some(Expression::Route { to: Register(to), result, of }))
+    }
+}
+
+mod masquerade {
+    use super::{Attributes, DecodeError, Expression};
+
+    const FLAGS: u16 = 1;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        for attribute in data {
+            let attribute = attribute?;
+            if attribute.number != FLAGS || attribute.u32("masquerading")? != 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Expression::Masquerade))
     }
 }
 
