@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use swarmlb::intent::Fwmark;
+use swarmlb::intent::{Fwmark, Transport};
 use swarmlb::kernel::nft::transaction;
 use swarmlb::kernel::nft::wire::{
     Base, Chain, Change, Data, DataType, Element, Elements, Existing, Expression, Family, Hook,
     MetaKey, Nat, NatKind, NumberKind, Place, Query, Register, Rule, Set, SetFlags, Transaction,
     Verdict, generation,
 };
-use swarmlb::node::{BaseRule, Dispatch, Object, SandboxName};
+use swarmlb::node::{BaseRule, Dispatch, Object, PortAt, PortTo, Publication, SandboxName};
 use swarmlb::plan::{Change as OpChange, Op};
 
 const MARK: Fwmark = Fwmark(0x100);
@@ -43,6 +43,12 @@ fn steps() -> Vec<(&'static str, Op)> {
     let other = Fwmark(0x101);
     let range = Ipv4Net::new(Ipv4Addr::new(172, 16, 4, 0), 22).expect("a range");
     let bytes = Ipv4Net::new(Ipv4Addr::new(172, 16, 0, 0), 16).expect("a range");
+    let rule = |rule| OpChange::Add(Object::BaseRule(rule));
+    let to = PortTo::Address { address: task(4), port: 80 };
+    let port = |address, to| {
+        let at = PortAt { address, transport: Transport::Tcp, port: 8080 };
+        Publication { at, to }
+    };
     let steps = vec![
         ("add-table", add(Object::Table)),
         ("add-rule-mark-out", add(Object::BaseRule(BaseRule::MarkOut))),
@@ -51,6 +57,18 @@ fn steps() -> Vec<(&'static str, Op)> {
         ("add-rule-masquerade-out", add(Object::BaseRule(BaseRule::MasqueradeOut(range)))),
         ("add-rule-masquerade-bytes", add(Object::BaseRule(BaseRule::MasqueradeOut(bytes)))),
         ("add-rule-drop-forward", add(Object::BaseRule(BaseRule::DropForward(range)))),
+        ("add-rule-publish", rule(BaseRule::Publish)),
+        ("add-rule-publish-at", rule(BaseRule::PublishAt)),
+        ("add-rule-hairpin", rule(BaseRule::MasqueradeHairpin(range))),
+        ("add-rule-localhost", rule(BaseRule::MasqueradeLocalhost(range))),
+        ("add-rule-guard-localhost", rule(BaseRule::GuardLocalhost)),
+        ("add-rule-mark-in", rule(BaseRule::MarkIn)),
+        ("add-rule-balance-in", rule(BaseRule::BalanceIn)),
+        ("add-rule-source-out", rule(BaseRule::SourceOut(task(9)))),
+        ("add-rule-drop-back", rule(BaseRule::DropBack)),
+        ("add-port", add(Object::Publication(port(None, to)))),
+        ("add-port-at", add(Object::Publication(port(Some(VIP), to)))),
+        ("add-port-mark", add(Object::Publication(port(Some(VIP), PortTo::Mark(MARK))))),
         ("add-guard", add(Object::Guard(VIP))),
         ("add-mark", add(mark(MARK))),
         ("add-dispatch", add(dispatch(MARK, &[4, 5, 3]))),
@@ -64,6 +82,15 @@ fn steps() -> Vec<(&'static str, Op)> {
         ("del-dispatch-empty", del(dispatch(other, &[]))),
         ("del-mark", del(mark(other))),
         ("del-guard", del(Object::Guard(VIP))),
+        (
+            "set-port-mark",
+            set(
+                Object::Publication(port(Some(VIP), PortTo::Mark(MARK))),
+                Object::Publication(port(Some(VIP), PortTo::Mark(other))),
+            ),
+        ),
+        ("del-port", del(Object::Publication(port(None, to)))),
+        ("del-rule-publish", del(Object::BaseRule(BaseRule::Publish))),
         ("del-rule-mark-out", del(Object::BaseRule(BaseRule::MarkOut))),
         ("del-table", del(Object::Table)),
     ];
@@ -236,6 +263,17 @@ fn what_the_kernel_tells_of_chains_and_rules_is_read() {
             "nat-out",
             "nat-post",
             "filter-forward",
+            "publish-in",
+            "publish-out",
+            "publish-at-in",
+            "publish-at-out",
+            "nat-hairpin",
+            "nat-local",
+            "filter-local",
+            "mangle-in",
+            "nat-in",
+            "nat-source",
+            "filter-back",
             "rs-0x100-10.0.3.4",
             "rs-0x100-10.0.3.5",
             "rs-0x100-10.0.3.3",
@@ -250,7 +288,7 @@ fn what_the_kernel_tells_of_chains_and_rules_is_read() {
         policy: Some(Verdict::Accept),
     };
     assert_eq!(chains[0].hook, Some(hook));
-    assert_eq!(chains[8].hook, None);
+    assert_eq!(chains[19].hook, None);
     let rules: Vec<Rule> =
         payloads(0x0a06).iter().map(|p| Rule::decode(p).expect("a rule")).collect();
     let of =

@@ -403,7 +403,8 @@ impl Agent {
     fn look_at_marks(&mut self) -> BTreeSet<Fwmark> {
         let mut idle = self.intent.retired_marks();
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
-        let sandboxes: Vec<SandboxName> = here.map(|task| (&task.name).into()).collect();
+        let sandboxes = here.map(|task| (&task.name).into()).chain([SandboxName::ingress()]);
+        let sandboxes: Vec<SandboxName> = sandboxes.collect();
         for sandbox in sandboxes {
             match self.kernel.busy_marks(&sandbox, &idle) {
                 Ok(busy) => idle.retain(|mark| !busy.contains(mark)),

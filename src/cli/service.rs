@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::task::List;
 use super::{DryRun, logs};
 use crate::intent::service::DRAIN_TIMEOUT;
-use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, ServiceName, Span};
+use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, PortSpec, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -80,6 +80,18 @@ pub struct Create {
     /// then resolves to all of them.
     #[arg(long = "network", value_name = "NETWORK[,alias=NAME]…")]
     pub networks: Vec<OnNetwork>,
+    /// A port at which the service is reached from outside, on every node and by its localhost; may
+    /// be given several times
+    ///
+    /// Write [[IP:]PUBLISHED:]TARGET[/tcp|udp|sctp], or
+    /// [published=PORT,]target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host][,ip=IP]. PUBLISHED is
+    /// the port of the nodes, chosen from 30000 to 32767 when left out, TARGET the one that the tasks
+    /// listen on. With an IP, only that address of a node answers. In mode `ingress` all tasks answer
+    /// in turn wherever they run: the routing mesh; tasks see the mesh's address as their client's. In
+    /// mode `host` a node's own task answers, on nodes that have one, and sees its client's address.
+    /// IPv4 only.
+    #[arg(short, long = "publish", value_name = "PORT")]
+    pub ports: Vec<PortSpec>,
     /// How clients find the tasks
     #[arg(long, value_enum, default_value_t)]
     pub endpoint_mode: EndpointMode,

@@ -15,9 +15,11 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, Service, ServiceName, ServiceSpec,
+    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, PublishMode, PublishedPort,
+    Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
+use crate::kernel::listeners;
 use crate::render;
 use crate::render::table::table;
 
@@ -70,6 +72,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             TypedMode::Dnsrr => EndpointMode::Dnsrr,
         },
         data_plane: create.data_plane,
+        ports: Vec::new(),
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
         hostname: create.hostname.map(|name| name.to_string()),
@@ -78,13 +81,26 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);
+    let ingress_id = crate::random::id(25);
+    let asked = create.ports;
+    let meshed = asked.iter().any(|port| port.mode == PublishMode::Ingress);
+    let listeners = match asked.is_empty() || session.is_recorded() {
+        true => Vec::new(),
+        false => listeners::of_node()
+            .map_err(|error| Failure::new(crate::failure::Exit::Cannot, what.as_str(), error))?,
+    };
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {
         if chosen && !intent.networks.contains_key(&default) {
             let spec = NetworkSpec::new(default.clone());
             intent.create_network(spec, network_id.clone(), &machine)?;
         }
-        intent.create_service(spec.clone(), id.clone(), created)
+        if meshed && intent.mesh().is_none() {
+            intent.create_ingress(ingress_id.clone(), &machine)?;
+        }
+        let ports = intent.choose_ports(&asked, &listeners)?;
+        let spec = ServiceSpec { ports, ..spec.clone() };
+        intent.create_service(spec, id.clone(), created)
     };
     let reach = Reach::of(create.dry_run.dry_run, create.detach);
     let services = [name];
@@ -105,6 +121,7 @@ struct Row<'a> {
     data_plane: String,
     vips: BTreeMap<&'a NetworkName, String>,
     networks: &'a [NetworkName],
+    ports: &'a [PublishedPort],
 }
 
 fn ls(global: &Global) -> Result<Report, Failure> {
@@ -129,6 +146,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             data_plane: data_plane(&intent, service),
             vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),
             networks: &service.networks,
+            ports: &service.ports,
         }
     });
     let rows: Vec<Row<'_>> = rows.collect();
@@ -148,10 +166,16 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             row.image.clone(),
             if vips.is_empty() { "(dnsrr)".into() } else { vips.join(", ") },
             row.data_plane.clone(),
+            // As Docker: those of single nodes stand at the tasks.
+            told_ports(row.ports.iter().filter(|port| port.mode == PublishMode::Ingress)),
         ]
     });
-    let heading = ["ID", "NAME", "MODE", "REPLICAS", "IMAGE", "VIP", "PLANE"];
+    let heading = ["ID", "NAME", "MODE", "REPLICAS", "IMAGE", "VIP", "PLANE", "PORTS"];
     Ok(Report::good(table(heading, cells.collect())))
+}
+
+fn told_ports<'a>(ports: impl Iterator<Item = &'a PublishedPort>) -> String {
+    ports.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What balances its VIPs, on all nodes; `-` when it has none.

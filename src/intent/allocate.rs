@@ -69,7 +69,7 @@ impl Intent {
         let used: BTreeSet<u32> = self
             .services
             .values()
-            .flat_map(|service| service.vips.values().flat_map(Vip::fwmarks))
+            .flat_map(|service| service.held_vips().flat_map(Vip::fwmarks))
             .map(|mark| mark.0)
             .collect();
         let start = self.cluster.last_fwmark.map_or(Fwmark::FIRST.0, |mark| mark.0.wrapping_add(1));
@@ -109,20 +109,26 @@ impl Intent {
         Ok(addresses)
     }
 
-    /// Every address of a network that a VIP, a task or a namespace of others holds.
+    /// Every address of a network that a VIP, a task, an ingress sandbox or a namespace of others holds.
     pub fn addresses_used(&self, name: &NetworkName) -> BTreeSet<Ipv4Addr> {
-        let vips = self.services.values().filter_map(|service| service.vips.get(name));
+        let meshed = self.is_mesh(name);
+        let vips = self.services.values().filter_map(|service| match meshed {
+            true => service.ingress.as_ref(),
+            false => service.vips.get(name),
+        });
         let tasks = self.tasks_on(name).map(|(_, endpoint)| endpoint.address);
         let attached = self.attachments.values().filter(|held| held.endpoint.network == *name);
         let attached = attached.map(|held| held.endpoint.address);
-        vips.map(|vip| vip.address).chain(tasks).chain(attached).collect()
+        let ingress = self.ingress_on(name).map(|(_, endpoint)| endpoint.address);
+        vips.map(|vip| vip.address).chain(tasks).chain(attached).chain(ingress).collect()
     }
 
     /// The lowest rank on a network that no sandbox has.
     pub(super) fn next_rank(&self, name: &NetworkName) -> u32 {
         let tasks = self.tasks_on(name).map(|(_, endpoint)| endpoint.rank);
         let attached = self.attached_to(name).map(|held| held.endpoint.rank);
-        let used: BTreeSet<u32> = tasks.chain(attached).collect();
+        let ingress = self.ingress_on(name).map(|(_, endpoint)| endpoint.rank);
+        let used: BTreeSet<u32> = tasks.chain(attached).chain(ingress).collect();
         (0..).find(|rank| !used.contains(rank)).unwrap_or_default()
     }
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Egress, Intent, IntentError, Machine, NodeName, Pool, Service, Subnet};
+use super::{Egress, Intent, IntentError, Machine, NetworkName, NodeName, Pool, Subnet};
 
 /// The length of a gateway bridge's range: a bridge has at most 1024 ports (BR_MAX_PORTS).
 const LENGTH: u8 = 22;
@@ -20,7 +20,7 @@ impl Intent {
     /// one.
     pub fn settle_egress(&mut self, name: &NodeName, found: Result<&Machine, String>) {
         let held = self.nodes.get(name).and_then(|node| node.gateway().cloned());
-        let in_use = self.tasks.values().any(|task| task.node == *name && task.egress.is_some());
+        let in_use = !self.egress_used(name).is_empty();
         let egress = match (held, found) {
             (Some(pool), _) if in_use => Egress::Through(pool),
             (_, Err(reason)) => Egress::Impossible(reason),
@@ -30,6 +30,8 @@ impl Intent {
             node.egress = egress;
         }
         self.complete_egress(name);
+        // A full network leaves it without; so does a full bridge.
+        let _ = self.join_mesh(name);
     }
 
     fn choose_egress(&self, name: &NodeName, held: Option<Pool>, machine: &Machine) -> Egress {
@@ -66,7 +68,7 @@ impl Intent {
             let on_node = intent.tasks.values().filter(|t| t.node == *name && t.egress.is_none());
             let outward = on_node.filter(|task| {
                 let service = intent.services.get(&task.name.service);
-                service.is_some_and(|service| intent.is_outward(service))
+                service.is_some_and(|service| intent.is_outward(&service.networks))
             });
             outward.map(|task| task.name.clone()).collect()
         };
@@ -78,10 +80,10 @@ impl Intent {
         }
     }
 
-    /// Whether a service's tasks reach the outside, as far as its networks go.
-    pub fn is_outward(&self, service: &Service) -> bool {
+    /// Whether tasks that are on these networks reach the outside.
+    pub fn is_outward(&self, networks: &[NetworkName]) -> bool {
         let internal = |name| self.networks.get(name).is_none_or(|network| network.internal);
-        !service.networks.iter().all(internal)
+        !networks.iter().all(internal)
     }
 
     /// The next address on a node's gateway bridge; none where there is no such bridge.
@@ -96,10 +98,11 @@ impl Intent {
         Ok(pool.take(1, &mut used).pop())
     }
 
-    /// The addresses of a node's gateway bridge that tasks have.
+    /// The addresses of a node's gateway bridge that tasks and the ingress sandbox have.
     pub fn egress_used(&self, name: &NodeName) -> BTreeSet<Ipv4Addr> {
         let tasks = self.tasks.values().filter(|task| task.node == *name);
-        tasks.filter_map(|task| task.egress).collect()
+        let ingress = self.nodes.get(name).and_then(|node| node.ingress.as_ref()?.gateway);
+        tasks.filter_map(|task| task.egress).chain(ingress).collect()
     }
 
     /// A network with a way to the outside needs nodes that have one.

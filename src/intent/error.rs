@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{EchoError, NetworkName, NodeName, ServiceName, Subnet, TaskName, Vni};
+use super::{
+    EchoError, NetworkName, NodeName, PublishedPort, ServiceName, Subnet, TaskName, Transport, Vni,
+};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -89,8 +91,42 @@ pub enum IntentError {
     NoNode,
     #[error("node `{node}` has no IPVS")]
     NoIpvs { node: String },
+    #[error("network `{name}` is the routing mesh's")]
+    MeshOnly { name: NetworkName },
+    #[error("network `{name}` was made before services could publish ports, and is not the mesh's")]
+    IngressTaken { name: NetworkName },
+    #[error("port {} is published by service `{by}` already", port_words(port))]
+    PortTaken { port: PublishedPort, by: ServiceName },
+    #[error("port {} is published twice", port_words(port))]
+    PortTwice { port: PublishedPort },
+    #[error(
+        "port {} is listened on by {} on this node",
+        port_words(port), program.as_deref().unwrap_or("a program that cannot be seen")
+    )]
+    PortListening { port: PublishedPort, program: Option<String> },
+    #[error("all ports from 30000 to 32767 are published for {transport}")]
+    NoFreePort { transport: Transport },
+    #[error(
+        "port {} cannot be in the routing mesh: a service in endpoint mode dnsrr is not balanced",
+        port_words(port)
+    )]
+    MeshWithoutVip { port: PublishedPort },
+    #[error(
+        "port {} cannot be published by the tasks' own nodes: all networks of the service are internal",
+        port_words(port)
+    )]
+    HostPortInternal { port: PublishedPort },
+    #[error(
+        "no node is left for task `{task}`: port {} is published there by a task of service `{by}` already",
+        port_words(port)
+    )]
+    HostPortTaken { task: TaskName, port: PublishedPort, by: ServiceName },
     #[error("all fwmarks are in use")]
     NoFreeFwmark,
+}
+
+fn port_words(port: &PublishedPort) -> String {
+    format!("{}/{}", port.published, port.transport)
 }
 
 fn tasks(names: &[TaskName]) -> String {

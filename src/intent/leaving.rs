@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::{
-    DataPlane, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, Retired, ServiceName,
-    TaskName, Vip,
+    DataPlane, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, Retired, Service,
+    ServiceName, TaskName, Vip,
 };
 
 /// Most old marks that a VIP keeps while connections hold them. Beyond that its tasks change under the
@@ -89,13 +89,14 @@ impl Intent {
     ) -> Result<(), IntentError> {
         let Some(held) = self.services.get(service) else { return Ok(()) };
         let full = |vip: &Vip| vip.retired.len() >= MOST_RETIRED;
-        let renewed = held.vips.iter().filter(|(_, vip)| !full(vip));
+        let mesh = self.mesh().map(|network| &network.name);
+        let renewed = held.all_vips(mesh).filter(|(_, vip)| !full(vip));
         let renewed: Vec<NetworkName> = renewed.map(|(network, _)| network.clone()).collect();
         for network in renewed {
             let endpoint = |name| Some(self.tasks.get(name)?.endpoint(&network)?.address);
             let targets: BTreeSet<Ipv4Addr> = old.iter().filter_map(endpoint).collect();
             let mark = self.next_fwmark()?;
-            let vip = self.services.get_mut(service).and_then(|held| held.vips.get_mut(&network));
+            let vip = self.services.get_mut(service).and_then(|held| held.vip_mut(&network));
             if let Some(vip) = vip {
                 let fwmark = std::mem::replace(&mut vip.fwmark, mark);
                 vip.retired.push(Retired { fwmark, targets });
@@ -118,7 +119,7 @@ impl Intent {
     /// Takes old marks away that no connection holds any more. Tells whether any was there.
     pub fn forget_retired(&mut self, idle: &BTreeSet<Fwmark>) -> bool {
         let mut forgotten = false;
-        for vip in self.services.values_mut().flat_map(|service| service.vips.values_mut()) {
+        for vip in self.services.values_mut().flat_map(Service::held_vips_mut) {
             let before = vip.retired.len();
             vip.retired.retain(|retired| !idle.contains(&retired.fwmark));
             forgotten |= vip.retired.len() < before;
@@ -133,7 +134,7 @@ impl Intent {
 
     /// Every mark that only old connections hold.
     pub fn retired_marks(&self) -> BTreeSet<Fwmark> {
-        let vips = self.services.values().flat_map(|service| service.vips.values());
+        let vips = self.services.values().flat_map(Service::held_vips);
         vips.flat_map(|vip| &vip.retired).map(|retired| retired.fwmark).collect()
     }
 
@@ -141,7 +142,7 @@ impl Intent {
         let Some(task) = self.tasks.remove(name) else { return };
         let Some(service) = self.services.get_mut(&name.service) else { return };
         for endpoint in &task.endpoints {
-            let Some(vip) = service.vips.get_mut(&endpoint.network) else { continue };
+            let Some(vip) = service.vip_mut(&endpoint.network) else { continue };
             // Its address may be given to another: no old virtual server shall mean that one.
             for retired in &mut vip.retired {
                 retired.targets.remove(&endpoint.address);

@@ -97,6 +97,13 @@ name!(
     "service"
 );
 
+impl NetworkName {
+    /// The name of the routing mesh's network, as in Docker.
+    pub fn ingress() -> Self {
+        Self(super::ingress::INGRESS.to_owned())
+    }
+}
+
 /// Another name of a service on one network. It may have dots, as any name of DNS may.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -32,6 +32,9 @@ pub struct Network {
     /// Whether namespaces of others may be joined to it.
     #[serde(default)]
     pub attachable: bool,
+    /// Whether it is the routing mesh's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ingress: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -141,6 +144,18 @@ impl Intent {
         id: Id,
         machine: &Machine,
     ) -> Result<(), IntentError> {
+        if spec.name.as_str().eq_ignore_ascii_case(super::ingress::INGRESS) {
+            return Err(IntentError::MeshOnly { name: spec.name });
+        }
+        self.add_network(spec, id, machine)
+    }
+
+    pub(super) fn add_network(
+        &mut self,
+        spec: NetworkSpec,
+        id: Id,
+        machine: &Machine,
+    ) -> Result<(), IntentError> {
         let taken = |name: &&NetworkName| name.as_str().eq_ignore_ascii_case(spec.name.as_str());
         if let Some(name) = self.networks.keys().find(taken) {
             return Err(IntentError::NetworkExists { name: name.clone() });
@@ -161,8 +176,17 @@ impl Intent {
         };
         let pools = self.choose_pools(&spec, machine)?;
         let NetworkSpec { name, labels, internal, attachable, .. } = spec;
-        let network =
-            Network { id, name: name.clone(), vni, mtu, pools, labels, internal, attachable };
+        let network = Network {
+            id,
+            name: name.clone(),
+            vni,
+            mtu,
+            pools,
+            labels,
+            internal,
+            attachable,
+            ingress: false,
+        };
         self.networks.insert(name, network);
         Ok(())
     }
@@ -198,7 +222,10 @@ impl Intent {
 
     /// The services on a network.
     fn on_network(&self, name: &NetworkName) -> Vec<super::ServiceName> {
-        let on_it = self.services.values().filter(|service| service.networks.contains(name));
+        let meshed = self.is_mesh(name);
+        let on_it = self.services.values().filter(|service| {
+            service.networks.contains(name) || (meshed && service.ingress.is_some())
+        });
         on_it.map(|service| service.name.clone()).collect()
     }
 
@@ -214,6 +241,7 @@ impl Intent {
         if !by.is_empty() || !namespaces.is_empty() {
             return Err(IntentError::NetworkInUse { name: name.clone(), by, namespaces });
         }
+        self.leave_mesh(name);
         self.networks.remove(name);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, Pool};
+use super::{Ingress, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
+    /// Its place in the routing mesh, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
 }
 
 /// Whether a node takes tasks.
@@ -79,6 +82,7 @@ impl NodeRecord {
             address: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
+            ingress: None,
         }
     }
 

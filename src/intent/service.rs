@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::leaving::Departure;
 use super::{
     Alias, DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
-    ServiceName, Span, Task, TaskName,
+    PublishMode, PublishedPort, ServiceName, Span, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -152,6 +152,12 @@ pub struct Service {
     pub scheduler: Scheduler,
     pub data_plane: DataPlaneChoice,
     pub vips: BTreeMap<NetworkName, Vip>,
+    /// The ports at which it is reached from outside.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+    /// What stands for it in the routing mesh; none while it publishes nothing there.
+    #[serde(default)]
+    pub ingress: Option<Vip>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -185,6 +191,8 @@ pub struct ServiceSpec {
     pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
     pub data_plane: DataPlaneChoice,
+    /// Chosen already: see [`Intent::choose_ports`].
+    pub ports: Vec<PublishedPort>,
     pub labels: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
     pub hostname: Option<String>,
@@ -209,6 +217,7 @@ impl ServiceSpec {
             aliases: BTreeMap::new(),
             endpoint_mode: EndpointMode::default(),
             data_plane: DataPlaneChoice::default(),
+            ports: Vec::new(),
             labels: BTreeMap::new(),
             environment: BTreeMap::new(),
             hostname: None,
@@ -272,7 +281,12 @@ impl Intent {
         }
         for network in &spec.networks {
             self.network(network)?;
+            if self.is_mesh(network) {
+                return Err(IntentError::MeshOnly { name: network.clone() });
+            }
         }
+        let is_outward = self.is_outward(&spec.networks);
+        self.check_publishing(&spec.ports, spec.endpoint_mode, is_outward)?;
         if spec.data_plane == DataPlaneChoice::Ipvs
             && let Some(node) = self.nodes.values().find(|node| !node.ipvs)
         {
@@ -282,6 +296,8 @@ impl Intent {
             EndpointMode::Vip => self.choose_vips(&spec)?,
             EndpointMode::Dnsrr => BTreeMap::new(),
         };
+        let meshed = spec.ports.iter().any(|port| port.mode == PublishMode::Ingress);
+        let ingress = meshed.then(|| self.choose_mesh_vip()).transpose()?;
         let (name, replicas) = (spec.name.clone(), spec.replicas);
         let service = Service {
             id,
@@ -295,6 +311,8 @@ impl Intent {
             scheduler: Scheduler::default(),
             data_plane: spec.data_plane,
             vips,
+            ports: spec.ports,
+            ingress,
             labels: spec.labels,
             environment: spec.environment,
             hostname: spec.hostname,
@@ -384,13 +402,16 @@ impl Intent {
     fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
         // In the order in which they were given: `eth0` is on the first.
         let mut addresses = Vec::new();
-        for network in &service.networks {
+        let mesh = self.mesh().map(|network| network.name.clone());
+        let mesh = mesh.filter(|_| service.ingress.is_some());
+        for network in service.networks.iter().chain(&mesh) {
             let chosen = self.next_addresses(network, slots.len() as u32)?;
             addresses.push((network.clone(), chosen.into_iter()));
         }
         for slot in slots {
             let name = TaskName { service: service.name.clone(), slot: *slot };
-            let node = placement::choose(self).ok_or(IntentError::NoNode)?;
+            let node =
+                placement::choose(self, service).ok_or_else(|| self.no_node(service, &name))?;
             let endpoints = addresses
                 .iter_mut()
                 .filter_map(|(network, addresses)| {
@@ -398,13 +419,23 @@ impl Intent {
                     Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
                 })
                 .collect();
-            let egress = if self.is_outward(service) { self.next_egress(&node)? } else { None };
+            let egress =
+                if self.is_outward(&service.networks) { self.next_egress(&node)? } else { None };
             self.cluster.tasks_made += 1;
             let id = super::task::id(&service.id, self.cluster.tasks_made);
             let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
             self.tasks.insert(name, task);
         }
         Ok(())
+    }
+
+    /// Why no node takes a task.
+    fn no_node(&self, service: &Service, task: &TaskName) -> IntentError {
+        let held = self.nodes.keys().find_map(|node| self.holder_of_ports(&service.ports, node));
+        match held {
+            Some((port, by)) => IntentError::HostPortTaken { task: task.clone(), port, by },
+            None => IntentError::NoNode,
+        }
     }
 
     /// Takes a service and its tasks away.

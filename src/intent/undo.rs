@@ -12,7 +12,8 @@ impl Intent {
         let mut intent = self.clone();
         let undone = undo(&mut intent.services, &before.services, &after.services)
             && undo(&mut intent.tasks, &before.tasks, &after.tasks)
-            && undo(&mut intent.attachments, &before.attachments, &after.attachments);
+            && undo(&mut intent.attachments, &before.attachments, &after.attachments)
+            && intent.undo_mesh(before, after);
         // A network that stays has only counted on; unless others counted on too, it counts back.
         let counted = before.networks.iter().filter(|(name, _)| {
             after.networks.contains_key(*name)
@@ -36,6 +37,23 @@ impl Intent {
         (undone && networks && intent.is_consistent()).then_some(intent)
     }
 
+    /// Puts the nodes' places in the mesh back; false when they are not as the edit left them.
+    fn undo_mesh(&mut self, before: &Intent, after: &Intent) -> bool {
+        let place = |intent: &Intent, name| {
+            intent.nodes.get(name).and_then(|node: &super::NodeRecord| node.ingress.clone())
+        };
+        for (name, node) in &mut self.nodes {
+            let (was, is) = (place(before, name), place(after, name));
+            if was != is && node.ingress != is {
+                return false;
+            }
+            if was != is {
+                node.ingress = was;
+            }
+        }
+        true
+    }
+
     /// Whether everything is on networks that are there, and no address is held twice.
     fn is_consistent(&self) -> bool {
         let services = self.services.values().flat_map(|service| &service.networks);
@@ -47,17 +65,34 @@ impl Intent {
             .chain(attached.iter().map(|(network, _)| *network))
             .all(|network| self.networks.contains_key(network));
         let owned = self.tasks.keys().all(|task| self.services.contains_key(&task.service));
-        let vips = self.services.values().flat_map(|service| &service.vips);
+        let mesh = self.mesh().map(|network| &network.name);
+        let vips = self.services.values().flat_map(|service| service.all_vips(mesh));
         let vips = vips.map(|(network, vip)| (network, vip.address));
-        let endpoints = self.tasks.values().flat_map(|task| &task.endpoints);
+        let ingress = self.nodes.values().filter_map(|node| Some(&node.ingress.as_ref()?.endpoint));
+        let endpoints = self.tasks.values().flat_map(|task| &task.endpoints).chain(ingress);
         let addresses = vips.chain(endpoints.map(|e| (&e.network, e.address))).chain(attached);
         let mut seen = BTreeSet::new();
         let mut ways_out = BTreeSet::new();
         let egress = self.tasks.values().filter_map(|task| Some((&task.node, task.egress?)));
         known
             && owned
+            && (mesh.is_some() || !self.has_meshed_services())
+            && self.ports_are_apart()
             && addresses.into_iter().all(|address| seen.insert(address))
             && egress.into_iter().all(|address| ways_out.insert(address))
+    }
+}
+
+impl Intent {
+    /// Whether no port of the mesh is another service's too.
+    fn ports_are_apart(&self) -> bool {
+        let mut others = self.clone();
+        let services = std::mem::take(&mut others.services);
+        services.into_iter().all(|(name, service)| {
+            let apart = others.check_ports(&service.ports).is_ok();
+            others.services.insert(name, service);
+            apart
+        })
     }
 }
 

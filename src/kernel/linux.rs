@@ -283,7 +283,7 @@ impl<P: Processes> Linux<P> {
             Transport::Sysctl => {
                 let settings: Vec<_> = ops.iter().filter_map(setting).collect();
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
-                Ok(sysctl::write(namespace, &settings)?)
+                Ok(sysctl::write(namespace, &first.sandbox, &settings)?)
             }
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
@@ -479,7 +479,7 @@ impl Open {
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
-            sysctls: sysctl::read_here(&[Sysctl::IpForward]),
+            sysctls: sysctl::read_here(name, &Sysctl::OF_NODE),
             table,
             ..Sandbox::default()
         };
@@ -528,6 +528,11 @@ impl Open {
             self.ipvs = Ipvs::present_here()?;
         }
         let (table, mut tallies) = self.table_here(name)?;
+        let mut sysctls = sysctl::read_here(name, &Sysctl::ALL);
+        // Elsewhere nothing is forwarded, and what a new namespace has depends on the node.
+        if *name == SandboxName::ingress() {
+            sysctls.extend(sysctl::read_here(name, &[Sysctl::IpForward]));
+        }
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
         tallies.extend(balanced);
         let sandbox = Sandbox {
@@ -536,7 +541,7 @@ impl Open {
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             routes: self.route.local_routes()?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
-            sysctls: sysctl::read_here(&Sysctl::ALL),
+            sysctls,
             table,
             virtual_servers,
             process: None,
@@ -633,7 +638,8 @@ impl Transport {
             | Object::BaseRule(_)
             | Object::Guard(_)
             | Object::Mark { .. }
-            | Object::Dispatch { .. } => Transport::Nft,
+            | Object::Dispatch { .. }
+            | Object::Publication(_) => Transport::Nft,
             Object::VirtualServer { .. } | Object::RealServer { .. } => Transport::Ipvs,
             Object::Process(_) => Transport::Process,
         }

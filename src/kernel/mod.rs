@@ -8,6 +8,7 @@ pub mod docker;
 pub mod egress;
 pub mod ipvs;
 pub mod linux;
+pub mod listeners;
 pub mod module;
 pub mod namespaces;
 pub mod netlink;

@@ -13,8 +13,8 @@ use super::{Kernel, Outcome, Refusal, Scope};
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
-    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Sandbox, SandboxName,
-    Table, VirtualServer,
+    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Publication, Sandbox,
+    SandboxName, Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -292,6 +292,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         Object::Dispatch { fwmark, dispatch } => {
             insert(&mut table(sandbox)?.dispatches, *fwmark, dispatch.clone())
         }
+        Object::Publication(held) => publish(table(sandbox)?, *held),
         Object::VirtualServer { key, scheduler, flags, persistence, rotation } => {
             let server = VirtualServer {
                 scheduler: scheduler.clone(),
@@ -317,6 +318,19 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
     }
+}
+
+/// The map stands with its rule.
+fn publish(table: &mut Table, held: Publication) -> Outcome {
+    if !table.rules.contains(&held.map().rule()) {
+        return Err(Errno::ENOENT.into());
+    }
+    let same = |other: &Publication| other.map() == held.map() && other.at == held.at;
+    if table.publications.iter().any(same) {
+        return Err(Errno::EEXIST.into());
+    }
+    table.publications.insert(held);
+    Ok(())
 }
 
 /// The kernel wants the link to be up, the source to be an address of its own, and a router to be
@@ -396,11 +410,12 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             Ok(())
         }
         Object::BaseRule(rule) => {
-            if table(sandbox)?.rules.remove(rule) {
-                Ok(())
-            } else {
-                Err(Errno::ENOENT.into())
+            let table = table(sandbox)?;
+            // Linux would take the map's elements along.
+            if table.publications.iter().any(|held| held.map().rule() == *rule) {
+                return Err(Errno::EBUSY.into());
             }
+            if table.rules.remove(rule) { Ok(()) } else { Err(Errno::ENOENT.into()) }
         }
         Object::Guard(address) => {
             if table(sandbox)?.guards.remove(address) {
@@ -411,6 +426,13 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Mark { address, .. } => remove(&mut table(sandbox)?.marks, address),
         Object::Dispatch { fwmark, .. } => remove(&mut table(sandbox)?.dispatches, fwmark),
+        Object::Publication(held) => {
+            if table(sandbox)?.publications.remove(held) {
+                Ok(())
+            } else {
+                Err(Errno::ENOENT.into())
+            }
+        }
         Object::VirtualServer { key, .. } => match sandbox.virtual_servers.get(key) {
             None => Err(Errno::ESRCH.into()),
             Some(server) if !server.real_servers.is_empty() => Err(Errno::EBUSY.into()),
@@ -453,6 +475,13 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
         }
         (Object::Dispatch { fwmark, dispatch: from }, Object::Dispatch { dispatch: to, .. }) => {
             swap(table(sandbox)?.dispatches.get_mut(fwmark), from, to)
+        }
+        (Object::Publication(from), Object::Publication(to)) => {
+            let table = table(sandbox)?;
+            if !table.publications.remove(from) {
+                return Err(Errno::ENOENT.into());
+            }
+            publish(table, *to)
         }
         (
             Object::VirtualServer { key, .. },

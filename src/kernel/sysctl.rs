@@ -6,10 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::{Outcome, Refusal, netns};
-use crate::node::Sysctl;
+use crate::node::{SandboxName, Sysctl};
 
-fn path(sysctl: Sysctl) -> PathBuf {
-    PathBuf::from("/proc/sys").join(sysctl.name().replace('.', "/"))
+fn path(sandbox: &SandboxName, sysctl: Sysctl) -> PathBuf {
+    PathBuf::from("/proc/sys").join(sysctl.name_in(sandbox).replace('.', "/"))
 }
 
 /// Writes settings, and tells what came of each. One without a value is left as it is.
@@ -18,6 +18,7 @@ fn path(sysctl: Sysctl) -> PathBuf {
 /// When the namespace cannot be entered.
 pub fn write(
     namespace: BorrowedFd<'_>,
+    sandbox: &SandboxName,
     settings: &[(Sysctl, Option<u32>)],
 ) -> io::Result<Vec<Outcome>> {
     netns::within(namespace, || {
@@ -25,9 +26,10 @@ pub fn write(
             .iter()
             .map(|(sysctl, value)| {
                 let Some(value) = value else { return Ok(()) };
-                std::fs::write(path(*sysctl), value.to_string()).map_err(|error| {
+                std::fs::write(path(sandbox, *sysctl), value.to_string()).map_err(|error| {
                     let refusal = Refusal::from(error);
-                    Refusal::saying(refusal.errno, format!("{sysctl}: {}", refusal.sentence))
+                    let name = sysctl.name_in(sandbox);
+                    Refusal::saying(refusal.errno, format!("{name}: {}", refusal.sentence))
                 })
             })
             .collect()
@@ -36,12 +38,12 @@ pub fn write(
 
 /// Those of some settings of the calling thread's namespace that differ from the kernel's default. One
 /// that the kernel does not have (those of IPVS where it is missing) is left out.
-pub fn read_here(settings: &[Sysctl]) -> BTreeMap<Sysctl, u32> {
+pub fn read_here(sandbox: &SandboxName, settings: &[Sysctl]) -> BTreeMap<Sysctl, u32> {
     settings
         .iter()
         .copied()
         .filter_map(|sysctl| {
-            let value = std::fs::read_to_string(path(sysctl)).ok()?.trim().parse().ok()?;
+            let value = std::fs::read_to_string(path(sandbox, sysctl)).ok()?.trim().parse().ok()?;
             (value != sysctl.default_value()).then_some((sysctl, value))
         })
         .collect()

@@ -25,7 +25,9 @@ pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledg
     let mut made: BTreeMap<Vec<&NetworkName>, Arc<Zone>> = BTreeMap::new();
     let mut sandboxes: BTreeMap<SandboxName, Vec<&Endpoint>> = BTreeMap::new();
     for task in intent.tasks.values().filter(|task| task.node == *node) {
-        sandboxes.insert(SandboxName::from(&task.name), task.endpoints.iter().collect());
+        // The mesh's network is nobody's to ask about.
+        let asked = task.endpoints.iter().filter(|endpoint| !intent.is_mesh(&endpoint.network));
+        sandboxes.insert(SandboxName::from(&task.name), asked.collect());
     }
     for held in intent.attachments.values().filter(|held| held.node == *node && !held.leaving) {
         let name = SandboxName::of_attached(&intent.cluster.id, &held.namespace);

@@ -18,34 +18,40 @@ const MTU: u32 = 1500;
 pub(super) fn lower(intent: &Intent, task: &Task, node: &mut Node) {
     let pool = intent.nodes.get(&task.node).and_then(|record| record.gateway());
     if let (Some(pool), Some(address)) = (pool, task.egress) {
-        lower_one(intent, task, pool, address, node);
+        // Behind the endpoints, as in Docker.
+        let link = LinkName(format!("{ENDPOINT}{}", task.endpoints.len()));
+        join(intent, &SandboxName::from(&task.name), &link, pool, address, node);
     }
 }
 
-fn lower_one(intent: &Intent, task: &Task, pool: &Pool, address: Ipv4Addr, node: &mut Node) {
-    let (inside, outside) =
-        (SandboxName::from(&task.name), SandboxName::of_node(&intent.cluster.id));
+/// Joins a sandbox to the gateway bridge by `link`, with the default route.
+pub(super) fn join(
+    intent: &Intent,
+    inside: &SandboxName,
+    link: &LinkName,
+    pool: &Pool,
+    address: Ipv4Addr,
+    node: &mut Node,
+) {
+    let outside = SandboxName::of_node(&intent.cluster.id);
     let bridge = LinkName::gateway_bridge(&intent.cluster.id);
     let port = LinkName::gateway_port_of(address);
-    // Behind the endpoints, as in Docker.
-    let link = LinkName(format!("{ENDPOINT}{}", task.endpoints.len()));
     let peer = |sandbox: &SandboxName, link: &LinkName| LinkKind::Veth {
         peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
     };
     let length = pool.subnet.prefix_len();
 
-    let home = node.sandboxes.entry(outside.clone()).or_insert_with(|| gateway(intent, pool));
     let end = Link {
-        kind: peer(&inside, &link),
+        kind: peer(inside, link),
         mac: None,
         mtu: MTU,
         master: Some(bridge),
         isolated: true,
         up: true,
     };
-    home.links.insert(port.clone(), end);
+    home(intent, pool, node).links.insert(port.clone(), end);
 
-    let sandbox = super::sandbox(intent, node, inside);
+    let sandbox = super::sandbox(intent, node, inside.clone());
     let end = Link {
         kind: peer(&outside, &port),
         mac: Some(Mac::of(address)),
@@ -59,10 +65,15 @@ fn lower_one(intent: &Intent, task: &Task, pool: &Pool, address: Ipv4Addr, node:
         sandbox.addresses.insert(Address { link: link.clone(), net });
     }
     let (to, via) = (Ipv4Net::default(), Some(pool.gateway));
-    sandbox.paths.insert(Path { to, link, via, source: address });
+    sandbox.paths.insert(Path { to, link: link.clone(), via, source: address });
 }
 
-/// What the node's namespace holds whichever tasks there are.
+/// The node's own namespace, with what it holds whichever tasks there are.
+pub(super) fn home<'a>(intent: &Intent, pool: &Pool, node: &'a mut Node) -> &'a mut Sandbox {
+    let name = SandboxName::of_node(&intent.cluster.id);
+    node.sandboxes.entry(name).or_insert_with(|| gateway(intent, pool))
+}
+
 fn gateway(intent: &Intent, pool: &Pool) -> Sandbox {
     let bridge = LinkName::gateway_bridge(&intent.cluster.id);
     let mut sandbox =
@@ -82,6 +93,6 @@ fn gateway(intent: &Intent, pool: &Pool) -> Sandbox {
     sandbox.sysctls.insert(Sysctl::IpForward, 1);
     let range = pool.subnet.net();
     let table = sandbox.table.get_or_insert_default();
-    table.rules.extend(BaseRule::of_range(range));
+    table.rules.extend(BaseRule::of_gateway(range));
     sandbox
 }

@@ -4,6 +4,7 @@ pub mod attachment;
 pub mod dns;
 pub mod egress;
 pub mod endpoint;
+pub mod ingress;
 pub mod overlay;
 pub mod vip;
 
@@ -22,6 +23,7 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
         sandbox.process = service.map(|service| process(service, task));
         egress::lower(intent, task, &mut node);
     }
+    ingress::lower(intent, name, &mut node);
     for attachment in intent.attachments.values().filter(|held| held.node == *name) {
         attachment::lower(intent, attachment, &mut node);
     }

@@ -53,6 +53,21 @@ fn lower_one(
     table.rules.extend([BaseRule::MarkOut, BaseRule::RejectIn]);
     table.guards.insert(vip.address);
     table.marks.insert(vip.address, vip.fwmark);
+    if plane == DataPlane::Nftables {
+        table.rules.insert(BaseRule::BalanceOut);
+    }
+    balance(intent, endpoint, service, vip, plane, sandbox);
+}
+
+/// What balances the marks of a VIP in a sandbox.
+pub(super) fn balance(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    service: &Service,
+    vip: &Vip,
+    plane: DataPlane,
+    sandbox: &mut Sandbox,
+) {
     match plane {
         DataPlane::Nftables => {
             let mut targets: Vec<_> = intent
@@ -63,7 +78,7 @@ fn lower_one(
                 let first = endpoint.rank as usize % targets.len();
                 targets.rotate_left(first);
             }
-            table.rules.insert(BaseRule::BalanceOut);
+            let table = sandbox.table.get_or_insert_default();
             table.dispatches.insert(vip.fwmark, Dispatch { targets });
         }
         DataPlane::Ipvs => {

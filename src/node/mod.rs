@@ -23,7 +23,7 @@ pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
 pub use object::{Key, Object};
 pub use process::Process;
 pub use sandbox::{Owner, Place, Sandbox, SandboxName, Sysctl};
-pub use table::{BaseRule, Dispatch, Table};
+pub use table::{BaseRule, Dispatch, PortAt, PortMap, PortTo, Publication, Table};
 pub use virtual_server::{
     Forwarding, Protocol, RealServer, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
 };

@@ -8,8 +8,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
-    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, PortAt,
+    PortMap, Process, Publication, RealServer, RealServerKey, Rotation, Route, Sandbox,
+    SandboxName, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
 
@@ -52,6 +53,7 @@ pub enum Object {
         fwmark: Fwmark,
         dispatch: Dispatch,
     },
+    Publication(Publication),
     VirtualServer {
         key: VirtualServerKey,
         scheduler: String,
@@ -95,6 +97,7 @@ pub enum Key {
     Guard(Ipv4Addr),
     Mark(Ipv4Addr),
     Dispatch(Fwmark),
+    Publication(PortMap, PortAt),
     VirtualServer(VirtualServerKey),
     RealServer(VirtualServerKey, RealServerKey),
     Process,
@@ -114,6 +117,7 @@ impl Object {
             Object::Guard(address) => Key::Guard(*address),
             Object::Mark { address, .. } => Key::Mark(*address),
             Object::Dispatch { fwmark, .. } => Key::Dispatch(*fwmark),
+            Object::Publication(held) => Key::Publication(held.map(), held.at),
             Object::VirtualServer { key, .. } => Key::VirtualServer(*key),
             Object::RealServer { server, key, .. } => Key::RealServer(*server, *key),
             Object::Process(_) => Key::Process,
@@ -132,6 +136,7 @@ impl Object {
             (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
+            | (Object::Publication(_), Object::Publication(_))
             | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
             | (Object::RealServer { .. }, Object::RealServer { .. }) => true,
             _ => false,
@@ -275,6 +280,7 @@ impl Sandbox {
         for (fwmark, dispatch) in &table.dispatches {
             objects.push(Object::Dispatch { fwmark: *fwmark, dispatch: dispatch.clone() });
         }
+        objects.extend(table.publications.iter().copied().map(Object::Publication));
     }
 }
 

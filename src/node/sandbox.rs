@@ -34,6 +34,11 @@ pub enum Place<'a> {
 }
 
 impl SandboxName {
+    /// A node's end of the routing mesh. No network can be called so, and no task.
+    pub fn ingress() -> Self {
+        Self("ingress.sandbox".to_owned())
+    }
+
     /// The node's own namespace, as far as a cluster has things in it. Nothing that is named below
     /// /run/netns by this cluster can be called so.
     pub fn of_node(cluster: &ClusterId) -> Self {
@@ -110,24 +115,50 @@ pub enum Sysctl {
     /// The largest of `all` and the link's own counts, and `all` outlives a link made anew.
     #[serde(rename = "net.ipv4.conf.all.arp_ignore")]
     ArpIgnore,
-    /// Whether packets are passed on from link to link. Only in the node's own namespace, where it is
-    /// turned on and stays on: others may have come to rely on it.
+    /// Whether packets are passed on from link to link. In the node's own namespace, where it is
+    /// turned on and stays on, for others may have come to rely on it; and in an ingress sandbox.
     #[serde(rename = "net.ipv4.ip_forward")]
     IpForward,
+    /// Whether what IPVS rewrites is rewritten by others too: in an ingress sandbox, its source.
+    #[serde(rename = "net.ipv4.vs.conntrack")]
+    VsConntrack,
+    /// Of the gateway bridge: whether what comes from 127.0.0.0/8 goes out there, and is let in.
+    #[serde(rename = "net.ipv4.conf.GATEWAY.route_localnet")]
+    RouteLocalnet,
 }
 
 impl Sysctl {
     /// Those of a sandbox of ours.
-    pub const ALL: [Sysctl; 3] =
-        [Sysctl::ExpireNodestConn, Sysctl::ExpireQuiescentTemplate, Sysctl::ArpIgnore];
+    pub const ALL: [Sysctl; 4] = [
+        Sysctl::ExpireNodestConn,
+        Sysctl::ExpireQuiescentTemplate,
+        Sysctl::ArpIgnore,
+        Sysctl::VsConntrack,
+    ];
 
-    /// Its name as `sysctl` has it.
+    /// Those of the node's own namespace.
+    pub const OF_NODE: [Sysctl; 2] = [Sysctl::IpForward, Sysctl::RouteLocalnet];
+
+    /// Its name in a sandbox, as `sysctl` has it.
+    pub fn name_in(self, sandbox: &SandboxName) -> String {
+        match (self, sandbox.guest()) {
+            (Sysctl::RouteLocalnet, Some(cluster)) => {
+                let bridge = LinkName::gateway_bridge(&cluster);
+                format!("net.ipv4.conf.{bridge}.route_localnet")
+            }
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// Its name as `sysctl` has it; of one that is of a link, the link's is left open.
     pub fn name(self) -> &'static str {
         match self {
             Sysctl::ExpireNodestConn => "net.ipv4.vs.expire_nodest_conn",
             Sysctl::ExpireQuiescentTemplate => "net.ipv4.vs.expire_quiescent_template",
             Sysctl::ArpIgnore => "net.ipv4.conf.all.arp_ignore",
             Sysctl::IpForward => "net.ipv4.ip_forward",
+            Sysctl::VsConntrack => "net.ipv4.vs.conntrack",
+            Sysctl::RouteLocalnet => "net.ipv4.conf.GATEWAY.route_localnet",
         }
     }
 
@@ -138,7 +169,9 @@ impl Sysctl {
             Sysctl::ExpireNodestConn
             | Sysctl::ExpireQuiescentTemplate
             | Sysctl::ArpIgnore
-            | Sysctl::IpForward => 0,
+            | Sysctl::IpForward
+            | Sysctl::VsConntrack
+            | Sysctl::RouteLocalnet => 0,
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::intent::Fwmark;
+use crate::intent::{Fwmark, Transport};
 
 /// The rules that every VIP of a sandbox shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,35 +22,90 @@ pub enum BaseRule {
     /// nat postrouting: what comes from this range and goes elsewhere takes this machine's address.
     MasqueradeOut(Ipv4Net),
     /// filter forward: nobody begins a connection into this range from beyond the machine, nor from
-    /// one task to another by way of it.
+    /// one task to another by way of it, unless a published port led there.
     DropForward(Ipv4Net),
+    /// nat prerouting and output: what comes to a published port of any of this machine's addresses
+    /// goes where the map of such ports says.
+    Publish,
+    /// The same for ports of one address each.
+    PublishAt,
+    /// nat postrouting: what a task of this range sends to a published port takes this machine's
+    /// address, or its answer would not come back this way.
+    MasqueradeHairpin(Ipv4Net),
+    /// nat postrouting: the same for what this machine sends there from 127.0.0.0/8.
+    MasqueradeLocalhost(Ipv4Net),
+    /// filter input: nobody else begins a connection to 127.0.0.0/8, which the routes to published
+    /// ports let in.
+    GuardLocalhost,
+    /// mangle prerouting: what comes to a published port of the ingress sandbox gets its service's mark.
+    MarkIn,
+    /// nat prerouting: a marked packet goes to the mark's chain. Only on the `nftables` data plane.
+    BalanceIn,
+    /// nat postrouting: what leaves by the mesh's network takes this address, so that answers come
+    /// back here.
+    SourceOut(Ipv4Addr),
+    /// filter forward: nobody begins a connection from the mesh's network on.
+    DropBack,
 }
 
 impl BaseRule {
-    /// Those that VIPs need.
-    pub const OF_VIPS: [BaseRule; 3] =
-        [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
+    /// Those that are about nothing in particular.
+    pub const PLAIN: [BaseRule; 9] = [
+        BaseRule::MarkOut,
+        BaseRule::RejectIn,
+        BaseRule::BalanceOut,
+        BaseRule::Publish,
+        BaseRule::PublishAt,
+        BaseRule::GuardLocalhost,
+        BaseRule::MarkIn,
+        BaseRule::BalanceIn,
+        BaseRule::DropBack,
+    ];
 
     /// Those that a gateway bridge with this range needs.
-    pub fn of_range(range: Ipv4Net) -> [BaseRule; 2] {
+    pub fn of_gateway(range: Ipv4Net) -> [BaseRule; 2] {
         [BaseRule::MasqueradeOut(range), BaseRule::DropForward(range)]
     }
 
-    /// The chain that holds it.
-    pub fn chain(self) -> &'static str {
+    /// Those that may be about this range.
+    pub fn of_range(range: Ipv4Net) -> [BaseRule; 4] {
+        [
+            BaseRule::MasqueradeOut(range),
+            BaseRule::DropForward(range),
+            BaseRule::MasqueradeHairpin(range),
+            BaseRule::MasqueradeLocalhost(range),
+        ]
+    }
+
+    /// The chains that hold it, one rule in each.
+    pub fn chains(self) -> &'static [&'static str] {
         match self {
-            BaseRule::MarkOut => "mangle-out",
-            BaseRule::RejectIn => "filter-in",
-            BaseRule::BalanceOut => "nat-out",
-            BaseRule::MasqueradeOut(_) => "nat-post",
-            BaseRule::DropForward(_) => "filter-forward",
+            BaseRule::MarkOut => &["mangle-out"],
+            BaseRule::RejectIn => &["filter-in"],
+            BaseRule::BalanceOut => &["nat-out"],
+            BaseRule::MasqueradeOut(_) => &["nat-post"],
+            BaseRule::DropForward(_) => &["filter-forward"],
+            BaseRule::Publish => &["publish-in", "publish-out"],
+            BaseRule::PublishAt => &["publish-at-in", "publish-at-out"],
+            BaseRule::MasqueradeHairpin(_) => &["nat-hairpin"],
+            BaseRule::MasqueradeLocalhost(_) => &["nat-local"],
+            BaseRule::GuardLocalhost => &["filter-local"],
+            BaseRule::MarkIn => &["mangle-in"],
+            BaseRule::BalanceIn => &["nat-in"],
+            BaseRule::SourceOut(_) => &["nat-source"],
+            BaseRule::DropBack => &["filter-back"],
         }
+    }
+
+    /// The map that it looks ports up in, and which stands and goes with it.
+    pub fn map(self) -> Option<PortMap> {
+        PortMap::ALL.into_iter().find(|map| map.rule() == self)
     }
 }
 
 impl fmt::Display for BaseRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.chain())
+        f.pad(self.chains()[0])
     }
 }
 
@@ -60,6 +115,75 @@ impl fmt::Display for BaseRule {
 #[serde(transparent)]
 pub struct Dispatch {
     pub targets: Vec<Ipv4Addr>,
+}
+
+/// Where packets come to: a port, and the address that it is of; any of this machine's when none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortAt {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    #[serde(rename = "protocol")]
+    pub transport: Transport,
+    pub port: u16,
+}
+
+/// What becomes of packets to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortTo {
+    /// They go to a port of this address.
+    Address { address: Ipv4Addr, port: u16 },
+    /// They get this mark.
+    Mark(Fwmark),
+}
+
+/// A published port, as one sandbox sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Publication {
+    pub at: PortAt,
+    pub to: PortTo,
+}
+
+/// The map of the table that an entry stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortMap {
+    /// From ports of any address to addresses.
+    Published,
+    /// From ports of one address to addresses.
+    PublishedAt,
+    /// From ports of one address to marks.
+    Marks,
+}
+
+impl PortMap {
+    pub const ALL: [PortMap; 3] = [PortMap::Published, PortMap::PublishedAt, PortMap::Marks];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            PortMap::Published => "published",
+            PortMap::PublishedAt => "published-at",
+            PortMap::Marks => "port-mark",
+        }
+    }
+
+    /// What looks ports up in it.
+    pub fn rule(self) -> BaseRule {
+        match self {
+            PortMap::Published => BaseRule::Publish,
+            PortMap::PublishedAt => BaseRule::PublishAt,
+            PortMap::Marks => BaseRule::MarkIn,
+        }
+    }
+}
+
+impl Publication {
+    pub fn map(&self) -> PortMap {
+        match (self.to, self.at.address) {
+            (PortTo::Mark(_), _) => PortMap::Marks,
+            (PortTo::Address { .. }, None) => PortMap::Published,
+            (PortTo::Address { .. }, Some(_)) => PortMap::PublishedAt,
+        }
+    }
 }
 
 /// The table.
@@ -72,4 +196,6 @@ pub struct Table {
     pub guards: BTreeSet<Ipv4Addr>,
     pub marks: BTreeMap<Ipv4Addr, Fwmark>,
     pub dispatches: BTreeMap<Fwmark, Dispatch>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub publications: BTreeSet<Publication>,
 }

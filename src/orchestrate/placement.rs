@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::intent::{Intent, NodeName};
+use crate::intent::{Intent, NodeName, Service};
 
-/// The node with the fewest tasks; of several, the first by name. None when there is no node.
-pub fn choose(intent: &Intent) -> Option<NodeName> {
-    let mut load: BTreeMap<&NodeName, usize> = intent.nodes.keys().map(|name| (name, 0)).collect();
+/// The node with the fewest tasks; of several, the first by name. None when there is no node, or on
+/// all of them another task answers at the service's host ports.
+pub fn choose(intent: &Intent, service: &Service) -> Option<NodeName> {
+    let free = |node: &&NodeName| intent.holder_of_ports(&service.ports, node).is_none();
+    let mut load: BTreeMap<&NodeName, usize> =
+        intent.nodes.keys().filter(free).map(|name| (name, 0)).collect();
     for task in intent.tasks.values() {
         if let Some(count) = load.get_mut(&task.node) {
             *count += 1;

@@ -11,7 +11,7 @@ pub mod runbook;
 
 use std::net::Ipv4Addr;
 
-use crate::node::{Dispatch, Node, Object, SandboxName};
+use crate::node::{Dispatch, Node, Object, PortTo, Publication, SandboxName};
 use index::{Index, Place};
 pub use op::{Change, Op};
 use remade::Remade;
@@ -117,7 +117,12 @@ fn dispatches(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> (Vec<O
 /// Whether it is what sends packets to a virtual server: one that is built beside the old one gets
 /// them when all of it stands.
 fn is_mark(object: &Object) -> bool {
-    matches!(object, Object::Mark { .. })
+    let marks = |held: &Publication| matches!(held.to, PortTo::Mark(_));
+    match object {
+        Object::Mark { .. } => true,
+        Object::Publication(held) => marks(held),
+        _ => false,
+    }
 }
 
 /// Changes in place what is in both with another value, of the objects that `which` picks.

@@ -28,7 +28,7 @@ pub fn floor(object: &Object) -> u8 {
         Object::Mark { .. } => 10,
         Object::VirtualServer { .. } => 11,
         Object::RealServer { .. } | Object::Dispatch { .. } => 12,
-        Object::Route(_) => 13,
+        Object::Route(_) | Object::Publication(_) => 13,
         Object::Process(_) => 14,
     }
 }

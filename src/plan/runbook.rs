@@ -9,8 +9,8 @@ use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
-    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, Path, Place, RealServer,
-    Route, SandboxName, VirtualServerKey,
+    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, Path, Place, PortAt, PortMap,
+    PortTo, Publication, RealServer, Route, SandboxName, VirtualServerKey,
 };
 
 /// The protocol number that marks swarmlb's routes as its own (`ip route` shows `proto 108`;
@@ -104,7 +104,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Path(path) => format!("{ip} route add {}", path_words(path)),
         Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
-            inside(sandbox, format_args!("sysctl -qw {sysctl}={value}"))
+            inside(sandbox, format_args!("sysctl -qw {}={value}", sysctl.name_in(sandbox)))
         }
         Object::Table => nft(sandbox, &commands::add_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(&table, *rule)),
@@ -115,6 +115,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Dispatch { fwmark, dispatch } => {
             nft(sandbox, &commands::add_dispatch(&table, *fwmark, dispatch))
         }
+        Object::Publication(held) => nft(sandbox, &commands::add_publication(&table, held)),
         Object::VirtualServer { key, scheduler, persistence, .. } => inside(
             sandbox,
             format_args!(
@@ -150,7 +151,8 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
             format!("# {sysctl} stays as it is: others may rely on it")
         }
         Object::Sysctl { sysctl, .. } => {
-            inside(sandbox, format_args!("sysctl -qw {sysctl}={}", sysctl.default_value()))
+            let (name, value) = (sysctl.name_in(sandbox), sysctl.default_value());
+            inside(sandbox, format_args!("sysctl -qw {name}={value}"))
         }
         Object::Table => nft(sandbox, &commands::del_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(&table, *rule)),
@@ -161,6 +163,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         Object::Dispatch { fwmark, dispatch } => {
             nft(sandbox, &commands::del_dispatch(&table, *fwmark, dispatch))
         }
+        Object::Publication(held) => nft(sandbox, &commands::del_publication(&table, held)),
         Object::VirtualServer { key, .. } => {
             inside(sandbox, format_args!("ipvsadm -D {}", key_words(key)))
         }
@@ -198,6 +201,10 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
             Object::Dispatch { dispatch: old, .. } => {
                 nft(sandbox, &commands::set_dispatch(&table, *fwmark, old, dispatch))
             }
+            _ => add(sandbox, to),
+        },
+        Object::Publication(held) => match from {
+            Object::Publication(old) => nft(sandbox, &commands::set_publication(&table, old, held)),
             _ => add(sandbox, to),
         },
         Object::VirtualServer { key, scheduler, persistence, .. } => inside(
@@ -386,38 +393,112 @@ pub mod commands {
     }
 
     pub fn add_rule(table: &str, rule: BaseRule) -> String {
-        let chain = rule.chain();
-        // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
-        let (hook, words) = match rule {
+        let map = rule.map().map(|map| {
+            let kind = match map {
+                PortMap::Published => "inet_proto . inet_service : ipv4_addr . inet_service",
+                PortMap::PublishedAt => {
+                    "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"
+                }
+                PortMap::Marks => "ipv4_addr . inet_proto . inet_service : mark",
+            };
+            format!("add map ip {table} {} {{ type {kind}; }}; ", map.name())
+        });
+        let (hooks, words) = rule_words(rule);
+        let chains = rule.chains().iter().zip(hooks).map(|(chain, hook)| {
+            // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
+            format!(
+                "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
+                 add chain ip {table} {chain} {{ {hook}; }}; \
+                 add rule ip {table} {chain} {words}"
+            )
+        });
+        map.unwrap_or_default() + &chains.collect::<Vec<_>>().join("; ")
+    }
+
+    const PREROUTING: &str = "type nat hook prerouting priority -100";
+    const OUTPUT: &str = "type nat hook output priority -100";
+    const POSTROUTING: &str = "type nat hook postrouting priority 100";
+    const FORWARD: &str = "type filter hook forward priority 0";
+    const INPUT: &str = "type filter hook input priority 0";
+    const NEW: &str = "ct state & (established | related) == 0";
+
+    /// Where the chains of a rule hang, and what stands in each.
+    fn rule_words(rule: BaseRule) -> (&'static [&'static str], String) {
+        match rule {
             BaseRule::MarkOut => (
-                "type route hook output priority -150",
+                &["type route hook output priority -150"],
                 "meta mark set ip daddr map @vip-mark".to_owned(),
             ),
-            BaseRule::RejectIn => {
-                ("type filter hook input priority 0", "ip daddr @vips counter reject".to_owned())
+            BaseRule::RejectIn => (&[INPUT], "ip daddr @vips counter reject".to_owned()),
+            BaseRule::BalanceOut => (&[OUTPUT], "meta mark vmap @mark-chain".to_owned()),
+            BaseRule::MasqueradeOut(range) => {
+                (&[POSTROUTING], format!("ip saddr {range} ip daddr != {range} counter masquerade"))
             }
-            BaseRule::BalanceOut => {
-                ("type nat hook output priority -100", "meta mark vmap @mark-chain".to_owned())
+            BaseRule::DropForward(range) => {
+                (&[FORWARD], format!("ip daddr {range} {NEW} ct status & dnat == 0 counter drop"))
             }
-            BaseRule::MasqueradeOut(range) => (
-                "type nat hook postrouting priority 100",
-                format!("ip saddr {range} ip daddr != {range} counter masquerade"),
+            BaseRule::Publish => (
+                &[PREROUTING, OUTPUT],
+                "fib daddr type local dnat ip to meta l4proto . th dport map @published".to_owned(),
             ),
-            BaseRule::DropForward(range) => (
-                "type filter hook forward priority 0",
-                format!("ip daddr {range} ct state & (established | related) == 0 counter drop"),
+            BaseRule::PublishAt => (
+                &[PREROUTING, OUTPUT],
+                "fib daddr type local dnat ip to ip daddr . meta l4proto . th dport \
+                 map @published-at"
+                    .to_owned(),
             ),
-        };
-        format!(
-            "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
-             add chain ip {table} {chain} {{ {hook}; }}; \
-             add rule ip {table} {chain} {words}"
-        )
+            BaseRule::MasqueradeHairpin(range) => {
+                (&[POSTROUTING], format!("ip saddr {range} ip daddr {range} counter masquerade"))
+            }
+            BaseRule::MasqueradeLocalhost(range) => (
+                &[POSTROUTING],
+                format!("ip saddr 127.0.0.0/8 ip daddr {range} counter masquerade"),
+            ),
+            BaseRule::GuardLocalhost => {
+                (&[INPUT], format!("iifname != \"lo\" ip daddr 127.0.0.0/8 {NEW} counter drop"))
+            }
+            BaseRule::MarkIn => (
+                &["type filter hook prerouting priority -150"],
+                "meta mark set ip daddr . meta l4proto . th dport map @port-mark".to_owned(),
+            ),
+            BaseRule::BalanceIn => (&[PREROUTING], "meta mark vmap @mark-chain".to_owned()),
+            BaseRule::SourceOut(address) => {
+                (&[POSTROUTING], format!("oifname \"eth0\" counter snat to {address}"))
+            }
+            BaseRule::DropBack => (&[FORWARD], format!("iifname \"eth0\" {NEW} counter drop")),
+        }
     }
 
     pub fn del_rule(table: &str, rule: BaseRule) -> String {
-        let chain = rule.chain();
-        format!("flush chain ip {table} {chain}; delete chain ip {table} {chain}")
+        let del = |chain: &&str| {
+            format!("flush chain ip {table} {chain}; delete chain ip {table} {chain}")
+        };
+        let chains: Vec<String> = rule.chains().iter().map(del).collect();
+        let map = rule.map().map(|map| format!("; delete map ip {table} {}", map.name()));
+        chains.join("; ") + &map.unwrap_or_default()
+    }
+
+    fn port_words(at: &PortAt) -> String {
+        let address = at.address.map(|address| format!("{address} . ")).unwrap_or_default();
+        format!("{address}{} . {}", at.transport, at.port)
+    }
+
+    pub fn add_publication(table: &str, held: &Publication) -> String {
+        let to = match held.to {
+            PortTo::Address { address, port } => format!("{address} . {port}"),
+            PortTo::Mark(fwmark) => fwmark.to_string(),
+        };
+        let (map, at) = (held.map().name(), port_words(&held.at));
+        format!("create element ip {table} {map} {{ {at} : {to} }}")
+    }
+
+    pub fn del_publication(table: &str, held: &Publication) -> String {
+        let (map, at) = (held.map().name(), port_words(&held.at));
+        format!("delete element ip {table} {map} {{ {at} }}")
+    }
+
+    pub fn set_publication(table: &str, from: &Publication, to: &Publication) -> String {
+        format!("{}; {}", del_publication(table, from), add_publication(table, to))
     }
 
     pub fn add_guard(table: &str, address: Ipv4Addr) -> String {

@@ -38,6 +38,12 @@ pub fn push(op: &Op, to: &mut Transaction) -> bool {
             set_dispatch(table, *fwmark, from, dispatch, to);
             true
         }
+        op::Change::Set { from: Object::Publication(from), to: Object::Publication(held) } => {
+            let map = held.map().name();
+            del_element(table, map, layout::publication(from), to);
+            add_element(table, map, layout::publication(held), Existing::Refused, to);
+            true
+        }
         op::Change::Set { .. } => false,
     }
 }
@@ -63,6 +69,10 @@ fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
                 to,
             );
         }
+        Object::Publication(held) => {
+            let (map, element) = (held.map().name(), layout::publication(held));
+            add_element(table, map, element, Existing::Refused, to);
+        }
         Object::Dispatch { fwmark, dispatch } => {
             for target in &dispatch.targets {
                 add_target(table, *fwmark, *target, to);
@@ -80,7 +90,15 @@ fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
 fn del(table: &str, object: &Object, to: &mut Transaction) -> bool {
     match object {
         Object::Table => to.push(&Change::DelTable(table)),
-        Object::BaseRule(rule) => del_chain(table, rule.chain(), to),
+        Object::BaseRule(rule) => {
+            rule.chains().iter().for_each(|chain| del_chain(table, chain, to));
+            if let Some(map) = rule.map() {
+                to.push(&Change::DelSet(table, map.name()));
+            }
+        }
+        Object::Publication(held) => {
+            del_element(table, held.map().name(), layout::publication(held), to);
+        }
         Object::Guard(address) => del_element(table, layout::VIPS, layout::guard(*address), to),
         Object::Mark { address, fwmark } => {
             del_element(table, layout::VIP_MARK, layout::mark(*address, *fwmark), to);
@@ -117,12 +135,22 @@ fn set_dispatch(
 
 /// Whatever is left of a chain of that name goes first: one that somebody emptied, or hung elsewhere.
 fn add_base_rule(table: &str, rule: BaseRule, to: &mut Transaction) {
-    let chain = layout::base_chain(table, rule);
-    let left = Chain::regular(table, rule.chain());
-    to.push(&Change::NewChain(&left, Existing::Taken));
-    to.push(&Change::DelChain(table, rule.chain()));
-    to.push(&Change::NewChain(&chain, Existing::Taken));
-    to.push(&Change::NewRule(&layout::rule(table, rule.chain(), layout::base_rule(rule))));
+    if let Some(map) = rule.map() {
+        let id = number(to);
+        to.push(&Change::NewSet(&layout::port_map(table, map, id), Existing::Taken));
+    }
+    for (chain, expressions) in layout::base_rules(table, rule) {
+        let left = Chain::regular(table, &chain.name);
+        to.push(&Change::NewChain(&left, Existing::Taken));
+        to.push(&Change::DelChain(table, &chain.name));
+        to.push(&Change::NewChain(&chain, Existing::Taken));
+        to.push(&Change::NewRule(&layout::rule(table, &chain.name, expressions)));
+    }
+}
+
+/// Unique in the transaction, and above the numbers of the table's own sets.
+fn number(to: &Transaction) -> u32 {
+    to.len().saturating_add(4)
 }
 
 fn add_target(table: &str, fwmark: Fwmark, target: Ipv4Addr, to: &mut Transaction) {
@@ -145,8 +173,7 @@ fn del_chain(table: &str, chain: &str, to: &mut Transaction) {
 fn add_balance_rule(table: &str, fwmark: Fwmark, dispatch: &Dispatch, to: &mut Transaction) {
     let chain = commands::balance_chain(fwmark);
     let count = dispatch.targets.len();
-    // Unique in the transaction, and above the numbers of the named sets.
-    let id = to.len().saturating_add(4);
+    let id = number(to);
     if count > 0 {
         to.push(&Change::NewSet(&layout::turns(table, id, count), Existing::Taken));
         let turns: Vec<Element> = (0..)

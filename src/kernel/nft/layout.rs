@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::wire::{
-    Base, Chain, Comparison, ConnectionKey, Data, DataType, Element, Expression, Family, Hook,
-    MetaKey, Nat, NatKind, NumberKind, Place, Register, Rule, Set, SetFlags, Verdict, state,
+    Base, Chain, Comparison, ConnectionKey, DESTINATION_REWRITTEN, Data, DataType, Element,
+    Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind, Place, Register, Rule, Set,
+    SetFlags, Verdict, state,
 };
-use crate::intent::Fwmark;
-use crate::node::BaseRule;
+use crate::intent::{Fwmark, Transport};
+use crate::node::{BaseRule, PortAt, PortMap, PortTo, Publication};
 use crate::plan::runbook::commands;
 
 pub const VIPS: &str = "vips";
@@ -27,6 +28,15 @@ const OWN_KEYS_NO_DATA: [u8; 18] = [0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 6, 4, 0,
 /// As above, and that the keys are numbers of 32 bits.
 const OWN_NUMBERS_NO_DATA: [u8; 28] =
     [0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 4, 8, 0, 4, 1, 0, 0, 0, 1, 0, 6, 4, 0, 0, 0, 0];
+
+/// Of keys that are joined of several things, and of data that are joined of an address and a port, or
+/// are in the machine's own order.
+const JOINED_KEYS_JOINED_DATA: [u8; 38] = [
+    0, 4, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 3, 8, 0, 4, 13, 0, 0, 0, 1, 0, 4, 8, 0, 4, 13, 0, 0, 0, 1,
+    0, 6, 4, 0, 0, 0, 0,
+];
+const JOINED_KEYS_OWN_DATA: [u8; 28] =
+    [0, 4, 0, 0, 0, 0, 1, 4, 1, 0, 0, 0, 3, 8, 0, 4, 13, 0, 0, 0, 1, 0, 6, 4, 0, 0, 0, 0];
 
 /// The named sets, numbered from 1.
 pub fn sets(table: &str) -> [Set; 3] {
@@ -63,27 +73,62 @@ pub fn turns(table: &str, id: u32, count: usize) -> Set {
     }
 }
 
-/// The base chain that holds a rule.
-pub fn base_chain(table: &str, rule: BaseRule) -> Chain {
-    let (kind, place, priority) = match rule {
-        BaseRule::MarkOut => ("route", Place::OUTPUT, -150),
-        BaseRule::RejectIn => ("filter", Place::INPUT, 0),
-        BaseRule::BalanceOut => ("nat", Place::OUTPUT, -100),
-        BaseRule::MasqueradeOut(_) => ("nat", Place::POSTROUTING, 100),
-        BaseRule::DropForward(_) => ("filter", Place::FORWARD, 0),
+/// The map that a rule looks ports up in.
+pub fn port_map(table: &str, map: PortMap, id: u32) -> Set {
+    let (protocol, port) = (DataType::PROTOCOL, DataType::PORT);
+    let key = match map {
+        PortMap::Published => (protocol.then(port), 8),
+        PortMap::PublishedAt | PortMap::Marks => (DataType::IPV4.then(protocol).then(port), 12),
     };
-    let hook = Hook { kind: kind.into(), place, priority, policy: None };
-    Chain { table: table.into(), name: rule.chain().into(), hook: Some(hook) }
+    let (data, user_data) = match map {
+        PortMap::Published | PortMap::PublishedAt => {
+            ((DataType::IPV4.then(port), 8), &JOINED_KEYS_JOINED_DATA[..])
+        }
+        PortMap::Marks => ((DataType::MARK, 4), &JOINED_KEYS_OWN_DATA[..]),
+    };
+    Set {
+        table: table.into(),
+        name: map.name().into(),
+        flags: SetFlags::MAP,
+        key,
+        data: Some(data),
+        id: Some(id),
+        size: None,
+        user_data: user_data.to_vec(),
+    }
 }
 
-pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
-    let lookup = |set: &str, to| Expression::Lookup {
-        set: set.into(),
-        set_id: None,
-        from: Register::ONE,
-        to,
-        flags: 0,
+/// The base chains that hold a rule, and what stands in each.
+pub fn base_rules(table: &str, rule: BaseRule) -> Vec<(Chain, Vec<Expression>)> {
+    let expressions = base_rule(rule);
+    let chains = rule.chains().iter().zip(hooks(rule));
+    let chain = |(name, (kind, place, priority)): (&&str, &(&str, Place, i32))| {
+        let hook = Hook { kind: (*kind).into(), place: *place, priority: *priority, policy: None };
+        Chain { table: table.into(), name: (*name).into(), hook: Some(hook) }
     };
+    chains.map(|entry| (chain(entry), expressions.clone())).collect()
+}
+
+/// Where the chains of a rule hang.
+fn hooks(rule: BaseRule) -> &'static [(&'static str, Place, i32)] {
+    match rule {
+        BaseRule::MarkOut => &[("route", Place::OUTPUT, -150)],
+        BaseRule::MarkIn => &[("filter", Place::PREROUTING, -150)],
+        BaseRule::RejectIn | BaseRule::GuardLocalhost => &[("filter", Place::INPUT, 0)],
+        BaseRule::DropForward(_) | BaseRule::DropBack => &[("filter", Place::FORWARD, 0)],
+        BaseRule::BalanceOut => &[("nat", Place::OUTPUT, -100)],
+        BaseRule::BalanceIn => &[("nat", Place::PREROUTING, -100)],
+        BaseRule::Publish | BaseRule::PublishAt => {
+            &[("nat", Place::PREROUTING, -100), ("nat", Place::OUTPUT, -100)]
+        }
+        BaseRule::MasqueradeOut(_)
+        | BaseRule::MasqueradeHairpin(_)
+        | BaseRule::MasqueradeLocalhost(_)
+        | BaseRule::SourceOut(_) => &[("nat", Place::POSTROUTING, 100)],
+    }
+}
+
+fn base_rule(rule: BaseRule) -> Vec<Expression> {
     match rule {
         BaseRule::MarkOut => vec![
             Expression::ipv4_destination(),
@@ -97,7 +142,7 @@ pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
             // ICMP's "port unreachable".
             Expression::Reject { kind: 0, code: 3 },
         ],
-        BaseRule::BalanceOut => vec![
+        BaseRule::BalanceOut | BaseRule::BalanceIn => vec![
             Expression::MetaLoad { key: MetaKey::MARK, to: Register::ONE },
             lookup(MARK_CHAIN, Some(Register::VERDICT)),
         ],
@@ -107,12 +152,170 @@ pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
             vec![Expression::counter(), Expression::Masquerade],
         ]
         .concat(),
-        BaseRule::DropForward(range) => [
-            in_range(DESTINATION, range, Comparison::EQUAL),
+        BaseRule::MasqueradeHairpin(range) => masquerade_between(range, range),
+        BaseRule::MasqueradeLocalhost(range) => masquerade_between(LOCALHOST, range),
+        BaseRule::DropForward(range) => {
+            let load = Expression::ConnectionLoad { key: ConnectionKey::STATUS, to: Register::ONE };
+            [
+                in_range(DESTINATION, range, Comparison::EQUAL),
+                is_new(),
+                vec![load],
+                none_of(DESTINATION_REWRITTEN),
+                vec![Expression::counter(), judge(Verdict::Drop)],
+            ]
+            .concat()
+        }
+        BaseRule::GuardLocalhost => [
+            by_link(MetaKey::LINK_IN, "lo", Comparison::UNEQUAL),
+            in_range(DESTINATION, LOCALHOST, Comparison::EQUAL),
             is_new(),
             vec![Expression::counter(), judge(Verdict::Drop)],
         ]
         .concat(),
+        BaseRule::DropBack => [
+            by_link(MetaKey::LINK_IN, MESH_LINK, Comparison::EQUAL),
+            is_new(),
+            vec![Expression::counter(), judge(Verdict::Drop)],
+        ]
+        .concat(),
+        BaseRule::Publish => [local(), port_key(None), send(PortMap::Published)].concat(),
+        BaseRule::PublishAt => [local(), port_key(Some(())), send(PortMap::PublishedAt)].concat(),
+        BaseRule::MarkIn => [
+            port_key(Some(())),
+            vec![
+                lookup(PortMap::Marks.name(), Some(Register::ONE)),
+                Expression::MetaStore { key: MetaKey::MARK, from: Register::ONE },
+            ],
+        ]
+        .concat(),
+        BaseRule::SourceOut(address) => {
+            let to = Expression::Nat(Nat {
+                kind: NatKind::SOURCE,
+                family: Family::IPV4,
+                address: Some((Register::ONE, Register::ONE)),
+                port: None,
+                flags: 0,
+            });
+            [
+                by_link(MetaKey::LINK_OUT, MESH_LINK, Comparison::EQUAL),
+                vec![Expression::counter(), constant(address), to],
+            ]
+            .concat()
+        }
+    }
+}
+
+/// 127.0.0.0/8.
+const LOCALHOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+/// The ingress sandbox's link to the mesh's network.
+const MESH_LINK: &str = "eth0";
+
+fn lookup(set: &str, to: Option<Register>) -> Expression {
+    Expression::Lookup { set: set.into(), set_id: None, from: Register::ONE, to, flags: 0 }
+}
+
+fn constant(address: Ipv4Addr) -> Expression {
+    Expression::Immediate { to: Register::ONE, data: Data::Value(address.octets().into()) }
+}
+
+fn masquerade_between(from: Ipv4Net, to: Ipv4Net) -> Vec<Expression> {
+    [
+        in_range(SOURCE, from, Comparison::EQUAL),
+        in_range(DESTINATION, to, Comparison::EQUAL),
+        vec![Expression::counter(), Expression::Masquerade],
+    ]
+    .concat()
+}
+
+/// Goes on for packets by a link of that name, or not of that name.
+fn by_link(key: MetaKey, name: &str, how: Comparison) -> Vec<Expression> {
+    // As long as a register, which holds a name with zeros behind it.
+    let mut with = name.as_bytes().to_vec();
+    with.resize(16, 0);
+    let load = Expression::MetaLoad { key, to: Register::ONE };
+    vec![load, Expression::Compare { from: Register::ONE, how, with }]
+}
+
+/// Goes on for packets to this machine's own addresses.
+fn local() -> Vec<Expression> {
+    let (from, how) = (Register::ONE, Comparison::EQUAL);
+    let with = Expression::LOCAL.to_ne_bytes().into();
+    vec![Expression::destination_type(), Expression::Compare { from, how, with }]
+}
+
+/// Loads the key of a port, with its address or without.
+fn port_key(address: Option<()>) -> Vec<Expression> {
+    let (protocol, port) = match address {
+        None => (Register::ONE, Register::ONE_SECOND),
+        Some(()) => (Register::ONE_SECOND, Register::ONE_THIRD),
+    };
+    let mut key: Vec<Expression> =
+        address.map(|()| Expression::ipv4_destination()).into_iter().collect();
+    key.push(Expression::MetaLoad { key: MetaKey::PROTOCOL, to: protocol });
+    let (base, offset, length) = (Base::TRANSPORT, 2, 2);
+    key.push(Expression::Payload { base, offset, length, to: port });
+    key
+}
+
+/// Rewrites to the address and port that the key stands for.
+fn send(map: PortMap) -> Vec<Expression> {
+    let nat = Nat {
+        kind: NatKind::DESTINATION,
+        family: Family::IPV4,
+        address: Some((Register::ONE, Register::ONE)),
+        port: Some((Register::ONE_SECOND, Register::ONE_SECOND)),
+        flags: 0,
+    };
+    vec![lookup(map.name(), Some(Register::ONE)), Expression::Nat(nat)]
+}
+
+/// The element of a published port.
+pub fn publication(held: &Publication) -> Element {
+    let port = |port: u16| {
+        let [high, low] = port.to_be_bytes();
+        [high, low, 0, 0]
+    };
+    let protocol = [number_of(held.at.transport), 0, 0, 0];
+    let address = held.at.address.map(|address| address.octets());
+    let key: Vec<[u8; 4]> = address.into_iter().chain([protocol, port(held.at.port)]).collect();
+    let data = match held.to {
+        PortTo::Address { address, port: to } => [address.octets(), port(to)].concat(),
+        PortTo::Mark(fwmark) => fwmark.0.to_ne_bytes().into(),
+    };
+    Element { key: key.concat(), data: Some(Data::Value(data)) }
+}
+
+/// What an element of a map of ports stands for.
+pub fn published(map: PortMap, element: &Element) -> Option<Publication> {
+    let words: Vec<[u8; 4]> =
+        element.key.chunks(4).filter_map(|word| word.try_into().ok()).collect();
+    let (address, protocol, port) = match (map, words.as_slice()) {
+        (PortMap::Published, [protocol, port]) => (None, protocol, port),
+        (_, [address, protocol, port]) => (Some(Ipv4Addr::from(*address)), protocol, port),
+        _ => return None,
+    };
+    let port_of = |word: &[u8; 4]| u16::from_be_bytes([word[0], word[1]]);
+    let transport = TRANSPORTS.into_iter().find(|t| number_of(*t) == protocol[0])?;
+    let Some(Data::Value(data)) = &element.data else { return None };
+    let to = match (map, data.as_slice()) {
+        (PortMap::Marks, data) => PortTo::Mark(Fwmark(u32::from_ne_bytes(data.try_into().ok()?))),
+        (_, &[a, b, c, d, high, low, ..]) => {
+            PortTo::Address { address: [a, b, c, d].into(), port: u16::from_be_bytes([high, low]) }
+        }
+        _ => return None,
+    };
+    let held = Publication { at: PortAt { address, transport, port: port_of(port) }, to };
+    (publication(&held) == *element).then_some(held)
+}
+
+const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Udp, Transport::Sctp];
+
+/// `IPPROTO_`.
+fn number_of(transport: Transport) -> u8 {
+    match transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
+        Transport::Sctp => 132,
     }
 }
 
@@ -163,6 +366,16 @@ fn judge(verdict: Verdict) -> Expression {
     Expression::Immediate { to: Register::VERDICT, data: Data::Verdict(verdict) }
 }
 
+/// The addresses that a rule rewrites to.
+pub fn addresses(expressions: &[Expression]) -> impl Iterator<Item = Ipv4Addr> {
+    expressions.iter().filter_map(|expression| match expression {
+        Expression::Immediate { data: Data::Value(bytes), .. } => {
+            Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.as_slice()).ok()?))
+        }
+        _ => None,
+    })
+}
+
 /// The ranges that a rule compares addresses with.
 pub fn ranges(expressions: &[Expression]) -> impl Iterator<Item = Ipv4Net> {
     let mut length = 32;
@@ -194,11 +407,7 @@ pub fn target_rule(target: Ipv4Addr) -> Vec<Expression> {
         port: None,
         flags: 0,
     };
-    vec![
-        Expression::counter(),
-        Expression::Immediate { to: Register::ONE, data: Data::Value(target.octets().into()) },
-        Expression::Nat(nat),
-    ]
+    vec![Expression::counter(), constant(target), Expression::Nat(nat)]
 }
 
 /// Each target in turn, by the anonymous map of that name or number; nobody where there is none.

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Verdict};
 use crate::intent::Fwmark;
-use crate::node::{BaseRule, Dispatch, Table};
+use crate::node::{BaseRule, Dispatch, PortMap, Publication, Table};
 
 /// How many connections each target of each mark was given since it was added.
 pub type Counters = BTreeMap<(Fwmark, Ipv4Addr), u64>;
@@ -44,7 +44,10 @@ impl Held {
         let named = [layout::VIPS, layout::VIP_MARK, layout::MARK_CHAIN].map(str::to_owned);
         let turns = self.rules.iter().filter(|(chain, _)| mark_of(chain).is_some());
         let turns = turns.filter_map(|(_, rules)| Some(turns_of(rules)?.1.to_owned()));
-        named.into_iter().chain(turns).collect()
+        // A map that no rule looks up was not made, or others keep it from going.
+        let ports = PortMap::ALL.into_iter().filter(|map| self.has_chains(map.rule()));
+        let ports = ports.map(|map| map.name().to_owned());
+        named.into_iter().chain(ports).chain(turns).collect()
     }
 
     /// The table in the node's words, and its counters.
@@ -58,32 +61,40 @@ impl Held {
                 .of(layout::MARK_CHAIN)
                 .filter_map(|element| self.dispatch(element, &counters))
                 .collect(),
+            publications: PortMap::ALL.into_iter().flat_map(|map| self.published(map)).collect(),
         };
         (table, counters)
+    }
+
+    fn has_chains(&self, rule: BaseRule) -> bool {
+        rule.chains().iter().any(|chain| self.chains.contains_key(*chain))
     }
 
     fn of(&self, set: &str) -> impl Iterator<Item = &Element> {
         self.elements.get(set).into_iter().flatten()
     }
 
-    /// The rules that may be there. Of those about a range, with each range that is compared with.
+    /// The rules that may be there. Of those about a range or an address, with each that stands in one.
     fn candidates(&self) -> Vec<BaseRule> {
-        let ranges = self.rules.values().flatten().flat_map(|rule| layout::ranges(rule));
-        let ranges: BTreeSet<Ipv4Net> = ranges.collect();
+        let rules = || self.rules.values().flatten();
+        let ranges: BTreeSet<Ipv4Net> = rules().flat_map(|rule| layout::ranges(rule)).collect();
         let ranged = ranges.into_iter().flat_map(BaseRule::of_range);
-        BaseRule::OF_VIPS.into_iter().chain(ranged).collect()
+        let source = self.rules.get("nat-source").into_iter().flatten();
+        let sources = source.flat_map(|rule| layout::addresses(rule)).map(BaseRule::SourceOut);
+        BaseRule::PLAIN.into_iter().chain(ranged).chain(sources).collect()
     }
 
     fn has(&self, rule: BaseRule) -> bool {
-        let wanted = layout::base_chain(&self.name, rule);
-        let hook = self.chains.get(rule.chain()).and_then(|chain| chain.hook.clone());
-        let hooked = hook.is_some_and(|mut hook| {
-            if hook.policy == Some(Verdict::Accept) {
-                hook.policy = None;
-            }
-            Some(hook) == wanted.hook
-        });
-        hooked && self.only_rule(rule.chain()) == Some(layout::base_rule(rule))
+        layout::base_rules(&self.name, rule).into_iter().all(|(wanted, expressions)| {
+            let hook = self.chains.get(&wanted.name).and_then(|chain| chain.hook.clone());
+            let hooked = hook.is_some_and(|mut hook| {
+                if hook.policy == Some(Verdict::Accept) {
+                    hook.policy = None;
+                }
+                Some(hook) == wanted.hook
+            });
+            hooked && self.only_rule(&wanted.name) == Some(expressions)
+        })
     }
 
     /// The one rule of a chain, as it was when it was added.
@@ -107,6 +118,10 @@ impl Held {
             Some(((mark, target), packets?))
         };
         self.rules.keys().filter_map(counted).collect()
+    }
+
+    fn published(&self, map: PortMap) -> impl Iterator<Item = Publication> {
+        self.of(map.name()).filter_map(move |element| layout::published(map, element))
     }
 
     /// One that lacks a part does not balance: it is made anew, whole.
@@ -185,6 +200,8 @@ fn hexadecimal(text: &str) -> Option<Fwmark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intent::Transport;
+    use crate::node::{PortAt, PortTo};
     use crate::plan::runbook::{TABLE, commands};
 
     const MARK: Fwmark = Fwmark(0x10c);
@@ -193,20 +210,30 @@ mod tests {
 
     fn all_rules() -> impl Iterator<Item = BaseRule> {
         let range = "172.16.4.0/22".parse().unwrap();
-        BaseRule::OF_VIPS.into_iter().chain(BaseRule::of_range(range))
+        let source = BaseRule::SourceOut(Ipv4Addr::new(10, 0, 0, 2));
+        BaseRule::PLAIN.into_iter().chain(BaseRule::of_range(range)).chain([source])
+    }
+
+    fn publications() -> [Publication; 3] {
+        let at = |address, transport| PortAt { address, transport, port: 8080 };
+        let task = PortTo::Address { address: TARGETS[0], port: 80 };
+        [
+            Publication { at: at(None, Transport::Tcp), to: task },
+            Publication { at: at(Some(VIP), Transport::Udp), to: task },
+            Publication { at: at(Some(VIP), Transport::Sctp), to: PortTo::Mark(MARK) },
+        ]
     }
 
     /// A table with one VIP and a gateway bridge's rules, as the kernel tells of it.
     fn held() -> Held {
-        let mut chains: Vec<Chain> =
-            all_rules().map(|rule| layout::base_chain(TABLE, rule)).collect();
+        let all = || all_rules().flat_map(|rule| layout::base_rules(TABLE, rule));
+        let mut chains: Vec<Chain> = all().map(|(chain, _)| chain).collect();
         for chain in &mut chains {
             let hook = chain.hook.as_mut().unwrap();
             hook.policy = Some(Verdict::Accept);
         }
-        let mut rules: Vec<Rule> = all_rules()
-            .map(|rule| layout::rule(TABLE, rule.chain(), layout::base_rule(rule)))
-            .collect();
+        let mut rules: Vec<Rule> =
+            all().map(|(chain, rule)| layout::rule(TABLE, &chain.name, rule)).collect();
         for target in TARGETS {
             let chain = commands::target_chain(MARK, target);
             rules.push(layout::rule(TABLE, &chain, layout::target_rule(target)));
@@ -219,18 +246,25 @@ mod tests {
         held.elements.insert("mark-chain".into(), vec![layout::dispatch(MARK)]);
         let turns = (0..).zip(TARGETS).map(|(number, target)| layout::turn(number, MARK, target));
         held.elements.insert("__map7".into(), turns.collect());
+        for publication in publications() {
+            let elements = held.elements.entry(publication.map().name().into()).or_default();
+            elements.push(layout::publication(&publication));
+        }
         held
     }
 
     #[test]
     fn a_table_as_it_is_written_is_read_as_what_was_asked_for() {
         let held = held();
-        assert_eq!(held.sets(), ["vips", "vip-mark", "mark-chain", "__map7"]);
+        let ports = ["published", "published-at", "port-mark"];
+        assert_eq!(held.sets()[..3], ["vips", "vip-mark", "mark-chain"]);
+        assert_eq!(held.sets()[3..], [&ports[..], &["__map7"]].concat());
         let (table, counters) = held.table();
         assert_eq!(table.rules, all_rules().collect());
         assert_eq!(table.guards, [VIP].into());
         assert_eq!(table.marks, [(VIP, MARK)].into());
         assert_eq!(table.dispatches, [(MARK, Dispatch { targets: TARGETS.into() })].into());
+        assert_eq!(table.publications, publications().into());
         assert_eq!(counters, TARGETS.map(|target| ((MARK, target), 0)).into());
     }
 
@@ -253,7 +287,9 @@ mod tests {
     fn what_somebody_changed_is_not_ours_any_more() {
         type Damage = fn(&mut Held);
         let whole = held().table().0;
-        let damages: [(Damage, &str); 11] = [
+        let damages: [(Damage, &str); 13] = [
+            (|h| drop(h.rules.remove("publish-out")), "one chain of two"),
+            (|h| h.rules.get_mut("nat-source").unwrap()[0].swap(0, 2), "another source"),
             (|h| drop(h.rules.get_mut("nat-post").unwrap()[0].remove(0)), "another range's"),
             (|h| drop(h.rules.get_mut("filter-forward").unwrap()[0].pop()), "no verdict"),
             (|h| h.rules.get_mut("mangle-out").unwrap().push(Vec::new()), "a rule more"),

@@ -51,8 +51,18 @@ impl DataType {
     pub const INTEGER: Self = Self(4);
     /// An IPv4 address.
     pub const IPV4: Self = Self(7);
+    /// A transport protocol's number.
+    pub const PROTOCOL: Self = Self(12);
+    /// A port.
+    pub const PORT: Self = Self(13);
     /// A packet's mark.
     pub const MARK: Self = Self(19);
+    /// One after another, as `nft` numbers such keys.
+    #[must_use]
+    pub const fn then(self, next: Self) -> Self {
+        Self((self.0 << 6) | next.0)
+    }
+
     /// What becomes of a packet (`NFT_DATA_VERDICT`).
     pub const VERDICT: Self = Self(0xffff_ff00);
 }
