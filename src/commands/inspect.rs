@@ -119,6 +119,9 @@ fn dumped(
     // Of what was not dumped nothing can be said.
     for one in &mut expected {
         one.clients.retain(|client| node.sandboxes.contains_key(&client.sandbox));
+        one.mesh = one.mesh.take().filter(|mesh| {
+            [&mesh.home, &mesh.sandbox].iter().all(|name| node.sandboxes.contains_key(*name))
+        });
         for task in &mut one.tasks {
             task.sandbox = task.sandbox.take().filter(|name| node.sandboxes.contains_key(name));
         }
@@ -156,6 +159,7 @@ fn sandboxes(expected: &[Expected]) -> BTreeSet<SandboxName> {
     for one in expected {
         names.insert(SandboxName(one.network.clone()));
         names.extend(one.clients.iter().map(|client| client.sandbox.clone()));
+        names.extend(one.mesh.iter().flat_map(|mesh| [mesh.home.clone(), mesh.sandbox.clone()]));
         names.extend(one.tasks.iter().filter_map(|task| task.sandbox.clone()));
     }
     names

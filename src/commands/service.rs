@@ -15,8 +15,8 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, PublishMode, PublishedPort,
-    Service, ServiceName, ServiceSpec,
+    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, PublishMode, Service, ServiceName,
+    ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -121,7 +121,8 @@ struct Row<'a> {
     data_plane: String,
     vips: BTreeMap<&'a NetworkName, String>,
     networks: &'a [NetworkName],
-    ports: &'a [PublishedPort],
+    /// As in Docker, those of the mesh; those of single nodes stand at the tasks.
+    ports: Vec<String>,
 }
 
 fn ls(global: &Global) -> Result<Report, Failure> {
@@ -135,6 +136,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
                 task::status(&statuses, task).is_some_and(|s| s.state == TaskState::Running)
             })
             .count();
+        let meshed = service.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
         Row {
             id: &service.id,
             name: &service.name,
@@ -146,7 +148,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             data_plane: data_plane(&intent, service),
             vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),
             networks: &service.networks,
-            ports: &service.ports,
+            ports: meshed.map(ToString::to_string).collect(),
         }
     });
     let rows: Vec<Row<'_>> = rows.collect();
@@ -166,16 +168,11 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             row.image.clone(),
             if vips.is_empty() { "(dnsrr)".into() } else { vips.join(", ") },
             row.data_plane.clone(),
-            // As Docker: those of single nodes stand at the tasks.
-            told_ports(row.ports.iter().filter(|port| port.mode == PublishMode::Ingress)),
+            row.ports.join(", "),
         ]
     });
     let heading = ["ID", "NAME", "MODE", "REPLICAS", "IMAGE", "VIP", "PLANE", "PORTS"];
     Ok(Report::good(table(heading, cells.collect())))
-}
-
-fn told_ports<'a>(ports: impl Iterator<Item = &'a PublishedPort>) -> String {
-    ports.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What balances its VIPs, on all nodes; `-` when it has none.

@@ -12,7 +12,7 @@ use crate::agent::status::{NodeStatus, TaskStatus};
 use crate::cli::task::{Command, Filter, Key, List};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, NodeName, ServiceName, Task};
+use crate::intent::{Endpoint as OnNetwork, Intent, NodeName, PublishMode, ServiceName, Task};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::protocol::Request;
 use crate::keeper::record::Record;
@@ -128,10 +128,20 @@ pub fn list(
             },
             printable(row.error.unwrap_or_default()),
             row.addresses.join(", "),
+            row.ports.join(", "),
         ]
     });
-    let heading =
-        ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "ADDRESS"];
+    let heading = [
+        "ID",
+        "NAME",
+        "IMAGE",
+        "NODE",
+        "DESIRED STATE",
+        "CURRENT STATE",
+        "ERROR",
+        "ADDRESS",
+        "PORTS",
+    ];
     Ok(Report::good(table(heading, cells.collect())))
 }
 
@@ -151,7 +161,8 @@ fn row<'a>(
             .get(&task.name.service)
             .map_or_else(String::new, |s| s.image.to_string()),
         node: &task.node,
-        addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
+        addresses: asked_for(intent, task).map(|e| e.address.to_string()).collect(),
+        ports: host_ports(intent, task),
         desired_state: State::desired(task),
         state: state(statuses, task),
         seconds: status.map(|status| now().saturating_sub(status.since)),
@@ -159,6 +170,20 @@ fn row<'a>(
         failures: status.map_or(0, |status| status.failures),
         error: status.and_then(|status| status.error.as_deref()),
     }
+}
+
+/// A task's endpoints on the networks that were asked for: all but that on the mesh's.
+fn asked_for<'a>(intent: &'a Intent, task: &'a Task) -> impl Iterator<Item = &'a OnNetwork> {
+    task.endpoints.iter().filter(|endpoint| !intent.is_mesh(&endpoint.network))
+}
+
+/// The ports at which a task's own node is answered by it; as in Docker, those of the mesh stand at the
+/// service.
+fn host_ports(intent: &Intent, task: &Task) -> Vec<String> {
+    let service = intent.services.get(&task.name.service);
+    let ports = service.into_iter().flat_map(|service| &service.ports);
+    let host = ports.filter(|port| port.mode == PublishMode::Host);
+    host.map(ToString::to_string).collect()
 }
 
 /// How a task is; what a silent node's tasks do, nobody knows.

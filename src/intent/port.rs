@@ -165,7 +165,8 @@ fn port(text: &str) -> Result<u16, String> {
     if text.split('-').count() == 2 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
         return Err(format!("`{text}` is a range: publish its ports one by one"));
     }
-    let number = text.parse::<u16>().ok().filter(|port| *port != 0);
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u16>().ok().filter(|port| digits && *port != 0);
     number.ok_or_else(|| format!("`{}` is not a port: 1 to 65535", text.escape_debug()))
 }
 

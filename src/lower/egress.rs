@@ -20,19 +20,36 @@ pub(super) fn lower(intent: &Intent, task: &Task, node: &mut Node) {
     if let (Some(pool), Some(address)) = (pool, task.egress) {
         // Behind the endpoints, as in Docker.
         let link = LinkName(format!("{ENDPOINT}{}", task.endpoints.len()));
-        join(intent, &SandboxName::from(&task.name), &link, pool, address, node);
+        let joint = Joint { link, address, reach: Reach::Apart };
+        join(intent, &SandboxName::from(&task.name), joint, pool, node);
     }
 }
 
-/// Joins a sandbox to the gateway bridge by `link`, with the default route.
+/// Whom a sandbox reaches over the gateway bridge beside the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nobody who is apart too.
+    Apart,
+    /// Everybody there.
+    All,
+}
+
+/// How a sandbox is joined to the gateway bridge.
+pub(super) struct Joint {
+    pub(super) link: LinkName,
+    pub(super) address: Ipv4Addr,
+    pub(super) reach: Reach,
+}
+
+/// Joins a sandbox to the gateway bridge, with the default route.
 pub(super) fn join(
     intent: &Intent,
     inside: &SandboxName,
-    link: &LinkName,
+    Joint { link, address, reach }: Joint,
     pool: &Pool,
-    address: Ipv4Addr,
     node: &mut Node,
 ) {
+    let link = &link;
     let outside = SandboxName::of_node(&intent.cluster.id);
     let bridge = LinkName::gateway_bridge(&intent.cluster.id);
     let port = LinkName::gateway_port_of(address);
@@ -46,7 +63,7 @@ pub(super) fn join(
         mac: None,
         mtu: MTU,
         master: Some(bridge),
-        isolated: true,
+        isolated: reach == Reach::Apart,
         up: true,
     };
     home(intent, pool, node).links.insert(port.clone(), end);

@@ -1,6 +1,7 @@
 //! Published ports. In the node's own namespace what comes to one is sent on: to the node's ingress
 //! sandbox, which balances it over all tasks by way of the mesh's network, or to the node's own task.
 
+use super::egress::{Joint, Reach};
 use crate::intent::{
     DataPlane, Ingress, Intent, NodeName, NodeRecord, Pool, PublishMode, PublishedPort, Service,
     Task,
@@ -40,7 +41,10 @@ fn lower_mesh(
     let Some(gateway) = ingress.gateway else { return };
     let name = SandboxName::ingress();
     super::endpoint::join(intent, &name, &link(0), &ingress.endpoint, node);
-    super::egress::join(intent, &name, &link(1), pool, gateway, node);
+    // Where br_netfilter is at work, what a task sends to a published port of its own node never leaves
+    // the bridge.
+    let joint = Joint { link: link(1), address: gateway, reach: Reach::All };
+    super::egress::join(intent, &name, joint, pool, node);
     let sandbox = super::sandbox(intent, node, name);
     sandbox.sysctls.insert(Sysctl::IpForward, 1);
     let rules =

@@ -30,6 +30,12 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     line("Endpoint mode", service.endpoint_mode.to_string());
     line("Drain timeout", service.drain_timeout.to_string());
     line("DNS TTL", format!("{} s", service.dns_ttl));
+    for port in &service.ports {
+        line("Port", format!("{port}, {}", port.mode));
+    }
+    if let Some(vip) = &service.ingress {
+        line("Mesh", format!("fwmark {}, balanced by {data_plane}", vip.fwmark));
+    }
     for network in &service.networks {
         let vip = service.vips.get(network).map(|vip| {
             let scheduler = &service.scheduler;

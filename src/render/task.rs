@@ -67,6 +67,7 @@ pub struct Row<'a> {
     pub image: String,
     pub node: &'a NodeName,
     pub addresses: Vec<String>,
+    pub ports: Vec<String>,
     pub desired_state: State,
     pub state: State,
     /// Seconds in this state; none when nobody knows.

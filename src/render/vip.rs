@@ -88,7 +88,10 @@ pub fn walk(walk: &Walk) -> String {
         walk.ladders.iter().filter(|ladder| ladder.broken().is_some()).collect();
     let shown = broken.first().copied().or(walk.ladders.first());
     if let Some(ladder) = shown {
-        text.push_str(&format!("\nA packet from {}:\n", ladder.sandbox));
+        text.push_str(&match walk.ports.as_slice() {
+            [] => format!("\nA packet from {}:\n", ladder.sandbox),
+            ports => format!("\nA packet to {}:\n", ports.join(", ")),
+        });
         let broken = ladder.rungs.iter().position(|rung| !rung.holds);
         for (place, rung) in ladder.rungs.iter().enumerate() {
             let step = rung.step.words();
@@ -105,6 +108,8 @@ pub fn walk(walk: &Walk) -> String {
     }
     let total = walk.ladders.len();
     text.push_str(&match broken.len() {
+        0 if !walk.ports.is_empty() => "\nIt works on this node.\n".to_owned(),
+        _ if !walk.ports.is_empty() => "\nIt is broken on this node.\n".to_owned(),
         0 if total == 0 => "\nNo sandbox here is on its network.\n".to_owned(),
         0 => format!("\nIt works from {}.\n", all(total)),
         n => {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, Vip};
+use super::mesh::Mesh;
+use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, PublishMode, Service, Vip};
 use crate::lower::dns::{self, Knowledge};
 use crate::node::object::ENDPOINT;
 use crate::node::{LinkKind, Node, Sandbox, SandboxName, VirtualServerKey};
@@ -26,6 +27,8 @@ pub struct Expected {
     /// resolve to there.
     pub clients: Vec<Client>,
     pub tasks: Vec<Member>,
+    /// Of the VIP of the routing mesh: the node's end of that.
+    pub mesh: Option<Mesh>,
 }
 
 /// A sandbox on the VIP's network.
@@ -60,8 +63,32 @@ pub fn of_intent(
         for (network, vip) in service.vips.iter().filter(|(_, vip)| wanted(service, vip)) {
             expected.push(one_of_intent(intent, node, &zones, service, network, vip));
         }
+        let ingress = service.ingress.as_ref().filter(|vip| wanted(service, vip));
+        expected.extend(ingress.and_then(|vip| of_mesh(intent, node, &zones, service, vip)));
     }
     expected
+}
+
+/// A service's VIP in the mesh: only the ingress sandbox uses it.
+fn of_mesh(
+    intent: &Intent,
+    node: &NodeName,
+    zones: &BTreeMap<SandboxName, Knowledge>,
+    service: &Service,
+    vip: &Vip,
+) -> Option<Expected> {
+    let network = &intent.mesh()?.name;
+    let ingress = intent.nodes.get(node)?.ingress.as_ref()?;
+    let ports = service.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
+    let mesh = Mesh {
+        home: SandboxName::of_node(&intent.cluster.id),
+        sandbox: SandboxName::ingress(),
+        own: ingress.endpoint.address,
+        gateway: ingress.gateway,
+        ports: ports.copied().collect(),
+    };
+    let expected = one_of_intent(intent, node, zones, service, network, vip);
+    Some(Expected { clients: Vec::new(), mesh: Some(mesh), ..expected })
 }
 
 fn one_of_intent(
@@ -100,6 +127,7 @@ fn one_of_intent(
         scheduler: (plane == DataPlane::Ipvs).then(|| service.scheduler.to_string()),
         clients: clients.collect(),
         tasks: tasks.collect(),
+        mesh: None,
     }
 }
 
@@ -156,6 +184,7 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
         scheduler: most(schedulers.cloned()).filter(|_| plane == DataPlane::Ipvs),
         clients: clients.into_iter().map(|(client, _)| client).collect(),
         tasks,
+        mesh: None,
     }
 }
 

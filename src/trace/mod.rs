@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod counters;
 pub mod expected;
 pub mod latency;
+pub mod mesh;
 pub mod order;
 pub mod sample;
 pub mod spread;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 
 use super::expected::{Client, Expected, Member};
+use super::mesh::Mesh;
 use crate::intent::{DataPlane, Fwmark};
 use crate::node::{
     BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServerKey,
@@ -28,6 +29,10 @@ pub enum Step {
     VirtualServer,
     RealServers,
     Tasks,
+    /// Of a published port: the node sends it on.
+    Port,
+    /// Of a published port: the task takes it to the port that it listens on.
+    Redirect,
 }
 
 impl Step {
@@ -42,6 +47,8 @@ impl Step {
             Step::VirtualServer => "virtual server",
             Step::RealServers => "real servers",
             Step::Tasks => "tasks",
+            Step::Port => "port",
+            Step::Redirect => "redirect",
         }
     }
 }
@@ -121,6 +128,9 @@ pub struct Walk {
     pub fwmark: Fwmark,
     pub data_plane: DataPlane,
     pub scheduler: String,
+    /// The published ports that lead to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
     pub targets: Vec<Target>,
     pub ladders: Vec<Ladder>,
 }
@@ -156,7 +166,7 @@ struct Look<'a> {
     knows_processes: bool,
 }
 
-fn rung(step: Step, holds: bool, evidence: impl Into<String>) -> Rung {
+pub(super) fn rung(step: Step, holds: bool, evidence: impl Into<String>) -> Rung {
     Rung { step, holds, evidence: evidence.into() }
 }
 
@@ -179,7 +189,12 @@ impl Look<'_> {
             sandbox: client.sandbox.clone(),
             rungs: self.climb(client, answers, &wanted, &tasks),
         });
-        let ladders: Vec<Ladder> = ladders.collect();
+        let mut ladders: Vec<Ladder> = ladders.collect();
+        ladders.extend(vip.mesh.iter().map(|mesh| Ladder {
+            sandbox: mesh.sandbox.clone(),
+            rungs: self.climb_mesh(mesh, &wanted, &tasks),
+        }));
+        let ports = vip.mesh.iter().flat_map(|mesh| &mesh.ports).map(ToString::to_string);
         let scheduler = match (vip.plane, &vip.scheduler) {
             (DataPlane::Ipvs, Some(scheduler)) => scheduler.clone(),
             (DataPlane::Ipvs, None) => "-".into(),
@@ -192,6 +207,7 @@ impl Look<'_> {
             fwmark: vip.fwmark,
             data_plane: vip.plane,
             scheduler,
+            ports: ports.collect(),
             targets: self.targets(states, counted),
             ladders,
         }
@@ -225,6 +241,25 @@ impl Look<'_> {
         rungs.push(self.real_servers(sandbox, wanted));
         rungs.push(tasks.clone());
         rungs
+    }
+
+    fn climb_mesh(&self, mesh: &Mesh, wanted: &BTreeSet<Ipv4Addr>, tasks: &Rung) -> Vec<Rung> {
+        let name = &mesh.sandbox;
+        let port = mesh.port(self.node);
+        let Some(sandbox) = self.node.sandboxes.get(name) else {
+            let missing = rung(Step::Sandbox, false, format!("namespace `{name}` is missing"));
+            return if mesh.gateway.is_none() { vec![port] } else { vec![port, missing] };
+        };
+        vec![
+            port,
+            rung(Step::Sandbox, true, format!("namespace `{name}`, {}", mesh.own)),
+            mesh.settings(sandbox, self.vip.plane),
+            mesh.mark(sandbox, self.vip.fwmark),
+            self.virtual_server(sandbox),
+            self.real_servers(sandbox, wanted),
+            mesh.redirect(self.node, &self.vip.tasks),
+            tasks.clone(),
+        ]
     }
 
     fn name(&self, client: &Client, answer: &Result<Vec<IpAddr>, String>) -> Rung {
@@ -337,8 +372,13 @@ impl Look<'_> {
                 let Some(table) = &sandbox.table else {
                     return rung(step, false, "nftables table `swarmlb` is missing");
                 };
-                if !table.rules.contains(&BaseRule::BalanceOut) {
-                    return rung(step, false, "the balancing rule is missing from chain `nat-out`");
+                let rule = match self.vip.mesh {
+                    None => BaseRule::BalanceOut,
+                    Some(_) => BaseRule::BalanceIn,
+                };
+                if !table.rules.contains(&rule) {
+                    let evidence = format!("the balancing rule is missing from chain `{rule}`");
+                    return rung(step, false, evidence);
                 }
                 let holds = table.dispatches.contains_key(&mark);
                 let what = if holds { "balances" } else { "is missing for" };
@@ -472,8 +512,11 @@ impl Look<'_> {
         counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>,
     ) -> Vec<Target> {
         let clients = self.vip.clients.iter();
+        let ingress = self.vip.mesh.iter().map(|mesh| &mesh.sandbox);
         let held: Vec<BTreeMap<Ipv4Addr, u32>> = clients
-            .filter_map(|client| Some(self.held(self.node.sandboxes.get(&client.sandbox)?)))
+            .map(|client| &client.sandbox)
+            .chain(ingress)
+            .filter_map(|sandbox| Some(self.held(self.node.sandboxes.get(sandbox)?)))
             .collect();
         let target = |(task, state): (&Member, Option<String>)| Target {
             task: task.task.clone(),

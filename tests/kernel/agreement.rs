@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use swarmlb::node::Node;
 
-use crate::world::intents::{crossing, desired, story};
+use crate::world::intents::{desired, published, story};
 use crate::world::{agreement, apart, settled};
 
 #[test]
@@ -23,7 +23,7 @@ fn linux_holds_what_is_desired_after_each_of_many_random_edits() {
 fn linux_does_each_operation_as_the_rehearsal_does() {
     apart(|| {
         let nothing = Node::default();
-        let both = desired(&crossing());
+        let both = desired(&published());
         let mut kinds = agreement::agrees_op_by_op(&nothing, &both, |_| true);
         let mut changed = both.clone();
         change_all_that_can_change(&mut changed);
@@ -39,6 +39,7 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
             "Add Mark",
             "Add Namespace",
             "Add Path",
+            "Add Publication",
             "Add Route",
             "Add Sysctl",
             "Add Table",
@@ -51,6 +52,7 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
             "Del Mark",
             "Del Namespace",
             "Del Path",
+            "Del Publication",
             "Del Route",
             "Del Sysctl",
             "Del Table",
@@ -58,6 +60,7 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
             "Set Dispatch",
             "Set Link",
             "Set Mark",
+            "Set Publication",
             "Set Sysctl",
             "Set Veth",
         ];
@@ -70,7 +73,7 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
 fn change_all_that_can_change(node: &mut Node) {
     use swarmlb::intent::Fwmark;
     use swarmlb::node::LinkName;
-    use swarmlb::node::Sysctl;
+    use swarmlb::node::{PortTo, Publication, Sysctl};
     let overlay = node.sandboxes.get_mut(&name("second")).expect("the overlay");
     overlay.links.get_mut(&LinkName::from("br0")).expect("the bridge").up = false;
     let port = overlay.links.iter_mut().find(|(link, _)| link.as_str().starts_with("v0"));
@@ -84,6 +87,16 @@ fn change_all_that_can_change(node: &mut Node) {
     dispatch.targets.remove(0);
     let vip = *table.marks.keys().next().expect("a mark");
     table.marks.insert(vip, Fwmark(0x1ff));
+    for sandbox in node.sandboxes.values_mut() {
+        let Some(table) = &mut sandbox.table else { continue };
+        let held = std::mem::take(&mut table.publications);
+        let to = |held: &Publication| match held.to {
+            PortTo::Address { address, port } => PortTo::Address { address, port: port + 1 },
+            PortTo::Mark(mark) => PortTo::Mark(Fwmark(mark.0 + 1)),
+        };
+        let changed = held.iter().map(|held| Publication { to: to(held), ..*held });
+        table.publications = changed.collect();
+    }
 }
 
 fn name(text: &str) -> swarmlb::node::SandboxName {

@@ -13,6 +13,7 @@ mod foreign;
 mod healing;
 mod kills;
 mod leaving;
+mod mesh;
 mod networks;
 mod nftables;
 mod resolver;

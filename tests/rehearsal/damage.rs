@@ -10,12 +10,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use swarmlb::intent::{Fwmark, Vni};
+use swarmlb::intent::{Fwmark, Transport, Vni};
 use swarmlb::node::object::{BRIDGE, VXLAN};
 use swarmlb::node::{
     Address, BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Mac, Node, Owner, Path,
-    Protocol, RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, Table,
-    VirtualServer, VirtualServerKey,
+    PortAt, PortTo, Protocol, Publication, RealServer, RealServerKey, Rotation, Route, Sandbox,
+    SandboxName, Sysctl, Table, VirtualServer, VirtualServerKey,
 };
 
 /// What is done to one sandbox.
@@ -35,6 +35,9 @@ pub enum Harm {
     Dispatch,
     OtherDispatch,
     StaleDispatch,
+    Publication,
+    OtherPublication,
+    StalePublication,
     Route,
     StaleRoute,
     OtherRoute,
@@ -67,7 +70,7 @@ pub enum Harm {
     StaleEndpoint,
 }
 
-const HARMS: [Harm; 44] = [
+const HARMS: [Harm; 47] = [
     Harm::Sandbox,
     Harm::Process,
     Harm::OtherProcess,
@@ -82,6 +85,9 @@ const HARMS: [Harm; 44] = [
     Harm::Dispatch,
     Harm::OtherDispatch,
     Harm::StaleDispatch,
+    Harm::Publication,
+    Harm::OtherPublication,
+    Harm::StalePublication,
     Harm::Route,
     Harm::StaleRoute,
     Harm::OtherRoute,
@@ -192,6 +198,28 @@ fn to_table(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
     match harm {
         Harm::Rule => {
             item_of(&table.rules, which).map(|rule| table.rules.remove(&rule));
+        }
+        Harm::Publication => {
+            let held = item_of(&table.publications, which);
+            held.map(|held| table.publications.remove(&held));
+        }
+        Harm::OtherPublication => {
+            if let Some(held) = item_of(&table.publications, which) {
+                let to = match held.to {
+                    PortTo::Address { port, .. } => PortTo::Address { address: STALE, port },
+                    PortTo::Mark(_) => PortTo::Mark(STALE_MARK),
+                };
+                table.publications.remove(&held);
+                table.publications.insert(Publication { to, ..held });
+            }
+        }
+        Harm::StalePublication => {
+            let at = PortAt { address: None, transport: Transport::Tcp, port: 1 };
+            let to = PortTo::Address { address: STALE, port: 1 };
+            // Only a rule's map can hold one.
+            if table.rules.contains(&BaseRule::Publish) {
+                table.publications.insert(Publication { at, to });
+            }
         }
         Harm::Mark => {
             key_of(&table.marks, which).map(|vip| table.marks.remove(&vip));

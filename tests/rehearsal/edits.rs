@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use swarmlb::intent::{
     Alias, AttachmentSpec, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError,
-    Machine, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+    Machine, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, PortSpec, ServiceName,
+    ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
@@ -17,6 +18,14 @@ const SUBNETS: [&str; 3] = ["10.0.3.0/24", "10.0.4.0/24", "10.0.9.0/29"];
 const MORE: [&str; 2] = ["10.0.20.0/29", "10.0.21.0/24"];
 const ALIASES: [&str; 2] = ["store", "api"];
 const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
+/// What services publish: one of each kind, and two that want the same.
+const PORTS: [&str; 5] = [
+    "8080:80",
+    "53/udp",
+    "192.0.2.1:9:9/sctp",
+    "published=8081,target=80,mode=host",
+    "published=8080,target=81,mode=host",
+];
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 #[derive(Debug, Clone)]
@@ -58,6 +67,8 @@ pub struct Create {
     endpoint_mode: EndpointMode,
     data_plane: DataPlaneChoice,
     command: Option<String>,
+    /// Published ports, by their place.
+    ports: Vec<usize>,
 }
 
 /// Which nodes a cluster has, and what each kernel can.
@@ -83,7 +94,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     let service = 0..SERVICES.len();
     prop_oneof![
         3 => create_network(),
-        1 => network.clone().prop_map(Edit::RemoveNetwork),
+        1 => (0..=NETWORKS.len()).prop_map(Edit::RemoveNetwork),
         5 => create_service().prop_map(Edit::CreateService),
         1 => service.clone().prop_map(Edit::RemoveService),
         3 => (service, 0..6u32, prop::bool::ANY)
@@ -119,14 +130,17 @@ fn create_service() -> impl Strategy<Value = Create> {
         2 => Just(DataPlaneChoice::Nftables),
     ];
     let command = prop::option::weighted(0.2, "[ -~\n\t\u{1b}é']{1,12}");
-    (0..SERVICES.len(), networks, 0..5u32, mode, plane, command).prop_map(
-        |(name, networks, replicas, endpoint_mode, data_plane, command)| Create {
+    let ports = prop::sample::subsequence(vec![0, 1, 2, 3, 4], 0..=2);
+    let ports = prop_oneof![1 => Just(Vec::new()), 1 => ports];
+    (0..SERVICES.len(), networks, 0..5u32, mode, plane, command, ports).prop_map(
+        |(name, networks, replicas, endpoint_mode, data_plane, command, ports)| Create {
             name,
             networks,
             replicas,
             endpoint_mode,
             data_plane,
             command,
+            ports,
         },
     )
 }
@@ -178,10 +192,23 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             };
             intent.create_network(spec, format!("id-{name}"), &Machine::default())
         }
+        // Beyond the networks that are made by name stands the mesh's.
+        Edit::RemoveNetwork(name) if *name == NETWORKS.len() => {
+            intent.remove_network(&NetworkName::ingress())
+        }
         Edit::RemoveNetwork(name) => intent.remove_network(&network(*name)),
         Edit::CreateService(create) => {
             let id = format!("id-{}-{}", create.name, intent.cluster.tasks_made);
-            intent.create_service(create.spec(), id, 0)
+            let mut edited = intent.clone();
+            if edited.mesh().is_none() && !create.ports.is_empty() {
+                edited.create_ingress("id-ingress".into(), &Machine::default())?;
+            }
+            let ports: Vec<PortSpec> =
+                create.ports.iter().map(|at| PORTS[*at].parse().expect("a port")).collect();
+            let ports = edited.choose_ports(&ports, &[])?;
+            edited.create_service(ServiceSpec { ports, ..create.spec() }, id, 0)?;
+            *intent = edited;
+            Ok(())
         }
         Edit::Connect { network: on, namespace } => {
             let nodes: Vec<NodeName> = intent.nodes.keys().cloned().collect();

@@ -2,7 +2,7 @@
 
 use swarmlb::intent::{
     ClusterId, DataPlaneChoice, Intent, Machine, NetworkName, NetworkSpec, NodeName, NodeRecord,
-    ServiceName, ServiceSpec,
+    PortSpec, ServiceName, ServiceSpec,
 };
 use swarmlb::lower::lower;
 use swarmlb::node::Node;
@@ -66,6 +66,31 @@ pub fn crossing() -> Intent {
     service(&mut intent, "idle", &["second"], 0);
     service_on(&mut intent, "plain", &["second"], 2, DataPlaneChoice::Nftables);
     intent
+}
+
+/// The crossing, with ports published in each way on both data planes.
+pub fn published() -> Intent {
+    let mut intent = crossing();
+    intent.create_ingress("id-ingress".into(), &Machine::default()).expect("a mesh");
+    publish(&mut intent, "front", 2, DataPlaneChoice::Auto, &["8080:80", "53:53/udp"]);
+    publish(&mut intent, "side", 1, DataPlaneChoice::Nftables, &["192.0.2.1:9:9/sctp"]);
+    publish(&mut intent, "own", 1, DataPlaneChoice::Auto, &["mode=host,published=81,target=80"]);
+    intent
+}
+
+pub fn publish(
+    intent: &mut Intent,
+    name: &str,
+    replicas: u32,
+    data_plane: DataPlaneChoice,
+    ports: &[&str],
+) {
+    let ports: Vec<PortSpec> = ports.iter().map(|port| port.parse().expect("a port")).collect();
+    let ports = intent.choose_ports(&ports, &[]).expect("free ports");
+    let network: NetworkName = "collabnet".parse().expect("a name");
+    let spec = ServiceSpec::new(name.parse().expect("a name"), network);
+    let spec = ServiceSpec { replicas, data_plane, ports, ..spec };
+    intent.create_service(spec, format!("id-{name}"), 0).expect("a service");
 }
 
 /// What the node shall hold, processes left aside.

@@ -18,7 +18,7 @@ use crate::node::Table;
 use crate::plan::Op;
 pub use observed::Counters;
 use observed::Held;
-use wire::{Chain, DecodeError, Elements, Family, Query, Rule, Transaction};
+use wire::{Chain, DecodeError, Elements, Family, Query, Rule, Set, Transaction};
 
 /// A table that others change while it is read is read again this often.
 const ATTEMPTS: usize = 8;
@@ -119,7 +119,8 @@ impl Nft {
         let mut generation = Generation::default();
         let chains = self.dump(&Query::Chains, &mut generation, Chain::decode)?;
         let rules = self.dump(&Query::Rules(table), &mut generation, Rule::decode)?;
-        let mut held = Held::new(table, chains, rules);
+        let sets = self.dump(&Query::Sets(table), &mut generation, Set::decode)?;
+        let mut held = Held::new(table, chains, rules, &sets);
         for set in held.sets() {
             let query = Query::Elements(table, &set);
             let elements = match self.dump(&query, &mut generation, Elements::decode) {

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::layout;
-use super::wire::{Chain, Data, Element, Expression, Rule, Verdict};
+use super::wire::{Chain, Data, Element, Expression, Rule, Set, Verdict};
 use crate::intent::Fwmark;
 use crate::node::{BaseRule, Dispatch, PortMap, Publication, Table};
 
@@ -23,13 +23,17 @@ pub struct Held {
     chains: BTreeMap<String, Chain>,
     /// The rules of each chain, in order.
     rules: BTreeMap<String, Vec<Vec<Expression>>>,
+    /// The maps of ports that are there, with their rules or without.
+    ports: Vec<PortMap>,
     /// The elements of each set that matters, by name.
     pub elements: BTreeMap<String, Vec<Element>>,
 }
 
 impl Held {
-    pub fn new(table: &str, chains: Vec<Chain>, rules: Vec<Rule>) -> Self {
-        let mut held = Self { name: table.to_owned(), ..Self::default() };
+    pub fn new(table: &str, chains: Vec<Chain>, rules: Vec<Rule>, sets: &[Set]) -> Self {
+        let is_there = |map: &PortMap| sets.iter().any(|set| set.name == map.name());
+        let ports = PortMap::ALL.into_iter().filter(is_there).collect();
+        let mut held = Self { name: table.to_owned(), ports, ..Self::default() };
         for chain in chains.into_iter().filter(|chain| chain.table == table) {
             held.chains.insert(chain.name.clone(), chain);
         }
@@ -44,9 +48,7 @@ impl Held {
         let named = [layout::VIPS, layout::VIP_MARK, layout::MARK_CHAIN].map(str::to_owned);
         let turns = self.rules.iter().filter(|(chain, _)| mark_of(chain).is_some());
         let turns = turns.filter_map(|(_, rules)| Some(turns_of(rules)?.1.to_owned()));
-        // A map that no rule looks up was not made, or others keep it from going.
-        let ports = PortMap::ALL.into_iter().filter(|map| self.has_chains(map.rule()));
-        let ports = ports.map(|map| map.name().to_owned());
+        let ports = self.ports.iter().map(|map| map.name().to_owned());
         named.into_iter().chain(ports).chain(turns).collect()
     }
 
@@ -64,10 +66,6 @@ impl Held {
             publications: PortMap::ALL.into_iter().flat_map(|map| self.published(map)).collect(),
         };
         (table, counters)
-    }
-
-    fn has_chains(&self, rule: BaseRule) -> bool {
-        rule.chains().iter().any(|chain| self.chains.contains_key(*chain))
     }
 
     fn of(&self, set: &str) -> impl Iterator<Item = &Element> {
@@ -240,7 +238,9 @@ mod tests {
         }
         let balance = layout::balance_rule(TARGETS.len(), "__map7", None);
         rules.push(layout::rule(TABLE, &commands::balance_chain(MARK), balance));
-        let mut held = Held::new(TABLE, chains, rules);
+        let maps = PortMap::ALL.into_iter();
+        let sets: Vec<Set> = maps.map(|map| layout::port_map(TABLE, map, 9)).collect();
+        let mut held = Held::new(TABLE, chains, rules, &sets);
         held.elements.insert("vips".into(), vec![layout::guard(VIP)]);
         held.elements.insert("vip-mark".into(), vec![layout::mark(VIP, MARK)]);
         held.elements.insert("mark-chain".into(), vec![layout::dispatch(MARK)]);
