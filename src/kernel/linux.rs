@@ -689,7 +689,8 @@ fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
         Change::Add(Object::Sysctl { sysctl, value })
         | Change::Set { to: Object::Sysctl { sysctl, value }, .. } => Some((*sysctl, Some(*value))),
         Change::Del(Object::Sysctl { sysctl, .. }) => {
-            Some((*sysctl, (!sysctl.stays()).then(|| sysctl.default_value())))
+            let stays = sysctl.stays() && op.sandbox.guest().is_some();
+            Some((*sysctl, (!stays).then(|| sysctl.default_value())))
         }
         _ => None,
     }

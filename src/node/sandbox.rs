@@ -175,7 +175,7 @@ impl Sysctl {
         }
     }
 
-    /// Whether it is never set back.
+    /// Whether it is never set back in a namespace of others.
     pub fn stays(self) -> bool {
         self == Sysctl::IpForward
     }

@@ -147,7 +147,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Path(path) => format!("{ip} route del {}", path_words(path)),
         Object::Route(route) => format!("{ip} route del {}", route_words(route)),
-        Object::Sysctl { sysctl, .. } if sysctl.stays() => {
+        Object::Sysctl { sysctl, .. } if sysctl.stays() && sandbox.guest().is_some() => {
             format!("# {sysctl} stays as it is: others may rely on it")
         }
         Object::Sysctl { sysctl, .. } => {

@@ -5,6 +5,7 @@
 mod balance;
 mod foreign;
 mod listing;
+mod mesh;
 mod recording;
 mod state;
 mod survival;

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use crate::world::{Swarmlb, apart, has_sctp, inside, request_at, sctp_greeting, shell, within};
+use crate::world::{
+    Swarmlb, apart, datagram_greeting, has_sctp, inside, request_at, sctp_greeting, shell, within,
+};
 
 /// A neighbour of the machine, which is 192.0.2.1 to it.
 const OUTSIDE: &str = "ip netns add outside && ip link add up0 type veth peer up0 netns outside && \
@@ -97,18 +99,10 @@ fn udp_and_sctp_are_published_as_tcp_is() {
             swarmlb.good(&format!(
                 "service create --replicas 2 --name echo {ports} builtin:echo --greet"
             ));
-            let asked = |from: &str, address: &str| {
-                let socket = inside(from, || UdpSocket::bind("0.0.0.0:0")).expect("a socket");
-                socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-                socket.send_to(b"who", (address, 7000)).expect("it is sent");
-                let mut buffer = [0; 128];
-                let (length, by) = socket.recv_from(&mut buffer).expect("an answer");
-                assert_eq!(by, SocketAddr::new(address.parse().expect("an address"), 7000));
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                text.split_whitespace().next().expect("a name").to_owned()
-            };
             for (from, address) in [("outside", "192.0.2.1"), ("machine", "127.0.0.1")] {
-                let mut seen: Vec<String> = (0..4).map(|_| asked(from, address)).collect();
+                let mut seen: Vec<String> = (0..4)
+                    .map(|_| datagram_greeting(from, address, 7000).expect("an answer"))
+                    .collect();
                 seen.sort();
                 assert_eq!(seen, ["echo.1", "echo.1", "echo.2", "echo.2"], "from {from}");
             }

@@ -457,7 +457,8 @@ fn settle(node: &mut Node) {
         sandbox.addresses.retain(|address| links.contains(&address.link));
         let sources: BTreeSet<Ipv4Addr> =
             sandbox.addresses.iter().map(|address| address.net.addr()).collect();
-        let lo = lo_is_up(sandbox);
+        // Where we are guests, `lo` is somebody else's, and up.
+        let lo = lo_is_up(sandbox) || name.guest().is_some();
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
         let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);

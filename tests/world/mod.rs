@@ -21,7 +21,8 @@ pub use node::{Settled, assert_same, settled, without_processes};
 pub use query::{answers, answers_by_stream};
 pub use swarmlb_command::{Swarmlb, inside, kill};
 pub use traffic::{
-    Asking, Echo, Reply, Stream, echo, has_sctp, replies, request, request_at, sctp_greeting,
+    Asking, Echo, Reply, Stream, datagram_greeting, echo, has_sctp, replies, request, request_at,
+    sctp_greeting,
 };
 
 /// Says that this process is in a world of its own already.

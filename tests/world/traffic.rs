@@ -191,6 +191,20 @@ impl Asking {
     }
 }
 
+/// The name with which an echo that greets answers a datagram.
+pub fn datagram_greeting(from: &str, address: &str, port: u16) -> std::io::Result<String> {
+    inside(from, || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect((address, port))?;
+        socket.send(b"who")?;
+        let mut buffer = [0; 128];
+        let length = socket.recv(&mut buffer)?;
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    })
+}
+
 fn sctp_socket() -> std::io::Result<std::os::fd::OwnedFd> {
     use nix::libc;
     use std::os::fd::FromRawFd;
