@@ -32,9 +32,8 @@ use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{LeaseId, Revision, Store};
+use crate::store::{self, Handle, LeaseId, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
@@ -56,6 +55,8 @@ const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
-    store: Client,
+    store: Handle,
     lease: LeaseId,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
@@ -108,7 +109,12 @@ struct Agent {
 ///
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
-pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
         .create(true)
@@ -116,7 +122,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, arguments);
+    let ended = run_for_keeper(state, name, location, arguments);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
@@ -134,7 +140,12 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+fn run_for_keeper(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<Ended> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
@@ -142,8 +153,10 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         say("another keeper has taken over, and has an agent of its own");
         return Ok(Ended::KeeperGone);
     }
+    let later = (!location.is_embedded()).then_some(LATER);
+    let patience = Patience { first: PATIENCE, later };
     let store =
-        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());

@@ -9,5 +9,6 @@ mod fixture;
 mod reading;
 mod runbook;
 mod settings;
+mod store;
 mod streams;
 mod templates;

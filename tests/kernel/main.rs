@@ -8,6 +8,11 @@ mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
 mod foreground;
 mod foreign;
 mod healing;
