@@ -150,7 +150,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::new(directory.path()).unwrap();
         state.create().unwrap();
-        for name in ["store.db", "store.db-wal", "keeper.lock", "agent.log.1", "node", "store.json", "mine.txt"] {
+        for name in [
+            "store.db",
+            "store.db-wal",
+            "keeper.lock",
+            "agent.log.1",
+            "node",
+            "store.json",
+            "mine.txt",
+        ] {
             std::fs::write(directory.path().join(name), "x").unwrap();
         }
         state.remove().unwrap();

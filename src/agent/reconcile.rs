@@ -155,8 +155,7 @@ fn run_for_keeper(
     }
     let later = (!location.is_embedded()).then_some(LATER);
     let patience = Patience { first: PATIENCE, later };
-    let store =
-        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
+    let store = store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());

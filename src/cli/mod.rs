@@ -102,7 +102,12 @@ pub struct StoreOptions {
     /// etcd (3.4 or newer), whose every client is a node of one cluster; `/PREFIX` at the end keeps
     /// clusters that share an etcd apart (`/swarmlb` when left out). What a node was first started
     /// with holds for every later command on its state directory.
-    #[arg(long, global = true, env = "SWARMLB_STORE", value_name = "sqlite|etcd://HOST:PORT[,...]")]
+    #[arg(
+        long,
+        global = true,
+        env = "SWARMLB_STORE",
+        value_name = "sqlite|etcd://HOST:PORT[,...]"
+    )]
     pub store: Option<Address>,
     /// The authority that etcd's certificates are of: a file in PEM. The connections are over TLS then
     #[arg(long, global = true, env = "SWARMLB_STORE_CACERT", value_name = "FILE")]

@@ -13,14 +13,14 @@ use clap_complete::engine::{ArgValueCompleter, complete};
 use super::Report;
 use super::typing::{file, innermost};
 use crate::cli;
+use crate::cli::StoreOptions;
 use crate::intent::Intent;
 use crate::kernel::netns;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
-use crate::cli::StoreOptions;
 use crate::store::location::Address;
-use crate::store::{self, Patience};
 use crate::store::records::load_intent;
+use crate::store::{self, Patience};
 
 /// How long a store may take to answer: longer would be felt.
 const PATIENCE: Duration = Duration::from_millis(300);

@@ -81,7 +81,16 @@ impl Session {
             let value = setting.value.as_deref().unwrap_or_default();
             narration.step(|| format!("{} is {value}: {}", setting.name, setting.source));
         }
-        Ok(Self { state, node, location, narration, arguments, what, recorded_intent, recorded_node })
+        Ok(Self {
+            state,
+            node,
+            location,
+            narration,
+            arguments,
+            what,
+            recorded_intent,
+            recorded_node,
+        })
     }
 
     /// What `--verbose` asked to be told.

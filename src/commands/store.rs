@@ -18,11 +18,15 @@ const WHAT: &str = "choose the store";
 /// When they contradict each other, or what is typed is of no use.
 pub fn choose(typed: &StoreOptions, state: &StateDir) -> Result<Location, Failure> {
     let held = remembered(state)?;
-    let has_tls = typed.store_cacert.is_some() || typed.store_cert.is_some() || typed.store_key.is_some();
+    let has_tls =
+        typed.store_cacert.is_some() || typed.store_cert.is_some() || typed.store_key.is_some();
     let address = match (&typed.store, &held) {
         (Some(asked), Some(held)) if *asked != held.address() => {
-            let problem =
-                format!("the node of {} has its store at {}", state.root().display(), held.address());
+            let problem = format!(
+                "the node of {} has its store at {}",
+                state.root().display(),
+                held.address()
+            );
             return Err(Failure::new(Exit::Usage, format!("use the store {asked}"), problem)
                 .hint("leave out `--store`, or give another `--state-dir`"));
         }
@@ -58,7 +62,9 @@ fn tls(typed: &StoreOptions) -> Result<Option<Tls>, Failure> {
     match (absolute(&typed.store_cacert)?, client) {
         (Some(cacert), client) => Ok(Some(Tls { cacert, client })),
         (None, None) => Ok(None),
-        (None, Some(_)) => usage("`--store-cert` needs the authority of etcd's own, `--store-cacert`"),
+        (None, Some(_)) => {
+            usage("`--store-cert` needs the authority of etcd's own, `--store-cacert`")
+        }
     }
 }
 

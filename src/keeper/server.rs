@@ -302,7 +302,8 @@ impl Keeper {
             return;
         }
         let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
-        let known = known.chain(self.agent.pid()).chain(self.store.as_ref().and_then(Supervised::pid));
+        let known =
+            known.chain(self.agent.pid()).chain(self.store.as_ref().and_then(Supervised::pid));
         let known: BTreeSet<i32> = known.collect();
         let others: Vec<i32> =
             children().into_iter().filter(|child| !known.contains(child)).collect();

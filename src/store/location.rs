@@ -116,7 +116,9 @@ impl FromStr for Endpoint {
         let wrong = || AddressError::Endpoint(text.escape_debug().to_string());
         let (host, port) = match text.rsplit_once(':') {
             // The colon of an IPv6 address stands within its brackets.
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong())?)
+            }
             _ => (text, PORT),
         };
         let name = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -235,11 +237,9 @@ mod tests {
 
     #[test]
     fn an_address_is_what_it_prints() {
-        for text in [
-            "sqlite",
-            "etcd://10.0.0.1:2379",
-            "etcd://a:2379,b.example:1,[::1]:2379/prod/lb",
-        ] {
+        for text in
+            ["sqlite", "etcd://10.0.0.1:2379", "etcd://a:2379,b.example:1,[::1]:2379/prod/lb"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
@@ -257,8 +257,19 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for text in [
-            "", "etcd", "etcd://", "etcd://a:0", "etcd://a:x", "etcd://a,,b", "etcd://a b",
-            "etcd://::1", "etcd://[a]:1", "etcd://a/x?y", "http://a:2379", "SQLite", "etcd://a:65536",
+            "",
+            "etcd",
+            "etcd://",
+            "etcd://a:0",
+            "etcd://a:x",
+            "etcd://a,,b",
+            "etcd://a b",
+            "etcd://::1",
+            "etcd://[a]:1",
+            "etcd://a/x?y",
+            "http://a:2379",
+            "SQLite",
+            "etcd://a:65536",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

@@ -220,11 +220,7 @@ pub struct Patience {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`] when patience is over, and what else keeps it from answering.
-pub fn open(
-    location: &Location,
-    socket: &Path,
-    patience: Patience,
-) -> Result<Handle, StoreError> {
+pub fn open(location: &Location, socket: &Path, patience: Patience) -> Result<Handle, StoreError> {
     match location {
         Location::Embedded => {
             let client = client::Client::connect_within(socket, patience.first)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -107,6 +107,19 @@ impl Cluster {
         }
     }
 
+    /// Has a member hang, as one whose machine does.
+    pub fn stop_member(&self, number: usize) {
+        let child = self.members[number].child.as_ref().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it is there");
+    }
+
+    /// Removes all that a killed member knew.
+    pub fn forget_everything(&self, number: usize) {
+        let data = self.directory.path().join(format!("m{number}"));
+        std::fs::remove_dir_all(data).expect("it is ours");
+    }
+
     pub fn endpoints(&self) -> Vec<SocketAddrV4> {
         self.members.iter().map(|member| member.client).collect()
     }
@@ -115,10 +128,6 @@ impl Cluster {
     pub fn address(&self) -> String {
         let endpoints: Vec<String> = self.endpoints().iter().map(ToString::to_string).collect();
         format!("etcd://{}", endpoints.join(","))
-    }
-
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     /// Has etcd forget what was before a revision, by its gateway for JSON.

@@ -11,6 +11,7 @@ mod egress;
 #[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]
+#[allow(dead_code, reason = "each tier uses its part of it")]
 #[path = "../etcd_server/mod.rs"]
 mod etcd_server;
 mod foreground;

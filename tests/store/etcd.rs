@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ impl Subject for Etcd {
     }
 
     fn forget_history(&self) {
-        self.cluster.compact(self.client.load("").expect("it loads").revision.0);
+        self.cluster.compact(put(&self.client, "forgotten/key", "1").0);
     }
 }
 
@@ -84,7 +84,8 @@ fn crowd() -> Intent {
     let subnets = vec!["10.16.0.0/20".parse().expect("a subnet")];
     let spec = NetworkSpec { subnets, ..NetworkSpec::new(network.clone()) };
     intent.create_network(spec, "id".into(), &Machine::default()).expect("a network");
-    let spec = ServiceSpec { replicas: 1000, ..ServiceSpec::new("web".parse().expect("a name"), network) };
+    let spec =
+        ServiceSpec { replicas: 1000, ..ServiceSpec::new("web".parse().expect("a name"), network) };
     intent.create_service(spec, "id-web".into(), 0).expect("there is room");
     intent
 }
@@ -190,6 +191,32 @@ fn a_watch_whose_past_was_compacted_while_etcd_was_away_says_so() {
     let mut watch = etcd.client.watch("", oldest).expect("it watches");
     let changed = put(&other, "a", "4");
     assert_eq!(next(&mut *watch).revision, changed);
+}
+
+#[test]
+fn an_etcd_made_anew_is_told_from_the_one_that_was() {
+    let Some(mut etcd) = Etcd::begin() else { return };
+    let before = (0..9).map(|n| put(&etcd.client, "a", &n.to_string())).last().expect("nine");
+    let mut watch = etcd.client.watch("", before).expect("it watches");
+    etcd.cluster.kill_member(0);
+    etcd.cluster.forget_everything(0);
+    etcd.cluster.start_member(0);
+    let said = watch.next(LONG);
+    assert!(matches!(said, Err(StoreError::Compacted { oldest }) if oldest < before), "{said:?}");
+    assert_eq!(etcd.client.load("").expect("it loads").objects, []);
+}
+
+#[test]
+fn a_member_that_hangs_is_passed_over() {
+    let Some(etcd) = Etcd::of(3, &[]) else { return };
+    let before = put(&etcd.client, "a", "1");
+    let mut watch = etcd.client.watch("", before).expect("it watches");
+    etcd.cluster.stop_member(0);
+    let hung = Instant::now();
+    let changed = put(&etcd.client, "a", "2");
+    println!("a commit took {:.1} s", hung.elapsed().as_secs_f64());
+    assert_eq!(next(&mut *watch).revision, changed);
+    println!("the watch took {:.1} s", hung.elapsed().as_secs_f64());
 }
 
 #[test]
@@ -305,7 +332,9 @@ fn a_commit_whose_answer_was_lost_is_done_once() {
             let committing = scope.spawn(|| done(far.commit(&swap)));
             let mut watch = etcd.client.watch("a", held.modified).expect("it watches");
             let happened = next(&mut *watch).revision;
-            (0..others).for_each(|n| drop(put(&etcd.client, "other", &n.to_string())));
+            for n in 0..others {
+                put(&etcd.client, "other", &n.to_string());
+            }
             between.heal();
             assert_eq!(committing.join().expect("it commits"), happened);
             happened
@@ -410,8 +439,9 @@ fn over_tls_both_sides_show_a_certificate_or_nobody_is_let_in() {
     let cluster = Cluster::start(1, Manner { options, tls: true, ..Manner::default() });
     let address = cluster.address();
     let connect = |tls, patience| Client::connect_within(&location(&address, tls), patience);
-    let client =
-        connect(certificates.tls("ca", Some("client")), LONG).expect("it is let in").with_patience(LONG);
+    let client = connect(certificates.tls("ca", Some("client")), LONG)
+        .expect("it is let in")
+        .with_patience(LONG);
     let before = put(&client, "a", "1");
     let mut watch = client.watch("", before).expect("it watches");
     let changed = put(&client, "a", "2");
@@ -439,7 +469,9 @@ fn over_tls_both_sides_show_a_certificate_or_nobody_is_let_in() {
     assert!(unreachable(certificates.tls("other-ca", Some("client"))).contains("certificate"));
 
     std::fs::write(certificates.cert("empty"), "nothing").expect("a file");
-    for (authority, client) in [("empty", "client"), ("none", "client"), ("ca", "empty"), ("ca", "none")] {
+    for (authority, client) in
+        [("empty", "client"), ("none", "client"), ("ca", "empty"), ("ca", "none")]
+    {
         let refused = connect(certificates.tls(authority, Some(client)), shortly);
         let wanted = if authority == "ca" { client } else { authority };
         assert!(

@@ -22,14 +22,20 @@ const LONGEST: usize = 512 << 20;
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
     /// Another member may answer, or this one later. `sent` when it may have done what was asked.
-    Passing { sentence: String, sent: bool },
+    Passing {
+        sentence: String,
+        sent: bool,
+    },
     LeaseGone,
     Compacted,
     Denied,
     /// Full beyond the quota.
     Full(String),
     /// More than etcd takes at once unless the option says so.
-    OverLimit { option: &'static str, sentence: String },
+    OverLimit {
+        option: &'static str,
+        sentence: String,
+    },
     /// Any other refusal, in etcd's words.
     Refused(String),
 }

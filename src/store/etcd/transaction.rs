@@ -81,7 +81,9 @@ impl Etcd {
                 RangeRequest { key: self.marker(), revision: at, ..RangeRequest::default() };
             let answer: RangeResponse = self.call(method::RANGE, &range)?;
             match answer.kvs.first() {
-                Some(kv) if kv.value == id.as_bytes() => return Ok(Some(revision(kv.mod_revision))),
+                Some(kv) if kv.value == id.as_bytes() => {
+                    return Ok(Some(revision(kv.mod_revision)));
+                }
                 Some(kv) if kv.mod_revision - 1 > before => at = kv.mod_revision - 1,
                 _ => return Ok(None),
             }

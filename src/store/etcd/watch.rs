@@ -133,8 +133,7 @@ impl Following {
         }
         if said.events.is_empty() && !said.created {
             // Nothing was watched up to here: what is remembered need not reach back further.
-            self.place =
-                self.place.max(revision(said.header.map_or(0, |header| header.revision)));
+            self.place = self.place.max(revision(said.header.map_or(0, |header| header.revision)));
         }
         for event in said.events {
             self.take_event(event)?;
