@@ -24,6 +24,7 @@ vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpi
 build=(cc:build-essential)
 etcd=(etcd:etcd-server)
 bench=(dnsmasq:dnsmasq-base)
+shells=(zsh:zsh fish:fish)
 
 wanted=()
 for purpose; do
@@ -33,7 +34,7 @@ for purpose; do
     vm) wanted+=("${vm[@]}") ;;
     etcd) wanted+=("${etcd[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}") ;;
+    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${shells[@]}") ;;
     *) die "no purpose is called $purpose: build, native, vm, etcd, bench or test" ;;
     esac
 done
