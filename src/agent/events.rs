@@ -96,11 +96,23 @@ pub fn keep_lease(
     events: Sender<Event>,
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("lease".into()).spawn(move || {
+        let mut is_away = false;
         loop {
             std::thread::sleep(every);
-            if let Err(StoreError::LeaseGone { .. }) = store.keep_alive(lease) {
-                let _ = events.send(Event::LeaseGone);
-                return;
+            match store.keep_alive(lease) {
+                Err(StoreError::LeaseGone { .. }) => {
+                    let _ = events.send(Event::LeaseGone);
+                    return;
+                }
+                Err(error) if !is_away => {
+                    say(format!("goes on without the store: {error}"));
+                    is_away = true;
+                }
+                Ok(()) if is_away => {
+                    say("the store answers again");
+                    is_away = false;
+                }
+                Ok(()) | Err(_) => {}
             }
         }
     })?;

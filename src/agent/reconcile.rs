@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::events::{self, Event};
 use super::leaving::Departures;
 use super::mounts;
@@ -164,7 +166,7 @@ fn run_for_keeper(
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
-    let loaded = register(&store, name).map_err(io::Error::other)?;
+    let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -225,7 +227,11 @@ fn await_end(events: &Receiver<Event>) {
 }
 
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+fn register(
+    store: &dyn Store,
+    name: &NodeName,
+    address: Option<Ipv4Addr>,
+) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
     loop {
@@ -238,7 +244,9 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
         let record = NodeRecord::new(name.clone(), ipvs);
-        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        let record = intent.nodes.entry(name.clone()).or_insert(record);
+        record.ipvs = ipvs;
+        record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),

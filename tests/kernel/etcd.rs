@@ -12,6 +12,7 @@ use swarmlb::kernel::program;
 use swarmlb::store::Store;
 use swarmlb::store::etcd::Etcd;
 use swarmlb::store::location::{Address, EtcdLocation};
+use swarmlb::store::records::load_intent;
 
 use crate::etcd_server::{self, Cluster, Manner};
 use crate::world::{answers, apart, kill, replies, request, required, shell, within};
@@ -155,12 +156,21 @@ impl Drop for Machine {
     }
 }
 
+fn connected(address: &str) -> Etcd {
+    let Ok(Address::Etcd(address)) = address.parse() else { panic!("no etcd: {address}") };
+    Etcd::connect_within(&EtcdLocation { address, tls: None }, SOON).expect("it answers")
+}
+
 /// Everything that is in an etcd below a prefix.
 fn keys(address: &str) -> Vec<String> {
-    let Ok(Address::Etcd(address)) = address.parse() else { panic!("no etcd: {address}") };
-    let etcd =
-        Etcd::connect_within(&EtcdLocation { address, tls: None }, SOON).expect("it answers");
-    etcd.load("").expect("it loads").objects.into_iter().map(|object| object.key).collect()
+    let objects = connected(address).load("").expect("it loads").objects;
+    objects.into_iter().map(|object| object.key).collect()
+}
+
+/// Where the nodes say that they are.
+fn addresses(address: &str) -> Vec<Option<Ipv4Addr>> {
+    let loaded = load_intent(&connected(address)).expect("it is read").expect("there is one");
+    loaded.intent.nodes.values().map(|node| node.address).collect()
 }
 
 #[test]
@@ -183,6 +193,7 @@ fn two_machines() {
     let nodes = || keys(&address).into_iter().filter(|key| key.starts_with("intent/node/")).count();
     within("both are in the intent", SOON, nodes, |count| *count == 2);
     second.whole();
+    assert_eq!(addresses(&address), [Some(here), Some(there)]);
     first.good("service create --replicas 4 --name web --network blue");
     let spread = BTreeMap::from([("node-1".to_owned(), 2), ("node-2".to_owned(), 2)]);
     assert_eq!(first.tasks("web"), spread);
