@@ -77,10 +77,10 @@ fn several_clients_are_each_counted_by_their_own_sandbox() {
 }
 
 #[test]
-fn one_shot_clients_of_24_100_and_240_sandboxes_meet_tasks_evenly_through_scaling() {
+fn one_shot_clients_of_24_and_100_sandboxes_meet_tasks_evenly_through_scaling() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::new();
-        evenness::is_kept_through_scaling(&swarmlb, &[24, 100, 240]);
+        evenness::is_kept_through_scaling(&swarmlb, &[24, 100]);
         swarmlb.reset();
     });
 }

@@ -1,9 +1,12 @@
 //! Clients that connect once each, and how evenly tasks are met by them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Stream, Swarmlb, request, shell, within};
+use super::{Stream, Swarmlb, request, shell};
 
 /// The least evenness that is even, by Jain's index: 1 is perfect.
 const EVEN: f64 = 0.99;
@@ -15,24 +18,19 @@ const NEIGHBOURS: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
 /// connects once from each of them meets its tasks evenly, and connections that live are kept.
 pub fn is_kept_through_scaling(swarmlb: &Swarmlb, sizes: &[usize]) {
     swarmlb.good("network create --subnet 10.0.4.0/22 net");
-    swarmlb.good("service create --replicas 3 --drain-timeout 1h --name web --network net");
+    swarmlb.good("service create --replicas 3 --name web --network net");
     swarmlb.good("service create --name hold --endpoint-mode dnsrr --network net");
     swarmlb.good("service create --replicas 0 --name box --endpoint-mode dnsrr --network net");
     for size in sizes {
         let begun = Instant::now();
         swarmlb.good(&format!("service scale box={size}"));
         println!("{size} sandboxes after {:.1} s", begun.elapsed().as_secs_f64());
-        let mut held: Vec<Stream> = (0..3).map(|_| Stream::open("hold.1", VIP)).collect();
+        let held = Held::begin();
         for replicas in [3, 5, 2, 4] {
-            // Those to whom somebody is connected leave for as long as that: nobody waits for them.
-            swarmlb.good(&format!("service scale --detach web={replicas}"));
-            let settled = |(): ()| swarmlb.run("inspect vip web -q").status.success();
-            within("it is as asked", Duration::from_secs(60), || settled(()), |done| *done);
-            are_kept(&mut held);
+            swarmlb.good(&format!("service scale web={replicas}"));
             make_room();
-            are_kept(&mut held);
             let begun = Instant::now();
-            let met = met_from(*size, &mut held);
+            let met = met_from(*size);
             println!(
                 "{size} one-shot clients of {replicas} tasks met {met:?} in {:.1} s",
                 begun.elapsed().as_secs_f64()
@@ -43,15 +41,38 @@ pub fn is_kept_through_scaling(swarmlb: &Swarmlb, sizes: &[usize]) {
             let index = jain(met.values().map(|count| *count as f64));
             assert!(index >= EVEN, "{size} clients met {met:?}, which is {index:.4}");
         }
-        held.into_iter().for_each(Stream::reset);
-        swarmlb.good("service scale web=3");
+        held.end();
     }
 }
 
-/// Whoever is connected stays with its task. To be asked more often than whoami's patience ends.
-fn are_kept(held: &mut [Stream]) {
-    for stream in held {
-        assert_eq!(stream.ask(), stream.task);
+/// Connections to the tasks that are always there, each of which is used all the time.
+struct Held {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Held {
+    fn begin() -> Self {
+        let mut held: Vec<Stream> = (0..3).map(|_| Stream::open("hold.1", VIP)).collect();
+        held.retain(|stream| ["web.1", "web.2"].contains(&stream.task.as_str()));
+        assert!(!held.is_empty(), "nobody met a task that stays");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                for stream in &mut held {
+                    assert_eq!(stream.ask(), stream.task, "whoever is connected stays");
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            held.into_iter().for_each(Stream::reset);
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("every connection was kept");
     }
 }
 
@@ -66,15 +87,12 @@ fn make_room() {
 }
 
 /// How many met each task: one connection from each sandbox.
-fn met_from(size: usize, held: &mut [Stream]) -> BTreeMap<String, usize> {
+fn met_from(size: usize) -> BTreeMap<String, usize> {
     let mut met = BTreeMap::new();
     for slot in 1..=size {
         let client = format!("box.{slot}");
         let reply = request(&client, VIP).unwrap_or_else(|error| panic!("from {client}: {error}"));
         *met.entry(reply.task).or_default() += 1;
-        if slot % 40 == 0 || slot == size {
-            are_kept(held);
-        }
     }
     met
 }
