@@ -14,6 +14,7 @@ mod etcd;
 #[allow(dead_code, reason = "each tier uses its part of it")]
 #[path = "../etcd_server/mod.rs"]
 mod etcd_server;
+mod evenness;
 mod foreground;
 mod foreign;
 mod healing;
