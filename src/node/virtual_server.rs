@@ -1,12 +1,12 @@
 //! IPVS's entries: virtual servers and their real servers.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::RealServers;
 use crate::intent::Fwmark;
 
 /// A transport protocol that IPVS balances.
@@ -142,7 +142,7 @@ pub struct RealServer {
 }
 
 /// An entry of IPVS.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VirtualServer {
     /// By the kernel's name, which may be one that swarmlb never asks for.
     pub scheduler: String,
@@ -153,50 +153,61 @@ pub struct VirtualServer {
     pub persistence: u32,
     #[serde(default, skip_serializing)]
     pub rotation: Rotation,
-    #[serde(with = "real_servers_as_list")]
-    pub real_servers: BTreeMap<RealServerKey, RealServer>,
+    pub real_servers: RealServers,
 }
+
+impl PartialEq for VirtualServer {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { scheduler, flags, persistence, rotation, real_servers } = self;
+        // Two letters are sooner compared here than by memcmp(3).
+        let same =
+            |one: &str, other: &str| one.len() == other.len() && one.bytes().eq(other.bytes());
+        *flags == other.flags
+            && *persistence == other.persistence
+            && *rotation == other.rotation
+            && same(scheduler, &other.scheduler)
+            && *real_servers == other.real_servers
+    }
+}
+
+impl Eq for VirtualServer {}
 
 /// JSON keys are strings, so maps with other keys are written as lists of entries.
-macro_rules! map_as_list {
-    ($module:ident, $key:ty, $value:ty) => {
-        pub mod $module {
-            use std::collections::BTreeMap;
+pub mod as_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    /// One entry: its key, and beside it what the value consists of.
+    #[derive(Serialize, Deserialize)]
+    struct Entry<K, V> {
+        key: K,
+        #[serde(flatten)]
+        value: V,
+    }
 
-            use super::*;
+    /// # Errors
+    /// What the serializer refuses.
+    pub fn serialize<'a, K, V, S>(
+        map: impl IntoIterator<Item = (&'a K, &'a V)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + 'a,
+        V: Serialize + 'a,
+        S: Serializer,
+    {
+        serializer.collect_seq(map.into_iter().map(|(key, value)| Entry { key, value }))
+    }
 
-            #[derive(Serialize)]
-            struct Lent<'a> {
-                key: &'a $key,
-                #[serde(flatten)]
-                value: &'a $value,
-            }
-
-            #[derive(Deserialize)]
-            struct Owned {
-                key: $key,
-                #[serde(flatten)]
-                value: $value,
-            }
-
-            pub fn serialize<S: Serializer>(
-                map: &BTreeMap<$key, $value>,
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(map.iter().map(|(key, value)| Lent { key, value }))
-            }
-
-            pub fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<BTreeMap<$key, $value>, D::Error> {
-                let list = Vec::<Owned>::deserialize(deserializer)?;
-                Ok(list.into_iter().map(|entry| (entry.key, entry.value)).collect())
-            }
-        }
-    };
+    /// # Errors
+    /// What is no such list.
+    pub fn deserialize<'de, K, V, M, D>(deserializer: D) -> Result<M, D::Error>
+    where
+        K: Deserialize<'de>,
+        V: Deserialize<'de>,
+        M: FromIterator<(K, V)>,
+        D: Deserializer<'de>,
+    {
+        let list = Vec::<Entry<K, V>>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
 }
-
-map_as_list!(as_list, VirtualServerKey, VirtualServer);
-map_as_list!(real_servers_as_list, RealServerKey, RealServer);
