@@ -84,7 +84,7 @@ fn lower_one(
             for fwmark in vip.fwmarks() {
                 let made = || real_servers(intent, endpoint, service, vip, fwmark);
                 let server = VirtualServer {
-                    scheduler: service.scheduler.to_string(),
+                    scheduler: service.scheduler.name().into(),
                     flags: 0,
                     persistence: 0,
                     rotation: Rotation(endpoint.rank),

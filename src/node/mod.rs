@@ -38,15 +38,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Lets lists of real servers that are equal in both be one list, which costs less to hold, and
-    /// next to nothing to compare.
+    /// Lets virtual servers that are equal in both hold the same memory, which is less, and next to
+    /// nothing to compare.
     pub fn share_with(&mut self, other: &Node) {
         for (name, sandbox) in &mut self.sandboxes {
             let Some(other) = other.sandboxes.get(name) else { continue };
             for (key, server) in &mut sandbox.virtual_servers {
-                let same = other.virtual_servers.get(key).map(|server| &server.real_servers);
-                if let Some(same) = same.filter(|same| **same == server.real_servers) {
-                    server.real_servers = same.clone();
+                if let Some(same) = other.virtual_servers.get(key).filter(|other| *other == server)
+                {
+                    *server = same.clone();
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! A [`Node`] is a set of objects in another form: plans are differences of such sets.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -54,7 +55,7 @@ pub enum Object {
     },
     VirtualServer {
         key: VirtualServerKey,
-        scheduler: String,
+        scheduler: Cow<'static, str>,
         flags: u32,
         persistence: u32,
         rotation: Rotation,
