@@ -53,7 +53,7 @@ impl Rehearsal {
     }
 
     fn leave(&mut self, name: &SandboxName) {
-        if self.node.sandboxes.get(name).is_some_and(is_left) {
+        if name.guest().is_some() && self.node.sandboxes.get(name).is_some_and(is_left) {
             self.node.sandboxes.remove(name);
         }
     }

@@ -33,7 +33,7 @@ impl fmt::Display for Protocol {
 }
 
 /// What a virtual server matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VirtualServerKey {
     /// Packets with this mark.
@@ -48,6 +48,37 @@ impl VirtualServerKey {
     /// Whether swarmlb makes such virtual servers.
     pub fn is_of_our_kind(&self) -> bool {
         matches!(self, Self::Fwmark(mark) if *mark >= Fwmark::FIRST)
+    }
+}
+
+impl PartialOrd for VirtualServerKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By kind, in the order in which they stand above. Marks are what maps of thousands are searched for.
+impl Ord for VirtualServerKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Fwmark(one), Self::Fwmark(other)) => one.cmp(other),
+            _ => self.in_full().cmp(&other.in_full()),
+        }
+    }
+}
+
+impl VirtualServerKey {
+    /// Its kind, its mark, and its address.
+    fn in_full(self) -> (u8, Fwmark, Option<(Protocol, IpAddr, u16)>) {
+        match self {
+            Self::Fwmark(mark) => (0, mark, None),
+            Self::Address { protocol, address, port } => {
+                (1, Fwmark(0), Some((protocol, address, port)))
+            }
+            Self::Fwmark6(mark) => (2, mark, None),
+        }
     }
 }
 
@@ -212,5 +243,34 @@ pub mod as_list {
     {
         let list = Vec::<Entry<K, V>>::deserialize(deserializer)?;
         Ok(list.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_by_kind_and_then_by_what_they_match() {
+        let at = |protocol, last: u8, port| VirtualServerKey::Address {
+            protocol,
+            address: [10, 0, 3, last].into(),
+            port,
+        };
+        let sorted = [
+            VirtualServerKey::Fwmark(Fwmark(1)),
+            VirtualServerKey::Fwmark(Fwmark(256)),
+            at(Protocol::Tcp, 2, 80),
+            at(Protocol::Tcp, 2, 81),
+            at(Protocol::Tcp, 3, 80),
+            at(Protocol::Udp, 2, 80),
+            VirtualServerKey::Fwmark6(Fwmark(1)),
+            VirtualServerKey::Fwmark6(Fwmark(256)),
+        ];
+        for (place, one) in sorted.iter().enumerate() {
+            for (number, other) in sorted.iter().enumerate() {
+                assert_eq!(one.cmp(other), place.cmp(&number), "{one} beside {other}");
+            }
+        }
     }
 }
