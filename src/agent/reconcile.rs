@@ -27,7 +27,8 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
 use crate::lower::dns::{self, Knowledge};
-use crate::lower::lower;
+use crate::lower::lower_sharing;
+use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
@@ -89,6 +90,8 @@ struct Agent {
     zones: BTreeMap<SandboxName, Knowledge>,
     /// Of which revision they are, and without how many namespaces that are gone.
     zoned: Option<(Revision, usize)>,
+    /// What the last lowering shares with the next.
+    shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     /// Set when the keeper did not answer: only a new one and a new agent can go on.
@@ -194,6 +197,7 @@ fn run_for_keeper(
         revision: loaded.revision,
         zones,
         zoned: None,
+        shared: Shared::default(),
         observed: None,
         keeper_lost: false,
         refusal: None,
@@ -482,13 +486,15 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
+        let mut shared = std::mem::take(&mut self.shared);
         let (intent, gone) = self.present();
-        let mut desired = lower(&intent, &self.name);
+        let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         if self.zoned != Some((self.revision, gone)) {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = Some((self.revision, gone));
             self.zones = zones;
         }
+        self.shared = shared;
         self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -621,6 +627,7 @@ impl Agent {
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);
+                node.share_with(desired);
                 node
             }
         };

@@ -107,11 +107,18 @@ pub enum Scheduler {
     Rr,
 }
 
+impl Scheduler {
+    /// By the kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheduler::Rr => "rr",
+        }
+    }
+}
+
 impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Scheduler::Rr => "rr",
-        })
+        f.pad(self.name())
     }
 }
 
