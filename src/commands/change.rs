@@ -4,8 +4,9 @@
 use std::time::Instant;
 
 use super::Report;
-use super::convergence::{Wait, Waited};
+use super::convergence::{Wait, Waited, pending};
 use super::interrupt;
+use super::narration::tell;
 use super::session::Session;
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -65,6 +66,7 @@ impl Change<'_> {
         }
         let committed = self.session.edit(&store, edit)?;
         if self.reach == Reach::Commit {
+            self.tell_what_waits(&committed.after);
             return Ok(Report::good(told));
         }
         let wait = Wait {
@@ -83,6 +85,13 @@ impl Change<'_> {
                 Ok(Report::good(told))
             }
             Waited::LeftGoing => Ok(Report::good("")),
+        }
+    }
+
+    /// Who does not wait learns here which tasks have no place yet.
+    fn tell_what_waits(&self, after: &Intent) {
+        for (name, pending) in pending(after, self.services) {
+            tell(&format!("{name} waits for a place: {}", pending.reason));
         }
     }
 }

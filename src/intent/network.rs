@@ -49,6 +49,15 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pool>, 
 }
 
 impl Network {
+    /// How many addresses VIPs, tasks and namespaces of others can have.
+    pub fn capacity(&self) -> u32 {
+        self.pools.iter().map(|pool| pool.subnet.capacity()).sum()
+    }
+
+    pub fn subnets(&self) -> Vec<Subnet> {
+        self.pools.iter().map(|pool| pool.subnet).collect()
+    }
+
     /// The subnet that an address is from.
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<Subnet> {
         self.pools.iter().map(|pool| pool.subnet).find(|subnet| subnet.contains(address))

@@ -1,8 +1,8 @@
 //! A service in words.
 
-use super::english::duration;
+use super::english::{count, duration};
 use super::table::printable;
-use crate::intent::Service;
+use crate::intent::{Mode, Service};
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -16,7 +16,16 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
         line("Label", format!("{key}={value}"));
     }
     line("Created", format!("{} ago", duration(now.saturating_sub(service.created))));
-    line("Mode", format!("replicated, {} wanted", service.replicas));
+    line("Mode", mode(service));
+    for constraint in &service.placement.constraints {
+        line("Placement", constraint.to_string());
+    }
+    if let Some(most) = service.placement.max_per_node {
+        line("Placement", format!("at most {most} on a node"));
+    }
+    for (slot, pending) in &service.pending {
+        line("Pending", format!("{}.{slot}: {}", service.name, pending.reason));
+    }
     line("Image", service.image.to_string());
     if !service.command.is_empty() {
         line("Command", service.command.join(" "));
@@ -43,6 +52,13 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
         line("Network", format!("{network}{}{aliases}", vip.unwrap_or_default()));
     }
     text
+}
+
+fn mode(service: &Service) -> String {
+    match service.mode {
+        Mode::Replicated => format!("replicated, {} wanted", service.replicas),
+        Mode::Global => format!("global, for {}", count(service.replicas as usize, "node")),
+    }
 }
 
 #[cfg(test)]
