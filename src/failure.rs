@@ -294,7 +294,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
             "leave out `--subnet` to have a free one chosen".into()
         }
         IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
-            format!("`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more")
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
         }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
@@ -306,9 +308,10 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
-        IntentError::ScaleGlobal { .. } => {
-            "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty`"
-                .into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
         IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {

@@ -10,7 +10,8 @@ use super::narration::tell;
 use super::session::Session;
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::intent::{Intent, IntentError, ServiceName};
+use crate::intent::{Intent, IntentError, Mode, ServiceName};
+use crate::orchestrate::placement;
 
 /// How far a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,7 @@ impl Change<'_> {
             interrupt::listen();
         }
         let committed = self.session.edit(&store, edit)?;
+        self.tell_of_no_node(&committed.after);
         if self.reach == Reach::Commit {
             self.tell_what_waits(&committed.after);
             return Ok(Report::good(told));
@@ -92,6 +94,17 @@ impl Change<'_> {
     fn tell_what_waits(&self, after: &Intent) {
         for (name, pending) in pending(after, self.services) {
             tell(&format!("{name} waits for a place: {}", pending.reason));
+        }
+    }
+
+    /// A global service has what was asked for when no node may run it, but hardly what was meant.
+    fn tell_of_no_node(&self, after: &Intent) {
+        let services = self.services.iter().filter_map(|name| after.services.get(name));
+        for service in services.filter(|service| service.mode == Mode::Global) {
+            if service.replicas == 0 {
+                let why = placement::obstacles(after, service);
+                tell(&format!("no node may run `{}` yet: {why}", service.name));
+            }
         }
     }
 }

@@ -179,7 +179,7 @@ pub struct Service {
     #[serde(default)]
     pub placement: Placement,
     /// The slots that wait for a place.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub pending: BTreeMap<u32, Pending>,
     pub networks: Vec<NetworkName>,
     /// Its other names, each on one network only. Services may share one.

@@ -29,6 +29,14 @@ pub fn eligible(intent: &Intent, node: &NodeRecord, service: &Service) -> Result
     Ok(())
 }
 
+/// Why the nodes that may not run a service may not.
+pub fn obstacles(intent: &Intent, service: &Service) -> Reason {
+    let nodes = intent.nodes.values();
+    Reason::no_node(nodes.filter_map(|node| {
+        eligible(intent, node, service).err().map(|obstacle| (&node.name, obstacle))
+    }))
+}
+
 /// Whether IPVS, and nothing else, shall balance some VIP in the sandboxes of a service's tasks: its
 /// own, or that of another service on one of its networks.
 fn needs_ipvs(intent: &Intent, service: &Service) -> bool {

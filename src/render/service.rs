@@ -63,8 +63,11 @@ fn mode(service: &Service) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::intent::tests::story;
+    use crate::intent::{Placement, ServiceSpec};
 
     #[test]
     fn a_service_is_told_a_fact_a_line() {
@@ -81,5 +84,28 @@ mod tests {
         DNS TTL:       2 s
         Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         ");
+    }
+
+    #[test]
+    fn where_its_tasks_may_be_is_told_and_what_waits() {
+        let mut intent = story();
+        let spec = crate::intent::tests::spec("cache", "collabnet", 1);
+        let constraints = vec!["node.labels.disk==ssd".parse().unwrap()];
+        let placement = Placement { constraints, max_per_node: NonZeroU32::new(2) };
+        intent.create_service(ServiceSpec { placement, ..spec }, "id".into(), 0).unwrap();
+        let text = pretty(&intent.services[&"cache".parse().unwrap()], "ipvs", 90);
+        let told: Vec<&str> = text.lines().skip(3).take(4).collect();
+        assert_eq!(
+            told,
+            [
+                "Mode:          replicated, 1 wanted",
+                "Placement:     node.label.disk==ssd",
+                "Placement:     at most 2 on a node",
+                "Pending:       cache.1: no suitable node: node-1 does not satisfy node.label.disk==ssd",
+            ]
+        );
+        let global =
+            Service { mode: Mode::Global, ..intent.services.into_values().next().unwrap() };
+        assert!(pretty(&global, "ipvs", 90).contains("Mode:          global, for 1 node\n"));
     }
 }

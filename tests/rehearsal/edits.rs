@@ -230,12 +230,11 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             intent.create_service(create.spec(), id, 0)
         }
         Edit::Connect { network: on, namespace } => {
-            let nodes: Vec<NodeName> = intent.nodes.keys().cloned().collect();
-            if nodes.is_empty() {
+            // A namespace is on one node, for good.
+            let node = node(NODES[*namespace % NODES.len()]);
+            if !intent.nodes.contains_key(&node) {
                 return Ok(());
             }
-            // A namespace is on one node.
-            let node = nodes[namespace % nodes.len()].clone();
             let (identity, target) = (7 + *namespace as u64, format!("legacy-{namespace}"));
             let path = format!("/run/netns/{target}");
             intent.connect(AttachmentSpec {
