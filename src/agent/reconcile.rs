@@ -232,6 +232,9 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         let record = NodeRecord::new(name.clone(), ipvs);
         intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        // What its kernel can may have changed, and it is here.
+        intent.node_is_up(name, crate::clock::millis());
+        intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
@@ -528,6 +531,7 @@ impl Agent {
             intent.attachments.retain(|key, held| {
                 !(left(held) && self.intent.attachments.get(key) == Some(held))
             });
+            intent.settle();
             records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
         });
         match forgotten {
