@@ -71,9 +71,7 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } | IntentError::NoNode => {
-                Exit::Cannot
-            }
+            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -277,13 +275,15 @@ impl fmt::Display for Failure {
 fn intent_hint(error: &IntentError) -> Option<String> {
     Some(match error {
         IntentError::NoSuchNetwork { meant: Some(meant), .. }
-        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+        | IntentError::NoSuchService { meant: Some(meant), .. }
+        | IntentError::NoSuchNode { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
         IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
         IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
         IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
         IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
+        IntentError::NoSuchNode { .. } => "see `swarmlb node ls`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
@@ -323,6 +323,11 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
         }
+        IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
+        }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
             format!("ask for {lacking} fewer, or make a network with a larger `--subnet`")
@@ -333,9 +338,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
-        IntentError::NoRoomOnGateway { .. } => {
-            "tasks that need nothing outside can be on a network made with `--internal`".into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
+        IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

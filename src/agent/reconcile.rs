@@ -252,6 +252,9 @@ fn register(
         record.ipvs = ipvs;
         record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        // What its kernel can may have changed, and it is here.
+        intent.node_is_up(name, crate::clock::millis());
+        intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
@@ -548,6 +551,7 @@ impl Agent {
             intent.attachments.retain(|key, held| {
                 !(left(held) && self.intent.attachments.get(key) == Some(held))
             });
+            intent.settle();
             records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
         });
         match forgotten {

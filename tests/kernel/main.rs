@@ -22,6 +22,7 @@ mod kills;
 mod leaving;
 mod networks;
 mod nftables;
+mod placing;
 mod resolver;
 mod sandboxes;
 mod state_dir;

@@ -436,7 +436,8 @@ fn settle(node: &mut Node) {
         sandbox.addresses.retain(|address| links.contains(&address.link));
         let sources: BTreeSet<Ipv4Addr> =
             sandbox.addresses.iter().map(|address| address.net.addr()).collect();
-        let lo = lo_is_up(sandbox);
+        // A guest's loopback is its host's, which is not looked at.
+        let lo = lo_is_up(sandbox) || name.guest().is_some();
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
         let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
