@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::events::{self, Event};
 use super::leaving::Departures;
 use super::mounts;
@@ -33,9 +35,8 @@ use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{LeaseId, Revision, Store};
+use crate::store::{self, Handle, LeaseId, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
@@ -57,6 +58,8 @@ const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
-    store: Client,
+    store: Handle,
     lease: LeaseId,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
@@ -111,7 +114,12 @@ struct Agent {
 ///
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
-pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
         .create(true)
@@ -119,7 +127,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, arguments);
+    let ended = run_for_keeper(state, name, location, arguments);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
@@ -137,7 +145,12 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+fn run_for_keeper(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<Ended> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
@@ -145,8 +158,9 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         say("another keeper has taken over, and has an agent of its own");
         return Ok(Ended::KeeperGone);
     }
-    let store =
-        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+    let later = (!location.is_embedded()).then_some(LATER);
+    let patience = Patience { first: PATIENCE, later };
+    let store = store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -155,7 +169,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
-    let loaded = register(&store, name).map_err(io::Error::other)?;
+    let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -217,7 +231,11 @@ fn await_end(events: &Receiver<Event>) {
 }
 
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+fn register(
+    store: &dyn Store,
+    name: &NodeName,
+    address: Option<Ipv4Addr>,
+) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
     loop {
@@ -230,7 +248,9 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
         let record = NodeRecord::new(name.clone(), ipvs);
-        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        let record = intent.nodes.entry(name.clone()).or_insert(record);
+        record.ipvs = ipvs;
+        record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         // What its kernel can may have changed, and it is here.
         intent.node_is_up(name, crate::clock::millis());
