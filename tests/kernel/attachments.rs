@@ -9,7 +9,7 @@ fn legacy() {
     shell(
         "ip netns add legacy && ip -n legacy link set lo up && \
          ip -n legacy link add eth0 type bridge && \
-         ip -n legacy link set eth0 addrgenmode none up && \
+         ip -n legacy link set eth0 addrgenmode none && ip -n legacy link set eth0 up && \
          ip -n legacy address add 198.51.100.1/24 dev eth0 && \
          ip -n legacy route add 203.0.113.0/24 dev eth0 proto 108 && \
          ip -n legacy route add local 203.0.113.9 dev lo table local proto 108 && \
