@@ -23,7 +23,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower;
 use crate::memory;
@@ -227,6 +227,7 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         };
         let record = NodeRecord::new(name.clone(), ipvs);
         intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        settle_underlay(&mut intent, name);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
@@ -238,6 +239,18 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         if edit == Edit::Overtaken {
             continue;
         }
+    }
+}
+
+/// Notes what this node's links carry to the others. What cannot be told this time is as it was.
+fn settle_underlay(intent: &mut Intent, name: &NodeName) {
+    let others = intent.nodes.values().filter(|record| record.name != *name);
+    let peers: Vec<_> = others.filter_map(|record| record.address).collect();
+    let Some(record) = intent.nodes.get_mut(name) else { return };
+    match record.address.map(|own| underlay::mtu(own, &peers)) {
+        None => record.underlay_mtu = None,
+        Some(Ok(mtu)) => record.underlay_mtu = mtu,
+        Some(Err(refusal)) => say(format!("cannot read the routes to other nodes: {refusal}")),
     }
 }
 

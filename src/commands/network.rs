@@ -12,6 +12,7 @@ use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
 use crate::intent::{Alias, Attachment, Intent, IntentError, Network, NetworkName, NetworkSpec};
+use crate::lower::overlay;
 use crate::render::english::count;
 use crate::render::table::{printable, table};
 
@@ -206,7 +207,7 @@ impl<'a> Detail<'a> {
             addresses_left: subnets.iter().map(|subnet| subnet.addresses_left).sum(),
             subnets,
             vni: network.vni.0,
-            mtu: network.mtu,
+            mtu: overlay::mtu(intent, network),
             internal: network.internal,
             attachable: network.attachable,
             labels: &network.labels,

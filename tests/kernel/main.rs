@@ -15,6 +15,7 @@ mod kills;
 mod leaving;
 mod networks;
 mod nftables;
+mod overlay;
 mod resolver;
 mod sandboxes;
 mod state_dir;

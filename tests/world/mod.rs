@@ -2,7 +2,9 @@
 //! swarmlb is at home and of which the machine sees nothing, neither during nor after.
 
 pub mod agreement;
+pub mod between;
 pub mod intents;
+pub mod machines;
 mod node;
 mod query;
 mod swarmlb_command;
