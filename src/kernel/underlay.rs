@@ -34,7 +34,8 @@ pub fn holder_of(port: u16) -> Option<String> {
     let tables = ["udp", "udp6"].map(|name| {
         std::fs::read_to_string(Path::new("/proc/thread-self/net").join(name)).unwrap_or_default()
     });
-    let inode = tables.iter().flat_map(|table| table.lines()).find_map(|line| inode_of(line, port))?;
+    let inode =
+        tables.iter().flat_map(|table| table.lines()).find_map(|line| inode_of(line, port))?;
     let processes = std::fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
     let process = processes.into_iter().find(|process| holds(process, inode));
     Some(match process {

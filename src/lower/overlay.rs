@@ -306,7 +306,8 @@ mod tests {
         network(&mut intent, "blue", "10.0.3.0/24");
         let asked = NetworkSpec { mtu: Some(1300), ..NetworkSpec::new("set".parse().unwrap()) };
         intent.create_network(asked, "id".into(), &Default::default()).unwrap();
-        let of = |intent: &Intent, name: &str| mtu(intent, &intent.networks[&name.parse().unwrap()]);
+        let of =
+            |intent: &Intent, name: &str| mtu(intent, &intent.networks[&name.parse().unwrap()]);
         assert_eq!((of(&intent, "blue"), of(&intent, "set")), (1450, 1300));
         intent.nodes.get_mut(&name(2)).unwrap().underlay_mtu = Some(9000);
         assert_eq!(of(&intent, "blue"), 1450);
@@ -317,7 +318,8 @@ mod tests {
         for here in 1..=3 {
             let node = on(&intent, here);
             let links = node.sandboxes.values().flat_map(|sandbox| &sandbox.links);
-            let mtus: Vec<u32> = links.filter(|(name, _)| name.as_str() != "lo").map(|l| l.1.mtu).collect();
+            let mtus: Vec<u32> =
+                links.filter(|(name, _)| name.as_str() != "lo").map(|l| l.1.mtu).collect();
             assert!(mtus.iter().all(|mtu| *mtu == 1350), "{mtus:?}");
         }
     }
@@ -347,11 +349,15 @@ mod tests {
             intent.create_service(spec, format!("id-{number}"), 0).unwrap();
         }
         let nodes: Vec<Node> = (1..=6).map(|number| on(&intent, number)).collect();
-        let held = |node: &Node| (0..200).filter(|n| overlay(node, &format!("net-{n}")).is_some()).count();
+        let held =
+            |node: &Node| (0..200).filter(|n| overlay(node, &format!("net-{n}")).is_some()).count();
         assert_eq!(nodes.iter().map(held).sum::<usize>(), 400, "two tasks of each, on two nodes");
         for node in &nodes {
             let plan = Plan::between(&Node::default(), node);
-            assert_eq!(plan.ops.iter().filter(|op| op.to_string().contains(" fdb add ")).count(), held(node));
+            assert_eq!(
+                plan.ops.iter().filter(|op| op.to_string().contains(" fdb add ")).count(),
+                held(node)
+            );
         }
     }
 }

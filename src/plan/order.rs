@@ -21,10 +21,7 @@ pub fn floor(object: &Object) -> u8 {
         },
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
-        Object::Path(_)
-        | Object::Sysctl { .. }
-        | Object::Forwarding(_)
-        | Object::Neighbour(_) => 6,
+        Object::Path(_) | Object::Sysctl { .. } | Object::Forwarding(_) | Object::Neighbour(_) => 6,
         Object::Table => 7,
         Object::BaseRule(_) => 8,
         Object::Guard(_) => 9,

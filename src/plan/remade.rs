@@ -4,9 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Index, Place};
-use crate::node::{
-    Address, ForwardingEntry, Key, Neighbour, Object, Path, Route, SandboxName,
-};
+use crate::node::{Address, ForwardingEntry, Key, Neighbour, Object, Path, Route, SandboxName};
 
 /// Where the objects are that are made anew; each is both there and wanted.
 pub type Remade<'a> = BTreeSet<&'a Place<'a>>;

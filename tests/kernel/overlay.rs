@@ -2,17 +2,19 @@
 //! who else may be on the underlay.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 
 use swarmlb::intent::Intent;
 use swarmlb::kernel::linux::{Linux, NoProcesses};
 use swarmlb::kernel::{Kernel, Scope, carry_out};
 use swarmlb::lower::lower;
+use swarmlb::node::{Node, SandboxName};
 use swarmlb::plan::Plan;
 
 use crate::world::between::{self, ECHO, Tasks, asked, cluster, converge, of, service};
 use crate::world::machines::Machines;
-use crate::world::{Echo, Swarmlb, apart, inside, without_processes};
+use crate::world::{Echo, Swarmlb, apart, assert_same, inside, within, without_processes};
 
 /// Three tasks and a client, on two machines or more.
 fn story(machines: &Machines) -> Intent {
@@ -97,6 +99,53 @@ fn entries_follow_tasks_and_a_machine_without_a_task_holds_nothing() {
 }
 
 #[test]
+fn typing_the_plan_on_each_machine_makes_what_the_plan_makes() {
+    apart(|| {
+        let machines = Machines::new(2);
+        let intent = story(&machines);
+        for machine in machines.all() {
+            let desired = without_processes(lower(&intent, &machine.name));
+            let typed = |from: &Node, to: &Node| {
+                let lines: Vec<String> =
+                    Plan::between(from, to).ops.iter().map(ToString::to_string).collect();
+                machine.shell(&format!("set -e\n{}", lines.join("\n")));
+                machine.on(|| Linux::new(NoProcesses).observe(&Scope::All)).expect("Linux")
+            };
+            assert_same(&typed(&Node::default(), &desired), &desired);
+            let mut changed = desired.clone();
+            let overlay = changed.sandboxes.get_mut(&SandboxName("blue".into())).expect("it");
+            let mut entry = overlay.forwarding.pop_first().expect("a way");
+            entry.vtep = Ipv4Addr::new(192, 0, 2, 77);
+            overlay.forwarding.insert(entry);
+            let mut neighbour = overlay.neighbours.pop_first().expect("a neighbour");
+            neighbour.mac.0[5] = 0x77;
+            overlay.neighbours.insert(neighbour);
+            assert_same(&typed(&desired, &changed), &changed);
+            assert_same(&typed(&changed, &Node::default()), &Node::default());
+        }
+    });
+}
+
+#[test]
+fn a_firewall_of_others_that_forwards_nothing_does_not_touch_an_overlay() {
+    apart(|| {
+        let machines = Machines::new(2);
+        let intent = story(&machines);
+        for machine in machines.all() {
+            machine.shell(
+                "nft add table ip filter && nft 'add chain ip filter FORWARD \
+                 { type filter hook forward priority 0; policy drop; }'",
+            );
+        }
+        converge(&machines, &intent);
+        let tasks = Tasks::start(&machines, &intent);
+        assert_eq!(asked(&machines, &intent, "box.1", "10.0.3.2", 6).len(), 6);
+        drop(tasks);
+        between::clear(&machines);
+    });
+}
+
+#[test]
 fn no_broadcast_crosses_machines_and_each_answers_for_the_gateway_itself() {
     apart(|| {
         let machines = Machines::new(2);
@@ -105,21 +154,18 @@ fn no_broadcast_crosses_machines_and_each_answers_for_the_gateway_itself() {
         let sent = |number: usize| {
             let told = machines.at(number).shell("ip -n blue -s -s -j link show vxlan0");
             let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-            let packets = told[0]["stats64"]["rx"]["packets"].as_u64().expect("a number");
-            packets
+            told[0]["stats64"]["rx"]["packets"].as_u64().expect("a number")
         };
         let before = (sent(1), sent(2));
         for task in intent.tasks.values() {
             let name = task.name.to_string();
             let machine = of(&machines, &intent, &name);
-            // The gateway, an address that nobody has, and everybody.
-            machine.shell(&format!(
-                "ip netns exec {name} ping -c 1 -W 1 10.0.3.1 >/dev/null; \
-                 ip netns exec {name} ping -c 1 -W 1 10.0.3.200 >/dev/null || true; \
-                 ip netns exec {name} ping -b -c 1 -W 1 10.0.3.255 >/dev/null 2>&1 || true"
-            ));
-            let neighbour = machine.shell(&format!("ip -n {name} neigh show 10.0.3.1"));
-            assert!(neighbour.contains("02:42:0a:00:03:01"), "{neighbour}");
+            machine.on(|| inside(&name, send_astray));
+            let resolved = || machine.shell(&format!("ip -n {name} neigh show"));
+            let answered = |told: &String| {
+                told.contains("02:42:0a:00:03:01") && told.contains("10.0.3.200 dev eth0 FAILED")
+            };
+            within("ARP is over", Duration::from_secs(10), resolved, answered);
         }
         // What vxlan0 receives came from the other machine, or was answered by itself for it.
         assert_eq!((sent(1), sent(2)), before);
@@ -146,7 +192,7 @@ fn packets_larger_than_the_mtu_are_cut_or_refused_before_they_leave() {
             of(&machines, intent, "box.1").on(|| {
                 inside("box.1", || {
                     let socket = UdpSocket::bind("0.0.0.0:0")?;
-                    socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+                    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
                     if whole {
                         forbid_cutting(&socket);
                     }
@@ -174,15 +220,26 @@ fn packets_larger_than_the_mtu_are_cut_or_refused_before_they_leave() {
         let refused = send(&intent, 1250 - 27, true).expect_err("it does not fit");
         assert_eq!(refused.raw_os_error(), Some(nix::libc::EMSGSIZE));
         drop(tasks);
-        // A larger MTU than the links carry works all the same: what wraps a packet is cut.
+        // With a larger MTU than the links carry, senders are told of what they do carry.
         for network in intent.networks.values_mut() {
             network.mtu = Some(4000);
         }
         let tasks = converged(&intent);
-        send(&intent, 4000 - 28, true).expect("it fits");
+        let refused = send(&intent, 4000 - 28, true).expect_err("it does not fit the links");
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::EMSGSIZE));
+        send(&intent, 4000 - 28, false).expect("it is cut by who was told so");
         drop(tasks);
         between::clear(&machines);
     });
+}
+
+/// To the gateway, to an address that nobody has, and to everybody.
+fn send_astray() {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+    socket.set_broadcast(true).expect("a setting");
+    for to in ["10.0.3.1:9", "10.0.3.200:9", "10.0.3.255:9"] {
+        socket.send_to(b"astray", to).expect("it is sent");
+    }
 }
 
 /// What is sent bears DF.
@@ -209,7 +266,7 @@ fn rows_that_others_make_lose_or_change_are_mended() {
         converge(&machines, &intent);
         let machine = machines.at(1);
         let desired = without_processes(lower(&intent, &machine.name));
-        let entry = desired.sandboxes[&swarmlb::node::SandboxName("blue".into())].forwarding.iter().next();
+        let entry = desired.sandboxes[&SandboxName("blue".into())].forwarding.iter().next();
         let mac = entry.expect("a way").mac;
         for harm in [
             format!("bridge -n blue fdb del {mac} dev vxlan0 self"),
@@ -232,7 +289,7 @@ fn rows_that_others_make_lose_or_change_are_mended() {
                 assert!(!plan.is_empty(), "not seen: {harm}");
                 carry_out(&mut kernel, observed, &plan).unwrap_or_else(|r| panic!("{harm}: {r:?}"));
                 let mended = kernel.observe(&Scope::All).expect("Linux can be read");
-                crate::world::assert_same(&mended, &desired);
+                assert_same(&mended, &desired);
             });
         }
         between::clear(&machines);

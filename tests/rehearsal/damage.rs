@@ -363,7 +363,13 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         }
         Harm::OtherBridge => set_kind(sandbox, BRIDGE, other("team")),
         Harm::OtherVxlan => {
-            let kind = LinkKind::Vxlan { vni: Vni(77), port: 8472, learning: true, proxy: false, local: None };
+            let kind = LinkKind::Vxlan {
+                vni: Vni(77),
+                port: 8472,
+                learning: true,
+                proxy: false,
+                local: None,
+            };
             set_kind(sandbox, VXLAN, kind);
         }
         Harm::DummyEndpoint => {

@@ -18,9 +18,7 @@ pub fn recorded(sandbox: &Sandbox, tables: &[Table], names: &Names) -> String {
         Table::Ipvs => virtual_servers(sandbox, names),
         Table::Neighbours => neighbours(sandbox, names),
         Table::Fdb => forwarding(sandbox, names),
-        Table::Connections | Table::Xfrm => {
-            "(a recorded node does not hold this)\n".into()
-        }
+        Table::Connections | Table::Xfrm => "(a recorded node does not hold this)\n".into(),
     };
     headed(tables, text)
 }
