@@ -299,9 +299,16 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NotConnected { name, .. } => {
             format!("see `swarmlb network inspect {name}`")
         }
-        IntentError::NetworkInUse { by, .. } => {
+        IntentError::NetworkInUse { name, by, namespaces } => {
             let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
-            format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))
+            let services =
+                format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "));
+            match namespaces.first() {
+                Some(first) => {
+                    format!("{services}, and `swarmlb network disconnect {name} {first}`")
+                }
+                None => services,
+            }
         }
         IntentError::VniUsed { free: Some(free), .. } => {
             format!("leave out `--opt vni`; the next free one is {free}")

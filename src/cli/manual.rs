@@ -162,6 +162,10 @@ pub const PAGES: &[Page] = &[
                 "The namespace of a process, with an address of your own choice:",
                 "swarmlb network connect --ip 10.0.3.77 blue 4711",
             ),
+            (
+                "A container of Docker's, by the file of its sandbox:",
+                "swarmlb network connect blue /var/run/docker/netns/b2bfa013ce3a",
+            ),
             ("What would be done:", "swarmlb network connect --dry-run blue legacy"),
         ],
         exits: &[(

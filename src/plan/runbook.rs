@@ -240,6 +240,12 @@ pub fn guest_alias(cluster: &ClusterId) -> String {
     format!("swarmlb:{cluster}/guest")
 }
 
+/// The cluster whose mark as a guest it is.
+pub fn guest_of(alias: &str) -> Option<ClusterId> {
+    let cluster = alias.strip_prefix("swarmlb:")?.strip_suffix("/guest")?;
+    Some(ClusterId(cluster.to_owned()))
+}
+
 /// The owner that an alias tells of the sandbox of that name.
 pub fn owner_of(alias: &str, sandbox: &SandboxName) -> Option<ClusterId> {
     let (owner, name) = alias.strip_prefix("swarmlb:")?.split_once('/')?;

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod between;
+pub mod evenness;
 pub mod intents;
 pub mod machines;
 mod node;
