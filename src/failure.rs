@@ -71,9 +71,7 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } | IntentError::NoNode => {
-                Exit::Cannot
-            }
+            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -144,8 +142,25 @@ impl Failure {
             RecordError::Store(StoreError::NewerVersion { .. }) => {
                 failure.hint("a newer swarmlb wrote this state directory: use that one, or another `--state-dir`")
             }
+            RecordError::Store(
+                StoreError::Unreachable { path, source } | StoreError::Uncertain { path, source },
+            ) if path.starts_with("etcd:") => failure
+                .fact("because:", source.to_string())
+                .hint("see that etcd runs there, and whether it wants `--store-cacert`, `--store-cert` and `--store-key`"),
             RecordError::Store(StoreError::Unreachable { .. }) => {
                 failure.hint("see what `swarmlb agent status` says")
+            }
+            RecordError::Store(StoreError::OverLimit { option, .. }) => failure.hint(format!(
+                "start etcd with a greater `{option}`, or ask for less at once"
+            )),
+            RecordError::Store(StoreError::Credentials { .. }) => {
+                failure.hint("it must be a file in PEM")
+            }
+            RecordError::Store(StoreError::Denied { path }) if path.starts_with("etcd:") => {
+                failure.hint("etcd has users: the name in the certificate must be one, and may read and write below the prefix and the key `PREFIX.commit`")
+            }
+            RecordError::Store(StoreError::NoEtcd) => {
+                failure.hint("build it with cargo's feature `etcd`")
             }
             _ => failure,
         }
@@ -215,6 +230,12 @@ impl Failure {
         serde_json::to_string(&object).unwrap_or_default()
     }
 
+    /// What is wrong, and why, in one line.
+    pub fn reason(&self) -> String {
+        let facts = self.facts.iter().map(|(_, value)| value.as_str());
+        std::iter::once(self.problem.as_str()).chain(facts).collect::<Vec<_>>().join(": ")
+    }
+
     fn first_line(&self) -> String {
         format!("cannot {}: {}", self.what, self.problem)
     }
@@ -272,13 +293,15 @@ fn vxlan_hint(report: &RefusalReport) -> Option<&'static str> {
 fn intent_hint(error: &IntentError) -> Option<String> {
     Some(match error {
         IntentError::NoSuchNetwork { meant: Some(meant), .. }
-        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+        | IntentError::NoSuchService { meant: Some(meant), .. }
+        | IntentError::NoSuchNode { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
         IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
         IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
         IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
         IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
+        IntentError::NoSuchNode { .. } => "see `swarmlb node ls`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
@@ -318,6 +341,11 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
         }
+        IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
+        }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
             format!("ask for {lacking} fewer, or make a network with a larger `--subnet`")
@@ -328,9 +356,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
-        IntentError::NoRoomOnGateway { .. } => {
-            "tasks that need nothing outside can be on a network made with `--internal`".into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
+        IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

@@ -24,6 +24,14 @@ pub enum Misunderstood {
     Failure(Failure),
 }
 
+/// The version, where nothing but that is asked for: to make all commands only to find the flag among
+/// theirs would be most of the time that it takes.
+pub fn version(words: &[OsString]) -> Option<String> {
+    let [_, word] = words else { return None };
+    let asked = ["--version", "-V"].iter().any(|flag| word == flag);
+    asked.then(|| concat!("swarmlb ", env!("CARGO_PKG_VERSION"), "\n").to_owned())
+}
+
 /// Understands what was typed.
 ///
 /// # Errors

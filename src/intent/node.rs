@@ -35,10 +35,28 @@ pub struct NodeRecord {
     /// no address.
     #[serde(default)]
     pub underlay_mtu: Option<u32>,
+    /// The TCP port of its API, where it has an address.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The fingerprint of the certificate that it shows to others: SHA-256, hexadecimal.
+    #[serde(default)]
+    pub certificate: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
+    #[serde(default)]
+    pub liveness: Liveness,
+}
+
+/// Whether a node is there, as its lease tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    #[default]
+    Up,
+    /// Its lease ran out, or it never had one: what it runs counts for nothing.
+    Down,
 }
 
 /// Whether a node takes tasks.
@@ -82,8 +100,11 @@ impl NodeRecord {
             egress: Egress::default(),
             address: None,
             underlay_mtu: None,
+            port: None,
+            certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
+            liveness: Liveness::default(),
         }
     }
 

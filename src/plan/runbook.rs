@@ -80,7 +80,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Link { name, link } => add_link(sandbox, name, link),
         Object::Veth { name, mac, mtu, up, port } => {
             let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-            let Port { peer, .. } = port;
+            let peer = &port.peer;
             let mut line = format!(
                 "ip link add {name}{}{address} mtu {mtu} type veth peer {}{} mtu {}",
                 into(sandbox),

@@ -154,7 +154,8 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
     let held: Vec<BTreeSet<Ipv4Addr>> =
         sandboxes.iter().filter_map(|sandbox| targets(sandbox, fwmark, plane)).collect();
     let key = VirtualServerKey::Fwmark(fwmark);
-    let schedulers = sandboxes.iter().filter_map(|s| Some(&s.virtual_servers.get(&key)?.scheduler));
+    let schedulers =
+        sandboxes.iter().filter_map(|s| Some(s.virtual_servers.get(&key)?.scheduler.to_string()));
     let tasks: Vec<Member> = most(held.into_iter())
         .unwrap_or_default()
         .into_iter()
@@ -180,7 +181,7 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
         fwmark,
         retired: Vec::new(),
         plane,
-        scheduler: most(schedulers.cloned()).filter(|_| plane == DataPlane::Ipvs),
+        scheduler: most(schedulers).filter(|_| plane == DataPlane::Ipvs),
         clients: clients.into_iter().map(|(client, _)| client).collect(),
         tasks,
     }
