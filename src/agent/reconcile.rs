@@ -25,7 +25,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
@@ -251,6 +251,7 @@ fn register(
         let record = intent.nodes.entry(name.clone()).or_insert(record);
         record.ipvs = ipvs;
         record.address = record.address.or(address);
+        settle_underlay(&mut intent, name);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         // What its kernel can may have changed, and it is here.
         intent.node_is_up(name, crate::clock::millis());
@@ -265,6 +266,18 @@ fn register(
         if edit == Edit::Overtaken {
             continue;
         }
+    }
+}
+
+/// Notes what this node's links carry to the others. What cannot be told this time is as it was.
+fn settle_underlay(intent: &mut Intent, name: &NodeName) {
+    let others = intent.nodes.values().filter(|record| record.name != *name);
+    let peers: Vec<_> = others.filter_map(|record| record.address).collect();
+    let Some(record) = intent.nodes.get_mut(name) else { return };
+    match record.address.map(|own| underlay::mtu(own, &peers)) {
+        None => record.underlay_mtu = None,
+        Some(Ok(mtu)) => record.underlay_mtu = mtu,
+        Some(Err(refusal)) => say(format!("cannot read the routes to other nodes: {refusal}")),
     }
 }
 

@@ -22,6 +22,7 @@ mod kills;
 mod leaving;
 mod networks;
 mod nftables;
+mod overlay;
 mod placing;
 mod resolver;
 mod sandboxes;
