@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
+use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
 use crate::keeper::daemon::NotStarted;
@@ -91,6 +92,23 @@ impl Failure {
                 failure.hint("entering a sandbox needs CAP_SYS_ADMIN: run it as root")
             }
             _ => failure,
+        }
+    }
+
+    /// What another node did not do.
+    pub fn api(what: impl Into<String>, error: &ApiError) -> Self {
+        match error {
+            ApiError::Refused { problem, hint } => {
+                let failure = Self::new(Exit::Usage, what, problem);
+                hint.iter().fold(failure, |failure, hint| failure.hint(hint.as_str()))
+            }
+            ApiError::OtherCluster(_) => Self::new(Exit::Usage, what, error)
+                .hint("see that the whole token was copied, and that the address is of that cluster"),
+            ApiError::OtherNode(_) => Self::new(Exit::Cannot, what, error)
+                .hint("its address may have been given to another machine: see `swarmlb node ls`"),
+            ApiError::Unreachable(..) => Self::new(Exit::Cannot, what, error)
+                .hint("see that swarmlb runs there (`swarmlb agent status`) and that no firewall is between"),
+            ApiError::Identity(_) | ApiError::System(_) => Self::new(Exit::Cannot, what, error),
         }
     }
 
@@ -254,13 +272,15 @@ impl fmt::Display for Failure {
 fn intent_hint(error: &IntentError) -> Option<String> {
     Some(match error {
         IntentError::NoSuchNetwork { meant: Some(meant), .. }
-        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+        | IntentError::NoSuchService { meant: Some(meant), .. }
+        | IntentError::NoSuchNode { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
         IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
         IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
         IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
         IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
+        IntentError::NoSuchNode { .. } => "see `swarmlb node ls`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),

@@ -27,6 +27,7 @@ pub mod store;
 
 // ── glue ──
 pub mod agent;
+pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod failure;

@@ -24,9 +24,9 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    name == "node"
+    matches!(name, "node" | "membership.json" | "membership.new")
         || name.starts_with("store.db")
-        || ["keeper", "agent", "store"].into_iter().any(of)
+        || ["keeper", "agent", "store", "api"].into_iter().any(of)
 }
 
 impl StateDir {
@@ -109,6 +109,11 @@ impl StateDir {
     /// The name that this node has had since its first start.
     pub fn node_name(&self) -> PathBuf {
         self.root.join("node")
+    }
+
+    /// What this node keeps of a cluster of several.
+    pub fn membership(&self) -> PathBuf {
+        self.root.join("membership.json")
     }
 
     /// Locked by the one keeper of this directory.

@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod logs;
 pub mod manual;
 pub mod network;
+pub mod node;
 pub mod number;
 pub mod sandbox;
 pub mod service;
@@ -163,6 +164,9 @@ pub enum Command {
     /// Diagnose and measure
     #[command(subcommand)]
     Diag(diag::Command),
+    /// Manage the nodes of the cluster
+    #[command(subcommand)]
+    Node(node::Command),
     /// Manage this node's keeper and agent
     #[command(subcommand)]
     Agent(agent::Command),
@@ -202,9 +206,12 @@ pub enum Command {
     /// Run as the agent of a node
     #[command(hide = true)]
     AgentProcess,
-    /// Run as the store of a cluster
+    /// Run as the store of a cluster, or as the way to it
     #[command(hide = true)]
     StoreServer,
+    /// Run as what a node's others talk to
+    #[command(hide = true)]
+    ApiServer,
     /// Run as a built-in image
     #[command(hide = true, subcommand)]
     Builtin(Builtin),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Report;
 use super::session::{Session, must_be_root};
 use crate::agent::status::NodeStatus;
+use crate::api::{self, Membership};
 use crate::cli::agent::Command;
 use crate::cli::{Format, Global};
 use crate::environment::variable;
@@ -73,8 +74,35 @@ pub fn store_server(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the store")?;
     must_be_root("run the store")?;
     let stop = whoami::termination().map_err(|error| Failure::io("run the store", &error))?;
-    store::server::serve(&session.state.database(), &session.state.store_socket(), stop.as_fd())
-        .map_err(|error| Failure::record("run the store", &error.into()))?;
+    let failed = |error: store::StoreError| Failure::record("run the store", &error.into());
+    let socket = session.state.store_socket();
+    let membership = membership(&session, "run the store")?;
+    match membership.as_ref().and_then(|membership| Some((membership, membership.first?))) {
+        Some((membership, first)) => {
+            let listener = store::server::listen(&socket).map_err(failed)?;
+            api::serve_pipe(membership, first.into(), listener, stop.as_fd())
+                .map_err(|error| Failure::io("reach the store", &error))?;
+            store::server::unlisten(&socket);
+        }
+        None => store::server::serve(&session.state.database(), &socket, stop.as_fd())
+            .map_err(failed)?,
+    }
+    Ok(Report::good(""))
+}
+
+fn membership(session: &Session, what: &str) -> Result<Option<Membership>, Failure> {
+    Membership::load(&session.state.membership()).map_err(|error| Failure::io(what, &error))
+}
+
+pub fn api_server(global: &Global) -> Result<Report, Failure> {
+    let what = "listen to other nodes";
+    let session = Session::new(global, what)?;
+    must_be_root(what)?;
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    if let Some(membership) = membership(&session, what)? {
+        api::serve(&session.state, &membership, stop.as_fd()).map_err(failed)?;
+    }
     Ok(Report::good(""))
 }
 

@@ -14,6 +14,7 @@ mod interrupt;
 mod logs;
 mod narration;
 mod network;
+mod node;
 mod output;
 mod recorded;
 mod sandbox;
@@ -91,6 +92,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
+        Command::Node(command) => node::run(&global, command),
         Command::Agent(command) => agent::run(&global, command),
         Command::System(command) => system::run(&global, command),
         Command::Completions { shell } => Ok(documents::completions(shell)),
@@ -99,6 +101,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),
+        Command::ApiServer => agent::api_server(&global),
         Command::Builtin(image) => builtin(image),
     }
 }
@@ -119,6 +122,7 @@ fn role(command: &Command) -> &'static str {
     match command {
         Command::Keeper { .. } => "keeper",
         Command::StoreServer => "store",
+        Command::ApiServer => "api",
         Command::AgentProcess => "agent",
         _ => "command",
     }

@@ -117,7 +117,8 @@ impl Session {
     /// Whether anything was ever made in this state directory.
     pub fn is_fresh(&self) -> bool {
         // What may not be looked at is not fresh: it is root's.
-        matches!(self.state.database().try_exists(), Ok(false))
+        let is_absent = |path: &Path| matches!(path.try_exists(), Ok(false));
+        is_absent(&self.state.database()) && is_absent(&self.state.membership())
     }
 
     /// What was asked for. Where nothing ever was, nothing is started to say so.
@@ -143,6 +144,14 @@ impl Session {
             intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
         }
         intent
+    }
+
+    /// What was asked for, by a store that is connected already.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn loaded_intent(&self, store: &Client) -> Result<Intent, Failure> {
+        self.loaded(store).map(|loaded| loaded.intent)
     }
 
     /// Waits until this node is part of the cluster, then loads.

@@ -85,6 +85,12 @@ pub enum IntentError {
         "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
     )]
     NoRoomOnGateway { node: NodeName, most: u32 },
+    #[error("there is no node `{name}`")]
+    NoSuchNode { name: String, meant: Option<String> },
+    #[error("node `{name}` is in the cluster already")]
+    DuplicateNode { name: NodeName },
+    #[error("{address} is the address of node `{by}`")]
+    DuplicateNodeAddress { address: Ipv4Addr, by: NodeName },
     #[error("no node is there to run tasks")]
     NoNode,
     #[error("node `{node}` has no IPVS")]

@@ -31,6 +31,12 @@ pub struct NodeRecord {
     /// is alone in its cluster.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// The TCP port of its API, where it has an address.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The fingerprint of the certificate that it shows to others: SHA-256, hexadecimal.
+    #[serde(default)]
+    pub certificate: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -77,6 +83,8 @@ impl NodeRecord {
             ipvs,
             egress: Egress::default(),
             address: None,
+            port: None,
+            certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
         }

@@ -70,6 +70,8 @@ pub struct Keeper {
     accepted: u64,
     agent: Supervised,
     store: Supervised,
+    /// On a node that is in a cluster of several.
+    api: Option<Supervised>,
     since: u64,
     stopping: bool,
     readiness: Readiness,
@@ -125,6 +127,8 @@ impl Keeper {
             accepted: 0,
             agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
             store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
+            api: (state.membership().exists())
+                .then(|| Supervised::new("api", Bond::Ends, with(&["api-server"]))),
             since: now(),
             stopping: false,
             readiness,
@@ -165,7 +169,8 @@ impl Keeper {
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
             memory::give_back_after(&mut self.rest);
-            for supervised in [&mut self.store, &mut self.agent] {
+            let api = self.api.as_mut();
+            for supervised in [&mut self.store, &mut self.agent].into_iter().chain(api) {
                 if let Err(error) = supervised.tend(&self.state) {
                     say(format!("cannot start a process: {error}"));
                 }
@@ -181,6 +186,9 @@ impl Keeper {
         killpoint::pass(|| "before agent and store are ended".into());
         self.agent.end();
         self.store.end();
+        if let Some(api) = &mut self.api {
+            api.end();
+        }
         killpoint::pass(|| "agent and store are ended".into());
         let _ = std::fs::remove_file(self.state.keeper_socket());
         Ok(())
@@ -223,7 +231,8 @@ impl Keeper {
             return PollTimeout::from(LOOK);
         }
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
-        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage, self.rest];
+        let api = self.api.as_ref().and_then(Supervised::due);
+        let due = [self.agent.due(), self.store.due(), api, self.marks.due(), shortage, self.rest];
         let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
@@ -292,7 +301,8 @@ impl Keeper {
             return;
         }
         let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
-        let known = known.chain(self.agent.pid()).chain(self.store.pid());
+        let api = self.api.as_ref().and_then(Supervised::pid);
+        let known = known.chain(self.agent.pid()).chain(self.store.pid()).chain(api);
         let known: BTreeSet<i32> = known.collect();
         let others: Vec<i32> =
             children().into_iter().filter(|child| !known.contains(child)).collect();
@@ -319,7 +329,8 @@ impl Keeper {
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
-        if self.agent.ended(pid.as_raw()) || self.store.ended(pid.as_raw()) {
+        let supervised = [&mut self.agent, &mut self.store].into_iter().chain(self.api.as_mut());
+        if supervised.into_iter().any(|supervised| supervised.ended(pid.as_raw())) {
             return;
         }
         let name = self.tasks.iter_mut().find_map(|(name, task)| {
@@ -472,6 +483,7 @@ impl Keeper {
             keeper: std::process::id() as i32,
             agent: self.agent.pid(),
             store: self.store.pid(),
+            api: self.api.as_ref().and_then(Supervised::pid),
             agent_restarts: self.agent.restarts,
             store_restarts: self.store.restarts,
             since: self.since,
