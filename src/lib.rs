@@ -32,3 +32,4 @@ pub mod cli;
 pub mod commands;
 pub mod failure;
 pub mod keeper;
+pub mod lab;

@@ -40,6 +40,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Keeper { .. }
             | Command::StoreServer
             | Command::ApiServer
+            | Command::LabInit
             | Command::AgentProcess
     );
     let ended = std::panic::catch_unwind(move || commands::run(cli));

@@ -12,6 +12,10 @@ pub struct StateDir {
     root: PathBuf,
 }
 
+/// Names the state directory of the node that a process is to work on, whatever was typed: whoever
+/// typed it is on another node.
+pub const HERE: &str = "SWARMLB_HERE";
+
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 

@@ -226,7 +226,11 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
         let record = NodeRecord::new(name.clone(), ipvs);
-        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        let record = intent.nodes.entry(name.clone()).or_insert(record);
+        record.ipvs = ipvs;
+        if record.id.is_empty() {
+            record.id = crate::random::id(25);
+        }
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),

@@ -2,12 +2,17 @@
 //! of one kind byte, a length of four bytes (big endian) and so many bytes.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Stdio;
 
+use clap::Parser;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::cli::{self, Cli};
 use crate::kernel::program;
+use crate::state_dir::HERE;
 
 /// Into the command; an empty one is the end of what it can read.
 const INPUT: u8 = 0;
@@ -20,32 +25,22 @@ const LONGEST: usize = 64 << 10;
 /// What a command gave that was ended by a signal or could not be started.
 const UNKNOWN: u8 = 70;
 
-/// What may be asked of another node: to look, and what belongs to a task. All else goes by the store.
-const ALLOWED: [[&str; 2]; 14] = [
-    ["task", "logs"],
-    ["task", "exec"],
-    ["task", "inspect"],
-    ["task", "ls"],
-    ["task", "kill"],
-    ["sandbox", "ls"],
-    ["sandbox", "dump"],
-    ["sandbox", "exec"],
-    ["inspect", "vip"],
-    ["diag", "dns"],
-    ["agent", "status"],
-    ["system", "info"],
-    ["service", "logs"],
-    ["network", "inspect"],
-];
+/// Whether a command is something that one node does for another: to look, and what belongs to a
+/// task. All else goes by the store.
+pub fn is_allowed(command: &cli::Command) -> bool {
+    match command {
+        cli::Command::Task(_) | cli::Command::Inspect(_) | cli::Command::Sandbox(_) => true,
+        cli::Command::Service(command) => matches!(command, cli::service::Command::Logs { .. }),
+        cli::Command::Agent(command) => matches!(command, cli::agent::Command::Status),
+        cli::Command::System(command) => matches!(command, cli::system::Command::Info),
+        _ => false,
+    }
+}
 
-/// Whether these words are something that one node does for another.
-pub fn is_allowed(words: &[String]) -> bool {
-    let mut named = words.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
-    let first = [named.next().unwrap_or_default(), named.next().unwrap_or_default()];
-    // Whose state it is, is not for others to say.
-    let own = |word: &String| word.starts_with("--state-dir") || word.starts_with("--config");
-    let before_end = words.iter().take_while(|word| *word != "--");
-    ALLOWED.contains(&first) && !before_end.clone().any(own)
+/// Whether these words are such a command.
+pub fn are_allowed(words: &[String]) -> bool {
+    let typed = std::iter::once("swarmlb").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(typed).is_ok_and(|cli| is_allowed(&cli.command))
 }
 
 type Frame = (u8, Vec<u8>);
@@ -86,11 +81,11 @@ async fn frame(kind: u8, mut from: impl AsyncRead + Unpin, frames: Sender<Frame>
 /// Runs a command for another node. It ends when whoever asked is gone.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    state_dir: &str,
+    state_dir: &Path,
     words: &[String],
 ) -> io::Result<()> {
     let mut command = program::command("/proc/self/exe");
-    command.args(["--state-dir", state_dir]).args(words);
+    command.arg0("swarmlb").args(words).env(HERE, state_dir);
     let mut command = tokio::process::Command::from(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
@@ -193,7 +188,7 @@ mod tests {
     use super::*;
 
     fn allowed(line: &str) -> bool {
-        is_allowed(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        are_allowed(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -204,8 +199,7 @@ mod tests {
         assert!(!allowed("service rm web"));
         assert!(!allowed("system reset --yes"));
         assert!(!allowed("keeper"));
-        assert!(!allowed("--state-dir /elsewhere sandbox ls"));
-        assert!(!allowed("sandbox ls --config=/etc/shadow"));
+        assert!(!allowed("task"));
         assert!(!allowed(""));
     }
 

@@ -110,11 +110,8 @@ impl Membership {
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let unseen = path.with_extension("new");
         let _absent = std::fs::remove_file(&unseen);
-        let mut file = std::fs::File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unseen)?;
+        let mut file =
+            std::fs::File::options().write(true).create_new(true).mode(0o600).open(&unseen)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;
         std::fs::rename(&unseen, path)

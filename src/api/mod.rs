@@ -13,9 +13,9 @@ mod tls;
 mod token;
 
 pub use client::{ApiError, join, run_errand};
+pub use errand::is_allowed;
 pub use identity::{Authority, fingerprint};
 pub use membership::{Founder, Membership};
-pub use errand::is_allowed;
 pub use pipe::serve as serve_pipe;
 pub use server::{address_towards, is_own, serve};
 pub use token::{Token, TokenError};

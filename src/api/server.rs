@@ -17,7 +17,7 @@ use super::identity::{Authority, fingerprint, fingerprint_of};
 use super::message::{Answer, Candidate, Request, hear, say};
 use super::token::same;
 use super::{Membership, errand, tls};
-use crate::intent::{IntentError, NodeName, Newcomer};
+use crate::intent::{IntentError, Newcomer, NodeName};
 use crate::keeper::journal;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
@@ -27,6 +27,9 @@ use crate::store::records::{self, Edit, RecordError};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 100;
+
+/// Letters and digits of a node's id, as of every other one.
+const ID_LENGTH: usize = 25;
 
 /// A runtime of one thread.
 ///
@@ -92,12 +95,12 @@ async fn attend(state: &StateDir, acceptor: &TlsAcceptor, stream: TcpStream) -> 
             Err(problem) => refuse(&mut stream, problem).await,
         },
         Request::Errand { words } => match admitted(state, &stream, false).await {
-            Ok(_) if !errand::is_allowed(&words) => {
+            Ok(_) if !errand::are_allowed(&words) => {
                 refuse(&mut stream, "this is nothing that one node does for another".into()).await
             }
             Ok(_) => {
                 say(&mut stream, &Answer::Granted).await?;
-                errand::serve(stream, &state.root().display().to_string(), &words).await
+                errand::serve(stream, state.root(), &words).await
             }
             Err(problem) => refuse(&mut stream, problem).await,
         },
@@ -187,6 +190,7 @@ fn try_admitting(state: &StateDir, candidate: &Candidate) -> Result<Answer, Refu
     let certificate = authority.sign(&candidate.node, &candidate.public_key).map_err(failed)?;
     let newcomer = Newcomer {
         name: candidate.node.clone(),
+        id: crate::random::id(ID_LENGTH),
         address: candidate.address,
         port: candidate.port,
         certificate: fingerprint(&certificate).map_err(failed)?,

@@ -87,8 +87,14 @@ mod tests {
         let read = |text: &str| text.parse::<Token>().unwrap_err();
         assert_eq!(read("SWMTKN-1-abc-def"), TokenError::Prefix);
         assert_eq!(read("SWARMLB-1-abc"), TokenError::Digest);
-        assert_eq!(read(&format!("SWARMLB-1-{}-{}", "G".repeat(64), "x".repeat(25))), TokenError::Digest);
-        assert_eq!(read(&format!("SWARMLB-1-{}-{}", "a".repeat(64), "x".repeat(24))), TokenError::Secret);
+        assert_eq!(
+            read(&format!("SWARMLB-1-{}-{}", "G".repeat(64), "x".repeat(25))),
+            TokenError::Digest
+        );
+        assert_eq!(
+            read(&format!("SWARMLB-1-{}-{}", "a".repeat(64), "x".repeat(24))),
+            TokenError::Secret
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::number;
 use crate::api::{API_PORT, Token};
+use crate::intent::NodeName;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,6 +33,14 @@ pub enum Command {
         /// Leave at once, and even when the cluster cannot be reached; it places the tasks anew
         #[arg(long)]
         force: bool,
+    },
+    /// List the nodes of the cluster
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show all of one or more nodes; `self` is this one
+    Inspect {
+        #[arg(required = true, value_name = "NODE")]
+        names: Vec<NodeName>,
     },
 }
 

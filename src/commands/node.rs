@@ -1,5 +1,7 @@
 //! `swarmlb node …`: making a cluster of several nodes, and coming into it.
 
+mod show;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
         Command::Join(asked) => join(global, &asked),
         Command::Token { rotate } => token(global, rotate),
         Command::Leave { force } => leave(global, force),
+        Command::Ls => show::ls(global),
+        Command::Inspect { names } => show::inspect(global, &names),
     }
 }
 
@@ -52,9 +56,7 @@ fn init(global: &Global, asked: &Init) -> Result<Report, Failure> {
     let founded = Membership::found(&cluster, &session.node, address, port).map_err(failed)?;
     let first = newcomer(&session, &founded, what)?;
     founded.save(&session.state.membership()).map_err(|error| Failure::io(what, &error))?;
-    let edited = session.edit(&store, |intent| {
-        intent.found_cluster(&first, asked.data_path_port)
-    });
+    let edited = session.edit(&store, |intent| intent.found_cluster(&first, asked.data_path_port));
     if let Err(failure) = edited {
         let _undone = std::fs::remove_file(session.state.membership());
         return Err(failure);
@@ -78,6 +80,8 @@ fn newcomer(session: &Session, membership: &Membership, what: &str) -> Result<Ne
         .map_err(|error| Failure::api(what, &ApiError::Identity(error)))?;
     Ok(Newcomer {
         name: session.node.clone(),
+        // It has one already.
+        id: String::new(),
         address: membership.address,
         port: membership.port,
         certificate,
@@ -101,15 +105,21 @@ fn own_address(
     if let Some(address) = listen.advertise_addr {
         return match api::is_own(address) && !address.is_loopback() {
             true => Ok(address),
-            false => {
-                Err(Failure::new(Exit::Usage, what, format!("{address} is no address of this machine"))
-                    .hint("see `ip -4 address`; loopback's cannot be reached by others"))
-            }
+            false => Err(Failure::new(
+                Exit::Usage,
+                what,
+                format!("{address} is no address of this machine"),
+            )
+            .hint("see `ip -4 address`; loopback's cannot be reached by others")),
         };
     }
     if let Some(towards) = towards {
         return api::address_towards(towards).map_err(|error| {
-            Failure::new(Exit::Cannot, what, format!("there is no route to {}: {error}", towards.ip()))
+            Failure::new(
+                Exit::Cannot,
+                what,
+                format!("there is no route to {}: {error}", towards.ip()),
+            )
         });
     }
     let mut socket = RouteSocket::open_here().map_err(|error| Failure::io(what, &error))?;
@@ -124,7 +134,9 @@ fn own_address(
         .collect();
     match (found.pop(), found.as_slice()) {
         (Some(only), []) => Ok(only),
-        (None, _) => Err(Failure::new(Exit::Cannot, what, "this machine has no address that others reach")),
+        (None, _) => {
+            Err(Failure::new(Exit::Cannot, what, "this machine has no address that others reach"))
+        }
         (Some(last), others) => {
             let all: Vec<String> = others.iter().chain([&last]).map(Ipv4Addr::to_string).collect();
             Err(Failure::new(Exit::Usage, what, "this machine has several addresses")
@@ -138,10 +150,12 @@ fn own_address(
 fn must_be_free(address: Ipv4Addr, port: u16, what: &str) -> Result<(), Failure> {
     match std::net::TcpListener::bind((address, port)) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            Err(Failure::new(Exit::Usage, what, format!("{address}:{port} cannot be listened on: {error}"))
-                .hint("give another `--port`"))
-        }
+        Err(error) => Err(Failure::new(
+            Exit::Usage,
+            what,
+            format!("{address}:{port} cannot be listened on: {error}"),
+        )
+        .hint("give another `--port`")),
     }
 }
 
@@ -157,8 +171,12 @@ fn join(global: &Global, asked: &Join) -> Result<Report, Failure> {
     if !is_fresh {
         let intent = session.intent()?;
         if !(intent.networks.is_empty() && intent.services.is_empty()) {
-            return Err(Failure::new(Exit::Usage, what, "this node has networks or services of its own")
-                .hint("`swarmlb system reset` removes them"));
+            return Err(Failure::new(
+                Exit::Usage,
+                what,
+                "this node has networks or services of its own",
+            )
+            .hint("`swarmlb system reset` removes them"));
         }
     }
     let address = own_address(&asked.listen, Some(asked.remote), what)?;
@@ -242,9 +260,13 @@ fn leave(global: &Global, force: bool) -> Result<Report, Failure> {
             .map(ToString::to_string)
             .collect();
         if !others.is_empty() {
-            return Err(Failure::new(Exit::Usage, what, "the store is on this node, and others need it")
-                .fact("nodes:", others.join(", "))
-                .hint("let them leave first; `swarmlb system reset` on this node ends the cluster"));
+            return Err(Failure::new(
+                Exit::Usage,
+                what,
+                "the store is on this node, and others need it",
+            )
+            .fact("nodes:", others.join(", "))
+            .hint("let them leave first; `swarmlb system reset` on this node ends the cluster"));
         }
         return alone_again(&session, what);
     }

@@ -284,7 +284,8 @@ fn end_tasks(session: &Session) {
     let running = keeper.list().unwrap_or_default();
     for task in running.iter().filter(|task| !matches!(task.state, State::Exited(_))) {
         let signal = nix::libc::SIGKILL;
-        let _ = keeper.ask(&Request::Signal { sandbox: task.sandbox.clone(), signal, session: true });
+        let _ =
+            keeper.ask(&Request::Signal { sandbox: task.sandbox.clone(), signal, session: true });
     }
 }
 

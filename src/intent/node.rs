@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, Pool};
+use super::{Id, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ impl fmt::Display for ClusterId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     pub name: NodeName,
+    /// Random; another node that comes under the same name has another one.
+    #[serde(default)]
+    pub id: Id,
     /// Whether its kernel has IPVS.
     pub ipvs: bool,
     #[serde(default)]
@@ -41,6 +44,9 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
+    /// Since when its lease is gone, as the leader saw it: seconds since 1970. None while it lives.
+    #[serde(default)]
+    pub down: Option<u64>,
 }
 
 /// Whether a node takes tasks.
@@ -80,6 +86,7 @@ impl NodeRecord {
     pub fn new(name: NodeName, ipvs: bool) -> Self {
         Self {
             name,
+            id: Id::new(),
             ipvs,
             egress: Egress::default(),
             address: None,
@@ -87,7 +94,13 @@ impl NodeRecord {
             certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
+            down: None,
         }
+    }
+
+    /// Whether tasks may be placed there.
+    pub fn takes_tasks(&self) -> bool {
+        self.availability == Availability::Active && self.down.is_none()
     }
 
     /// The range of its gateway bridge.

@@ -5,4 +5,4 @@ pub mod node;
 mod record;
 pub mod underlay;
 
-pub use record::{Init, Lab, Member};
+pub use record::{Init, Lab, MOST_NODES, Member};

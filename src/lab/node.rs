@@ -6,15 +6,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 
 use super::Init;
 use crate::intent::NodeName;
 use crate::keeper::daemon;
 use crate::keeper::record::start_time;
-use crate::kernel::program;
+use crate::keeper::supervised::open_log;
+use crate::kernel::{netns, program};
 use crate::state_dir::StateDir;
 
 /// A node whose namespaces stand, and which waits to be told that its link does.
@@ -37,10 +39,11 @@ impl Waiting {
 ///
 /// # Errors
 /// `EPERM` without root, and what starting met.
-pub fn make(state_dir: &Path, name: &NodeName) -> io::Result<Waiting> {
+pub fn make(state: &StateDir, name: &NodeName) -> io::Result<Waiting> {
     let mut command = program::command("/proc/self/exe");
-    command.arg0("swarmlb").args(words("lab-node", state_dir, name));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir("/");
+    command.arg0("swarmlb").args(words("lab-node", state.root(), name));
+    let log = open_log(state, "keeper")?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).current_dir("/");
     command.env_clear().envs(daemon::ENVIRONMENT);
     // SAFETY: only system calls between fork and exec.
     unsafe {
@@ -71,16 +74,29 @@ fn words(command: &str, state_dir: &Path, name: &NodeName) -> [String; 5] {
 ///
 /// # Errors
 /// What mounting or starting met.
-pub fn prepare(state_dir: &Path, name: &NodeName) -> io::Result<()> {
+pub fn prepare(state: &StateDir, name: &NodeName) -> io::Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))?;
+    forget_namespaces()?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), netns::DIRECTORY, Some("tmpfs"), flags, Some("mode=755"))?;
     let mut command = program::command("/proc/self/exe");
-    command.arg0("swarmlb").args(words("lab-init", state_dir, name));
+    command.arg0("swarmlb").args(words("lab-init", state.root(), name));
     // What lets it go on comes by the standard input of this process.
     command.stdin(Stdio::inherit()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn()?;
     writeln!(io::stdout(), "{}", child.id())?;
+    Ok(())
+}
+
+/// Lets go of the machine's named namespaces: what is mounted here would keep them from ending.
+fn forget_namespaces() -> io::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    for line in mounts.lines().filter(|line| line.contains(" - nsfs ")) {
+        if let Some(path) = line.split(' ').nth(4) {
+            umount2(path, MntFlags::MNT_DETACH)?;
+        }
+    }
     Ok(())
 }
 
@@ -108,6 +124,17 @@ pub fn run_init(state: &StateDir, arguments: &[String]) -> io::Result<()> {
     }
 }
 
+/// What a terminal sends to all that run in it.
+const KEYS: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+
+/// Leaves the terminal's keys to what runs in a node: this process only waits for it.
+pub fn ignore_keys() {
+    for number in KEYS {
+        // SAFETY: ignoring a signal runs no code of ours.
+        let _kept = unsafe { signal(number, SigHandler::SigIgn) };
+    }
+}
+
 /// What is to be run inside a node.
 pub struct Entry {
     command: Command,
@@ -127,14 +154,22 @@ pub fn entry<S: AsRef<std::ffi::OsStr>>(
     if !init.is_alive() {
         return Err(io::ErrorKind::NotFound.into());
     }
+    // Entering a mount namespace leads to its root.
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let mut command = program::command("/proc/self/exe");
-    command.arg0("swarmlb").args(arguments).stdin(Stdio::inherit()).current_dir(directory);
+    command.arg0("swarmlb").args(arguments).stdin(Stdio::inherit());
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(move || {
             enter(&network, CloneFlags::CLONE_NEWNET)?;
-            enter(&mounts, CloneFlags::CLONE_NEWNS)
+            enter(&mounts, CloneFlags::CLONE_NEWNS)?;
+            nix::unistd::chdir(&directory).or_else(|_| nix::unistd::chdir("/"))?;
+            // It shall not outlive who waits for it.
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+            for number in KEYS {
+                signal(number, SigHandler::SigDfl)?;
+            }
+            Ok(())
         });
     }
     Ok(Entry { command, processes })

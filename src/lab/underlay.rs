@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use ipnet::Ipv4Net;
 
 use super::{Lab, Member};
-use crate::kernel::route::RouteSocket;
+use crate::kernel::route::{RouteSocket, Seen};
 use crate::kernel::{Refusal, netns};
 use crate::node::object::Port;
 use crate::node::{Address, Link, LinkKind, LinkName, PeerName, SandboxName};
@@ -33,8 +33,9 @@ fn bridge() -> Link {
 pub fn make(lab: &Lab) -> Result<(), Refusal> {
     let switch = netns::create(&lab.switch(), &mark(lab), || {
         let mut socket = RouteSocket::open_here()?;
-        socket.set_up(&"lo".into(), true).map_err(io::Error::from)?;
-        socket.add_bridge(&Lab::bridge(0), &bridge()).map_err(io::Error::from)
+        let made = socket.set_up(&"lo".into(), true);
+        made.and_then(|()| socket.add_bridge(&Lab::bridge(0), &bridge()))
+            .map_err(|refusal| io::Error::from(refusal.errno))
     })?;
     let machine = netns::node()?;
     plug(&switch, &machine, &lab.machine_link(), &LinkName("machine".into()), 0)?;
@@ -61,6 +62,8 @@ fn plug(
     group: u32,
 ) -> Result<(), Refusal> {
     let mut socket = RouteSocket::open(switch.as_fd())?;
+    let links = socket.links()?;
+    ensure_bridge(&mut socket, &links, group)?;
     // One that a killed node left goes by itself, but not at once.
     let _gone = socket.del_link(port);
     let peer = PeerName { sandbox: SandboxName(String::new()), link: port.clone() };
@@ -82,17 +85,23 @@ fn address(
     socket.add_address(&Address { link: link.clone(), net })
 }
 
+fn ensure_bridge(socket: &mut RouteSocket, links: &[Seen], group: u32) -> Result<(), Refusal> {
+    let wanted = Lab::bridge(group);
+    match links.iter().any(|seen| seen.name == wanted) {
+        true => Ok(()),
+        false => socket.add_bridge(&wanted, &bridge()),
+    }
+}
+
 /// Puts a node's port on the bridge of its group.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn regroup(lab: &Lab, member: &Member) -> Result<(), Refusal> {
     let mut socket = RouteSocket::open(netns::open(&lab.switch())?.as_fd())?;
-    let wanted = Lab::bridge(member.group);
     let links = socket.links()?;
-    if !links.iter().any(|seen| seen.name == wanted) {
-        socket.add_bridge(&wanted, &bridge())?;
-    }
+    ensure_bridge(&mut socket, &links, member.group)?;
+    let wanted = Lab::bridge(member.group);
     match lab.port(&member.name).filter(|port| links.iter().any(|seen| seen.name == *port)) {
         Some(port) => socket.change_link(&port, None, MTU, Some(&wanted), true),
         // A node that is down is on no bridge.
@@ -105,7 +114,7 @@ pub fn regroup(lab: &Lab, member: &Member) -> Result<(), Refusal> {
 /// # Errors
 /// The kernel's refusal.
 pub fn remove(lab: &Lab) -> Result<(), Refusal> {
-    let ours = |seen: &crate::kernel::route::Seen| seen.name == lab.machine_link();
+    let ours = |seen: &Seen| seen.name == lab.machine_link();
     let mut machine = RouteSocket::open(netns::node()?.as_fd())?;
     if machine.links()?.iter().any(ours) {
         machine.del_link(&lab.machine_link())?;

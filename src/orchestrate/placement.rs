@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::intent::{Intent, NodeName};
 
-/// The node with the fewest tasks; of several, the first by name. None when there is no node.
+/// The node with the fewest tasks, of those that take any; of several, the first by name. None when
+/// there is no such node.
 pub fn choose(intent: &Intent) -> Option<NodeName> {
-    let mut load: BTreeMap<&NodeName, usize> = intent.nodes.keys().map(|name| (name, 0)).collect();
+    let takers = intent.nodes.values().filter(|node| node.takes_tasks());
+    let mut load: BTreeMap<&NodeName, usize> = takers.map(|node| (&node.name, 0)).collect();
     for task in intent.tasks.values() {
         if let Some(count) = load.get_mut(&task.node) {
             *count += 1;
@@ -31,6 +33,20 @@ mod tests {
         service(&mut intent, "b", "n", 1);
         let nodes: Vec<String> = intent.tasks.values().map(|t| t.node.to_string()).collect();
         assert_eq!(nodes, ["node-1", "node-2", "node-1", "node-2"]);
+    }
+
+    #[test]
+    fn nodes_that_are_drained_or_dead_get_none() {
+        let mut intent = one_node();
+        for name in ["node-2", "node-3"] {
+            let name: NodeName = name.parse().unwrap();
+            intent.nodes.insert(name.clone(), NodeRecord::new(name, true));
+        }
+        crate::intent::tests::network(&mut intent, "n", "10.0.1.0/24");
+        intent.drain_node(&"node-1".parse().unwrap()).unwrap();
+        intent.nodes.get_mut(&"node-2".parse::<NodeName>().unwrap()).unwrap().down = Some(1);
+        service(&mut intent, "a", "n", 3);
+        assert!(intent.tasks.values().all(|task| task.node.as_str() == "node-3"));
     }
 
     #[test]

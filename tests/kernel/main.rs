@@ -12,6 +12,7 @@ mod foreground;
 mod foreign;
 mod healing;
 mod kills;
+mod lab;
 mod leaving;
 mod networks;
 mod nftables;
