@@ -22,6 +22,7 @@ native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
 bench=(dnsmasq:dnsmasq-base)
+shells=(zsh:zsh fish:fish)
 
 wanted=()
 for purpose; do
@@ -30,7 +31,7 @@ for purpose; do
     native) wanted+=("${native[@]}") ;;
     vm) wanted+=("${vm[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    test) wanted+=("${build[@]}" "${vm[@]}") ;;
+    test) wanted+=("${build[@]}" "${vm[@]}" "${shells[@]}") ;;
     *) die "no purpose is called $purpose: build, native, vm, bench or test" ;;
     esac
 done
