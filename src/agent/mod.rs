@@ -2,6 +2,8 @@
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
 mod events;
+mod leader;
+mod lease;
 mod leaving;
 mod mounts;
 mod processes;

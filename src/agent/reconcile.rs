@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::events::{self, Event};
+use super::leader::{self, Wake};
+use super::lease::Lease;
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
@@ -34,12 +36,10 @@ use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{LeaseId, Revision, Store};
+use crate::store::{Batch, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
-/// How long a node may be silent before it counts as gone.
-const LEASE: Duration = Duration::from_secs(3);
 /// How long a host command must live before it counts as running: one that ends at once never was.
 const SETTLING: Duration = Duration::from_millis(250);
 /// The first pause before an ended task is started again; it doubles up to the longest, which is
@@ -74,7 +74,7 @@ struct Misfortune {
 struct Agent {
     name: NodeName,
     store: Client,
-    lease: LeaseId,
+    lease: Arc<Lease>,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
     known: Arc<Known>,
@@ -120,10 +120,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
-    match ended? {
-        Ended::KeeperGone => Ok(()),
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    ended
 }
 
 /// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
@@ -134,13 +131,13 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
     if keeper != std::os::unix::process::parent_id() as i32 {
         say("another keeper has taken over, and has an agent of its own");
-        return Ok(Ended::KeeperGone);
+        return Ok(());
     }
     let store =
         Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
@@ -156,9 +153,21 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
-    events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
-    let lease = store.grant(LEASE).map_err(io::Error::other)?;
-    events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
+    let lease = Arc::new(Lease::take(&store).map_err(io::Error::other)?);
+    let (wakes, woken) = channel();
+    let (events, wake) = (sender.clone(), wakes.clone());
+    let tell = move |_: Option<&Batch>| {
+        events.send(Event::Intent).is_ok() && wake.send(Wake::Intent).is_ok()
+    };
+    events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
+    let mut reports = BTreeSet::new();
+    let tell = move |changed: Option<&Batch>| {
+        !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
+            || wakes.send(Wake::Reports).is_ok()
+    };
+    events::follow(store.clone(), records::STATUS, loaded.revision, tell)?;
+    leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
+    lease.keep(&store, sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
         keeper: Keeper::connect(&state.keeper_socket())?,
@@ -169,7 +178,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     });
     let agent = Agent {
         name: name.clone(),
-        store,
+        store: store.with_patience(AGAIN),
         lease,
         keeper: Keeper::connect(&state.keeper_socket())?,
         kernel,
@@ -194,12 +203,8 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
-    Ok(agent.run(&receiver))
-}
-
-enum Ended {
-    KeeperGone,
-    LeaseGone,
+    agent.run(&receiver);
+    Ok(())
 }
 
 /// Waits until the keeper's end is seen and its successor started, unless it lives after all.
@@ -297,12 +302,12 @@ fn resolv_conf_after(machine: &str) -> String {
 }
 
 impl Agent {
-    fn run(mut self, events: &Receiver<Event>) -> Ended {
+    fn run(mut self, events: &Receiver<Event>) {
         loop {
             self.turn();
             if self.keeper_lost {
                 await_end(events);
-                return Ended::KeeperGone;
+                return;
             }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
@@ -318,7 +323,7 @@ impl Agent {
                     Ok(event) => break Some(event),
                     Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}
                     Err(RecvTimeoutError::Timeout) => break None,
-                    Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             };
             // Everything that came meanwhile is one turn.
@@ -327,8 +332,9 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
-                    Event::KeeperGone => return Ended::KeeperGone,
-                    Event::LeaseGone => return Ended::LeaseGone,
+                    Event::KeeperGone => return,
+                    // The report went with the old one.
+                    Event::LeaseAnew => self.reported = None,
                 }
             }
             if reload || self.stale {
@@ -780,7 +786,7 @@ impl Agent {
         if self.reported.as_ref() == Some(&status) {
             return;
         }
-        match records::save_status(&self.store, &self.name, self.lease, &status) {
+        match records::save_status(&self.store, &self.name, self.lease.id(), &status) {
             Ok(()) => {
                 self.reported = Some(status);
                 self.unreported = false;

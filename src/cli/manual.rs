@@ -114,6 +114,7 @@ const NODE_FIELDS: &[(&str, &str)] = &[
     ("self", "whether it is the node that was asked"),
     ("status", "`ready`, or `down` when it is silent"),
     ("availability", "`active`, or `drain` when it takes no tasks"),
+    ("leader", "whether its agent decides for all"),
     ("address", "where other nodes reach it"),
     ("port", "the TCP port of its API"),
     ("labels", "by key"),
@@ -532,10 +533,8 @@ pub const PAGES: &[Page] = &[
     Page {
         command: "node join",
         examples: &[(
-            "What `node init` and `node token` print:",
-            "swarmlb node join --token \
-             SWARMLB-1-0f5c9a3d7e1b2468ace013579bdf02468ace13579bdf02468ace13579bdf0246-\
-             0a1b2c3d4e5f6g7h8i9j0k1l2 192.0.2.1",
+            "With what `swarmlb node token -q` prints on the first node, on standard input:",
+            "swarmlb node join --token - 192.0.2.1",
         )],
         ..NOTHING
     },
@@ -565,6 +564,29 @@ pub const PAGES: &[Page] = &[
         command: "node inspect",
         examples: &[("This one:", "swarmlb node inspect self")],
         fields: NODE_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "node drain",
+        examples: &[("Before its machine is looked after:", "swarmlb node drain node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node activate",
+        examples: &[("It takes tasks again:", "swarmlb node activate node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node update",
+        examples: &[
+            ("A label:", "swarmlb node update --label-add disk=ssd node-2"),
+            ("As Docker's users type it:", "swarmlb node update --availability drain node-2"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node rm",
+        examples: &[("One that will not come back:", "swarmlb node rm node-2")],
         ..NOTHING
     },
     Page {

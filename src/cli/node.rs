@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::number;
-use crate::api::{API_PORT, Token};
+use super::service::Label;
+use crate::api::{API_PORT, Token, TokenError};
 use crate::intent::NodeName;
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,84 @@ pub enum Command {
         #[arg(required = true, value_name = "NODE")]
         names: Vec<NodeName>,
     },
+    /// Have nodes' tasks go elsewhere, and give them no more
+    ///
+    /// Each task leaves rotation first, and ends when nobody is connected to it any more, or at its
+    /// service's drain timeout.
+    Drain {
+        #[arg(required = true, value_name = "NODE")]
+        names: Vec<NodeName>,
+    },
+    /// Give nodes tasks again
+    ///
+    /// Those that went elsewhere stay there.
+    Activate {
+        #[arg(required = true, value_name = "NODE")]
+        names: Vec<NodeName>,
+    },
+    /// Change a node's labels or its availability
+    Update(Update),
+    /// Take nodes out of the cluster that are gone for good
+    ///
+    /// Their certificates are worth nothing from then on, and their names can be given to others. A
+    /// node that lives had better leave by itself, with `node leave`.
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Even one that lives
+        #[arg(long)]
+        force: bool,
+        #[arg(required = true, value_name = "NODE")]
+        names: Vec<NodeName>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, id = "change")]
+pub struct Changes {
+    /// Add a label, or change it; may be given several times
+    #[arg(long = "label-add", value_name = "KEY=VALUE")]
+    pub label_add: Vec<Label>,
+    /// Remove a label; may be given several times
+    #[arg(long = "label-rm", value_name = "KEY")]
+    pub label_rm: Vec<String>,
+    /// Whether it takes tasks
+    #[arg(long, value_enum)]
+    pub availability: Option<Availability>,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    #[command(flatten)]
+    pub changes: Changes,
+    #[arg(value_name = "NODE")]
+    pub name: NodeName,
+}
+
+/// Whether a node takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Availability {
+    /// It does
+    Active,
+    /// Its tasks go elsewhere, and it gets no more
+    Drain,
+}
+
+/// Where a token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    Typed(Token),
+    StandardInput,
+}
+
+impl std::str::FromStr for TokenSource {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        match text {
+            "-" => Ok(Self::StandardInput),
+            text => text.parse().map(Self::Typed),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -68,9 +147,9 @@ pub struct Init {
 
 #[derive(Debug, Args)]
 pub struct Join {
-    /// What `swarmlb node token` prints on the first node
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Token,
+    /// What `swarmlb node token` prints on the first node; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
+    pub token: TokenSource,
     #[command(flatten)]
     pub listen: Listen,
     /// The first node, with its port when that is not 7733

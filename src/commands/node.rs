@@ -1,5 +1,6 @@
 //! `swarmlb node …`: making a cluster of several nodes, and coming into it.
 
+mod change;
 mod show;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,9 +11,9 @@ use super::session::{Session, must_be_root};
 use super::{Report, system};
 use crate::api::{self, ApiError, Membership, Token};
 use crate::cli::Global;
-use crate::cli::node::{Command, Init, Join, Listen};
+use crate::cli::node::{Command, Init, Join, Listen, TokenSource};
 use crate::failure::{Exit, Failure};
-use crate::intent::{IntentError, Newcomer};
+use crate::intent::{Availability, IntentError, Newcomer};
 use crate::keeper::daemon;
 use crate::kernel::route::RouteSocket;
 
@@ -27,6 +28,10 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
         Command::Leave { force } => leave(global, force),
         Command::Ls => show::ls(global),
         Command::Inspect { names } => show::inspect(global, &names),
+        Command::Drain { names } => change::availability(global, &names, Availability::Drain),
+        Command::Activate { names } => change::availability(global, &names, Availability::Active),
+        Command::Update(asked) => change::update(global, &asked),
+        Command::Rm { force, names } => change::rm(global, &names, force),
     }
 }
 
@@ -181,7 +186,8 @@ fn join(global: &Global, asked: &Join) -> Result<Report, Failure> {
     }
     let address = own_address(&asked.listen, Some(asked.remote), what)?;
     must_be_free(address, asked.listen.port, what)?;
-    let joined = api::join(asked.remote, &asked.token, &session.node, address, asked.listen.port)
+    let token = told_token(&asked.token, what)?;
+    let joined = api::join(asked.remote, &token, &session.node, address, asked.listen.port)
         .map_err(|error| Failure::api(what, &error))?;
     if !is_fresh {
         // What it made for itself is of another cluster.
@@ -194,6 +200,17 @@ fn join(global: &Global, asked: &Join) -> Result<Report, Failure> {
     await_node(&session, what)?;
     let text = format!("Node {} has joined cluster {}.\n", session.node, joined.cluster);
     Ok(Report::good(if global.quiet { String::new() } else { text }))
+}
+
+fn told_token(source: &TokenSource, what: &str) -> Result<Token, Failure> {
+    match source {
+        TokenSource::Typed(token) => Ok(token.clone()),
+        TokenSource::StandardInput => {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map_err(|error| Failure::io(what, &error))?;
+            line.parse().map_err(|error| Failure::new(Exit::Usage, what, error))
+        }
+    }
 }
 
 /// Starts the keeper, and waits until this node's agent reports.
@@ -301,7 +318,8 @@ fn alone_again(session: &Session, what: &str) -> Result<Report, Failure> {
 fn depart(session: &Session, force: bool, what: &str) -> Result<(), Failure> {
     let store = session.store()?;
     if !force {
-        session.edit(&store, |intent| intent.drain_node(&session.node))?;
+        session
+            .edit(&store, |intent| intent.set_availability(&session.node, Availability::Drain))?;
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
             let intent = session.loaded_intent(&store)?;

@@ -273,6 +273,19 @@ impl Session {
             .map_err(|error| Failure::record(self.what.as_str(), &error))
     }
 
+    /// The node whose agent decides for all.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn leader(&self) -> Result<Option<NodeName>, Failure> {
+        if self.recorded_intent.is_some() || self.is_fresh() {
+            return Ok(None);
+        }
+        records::load_reports(&self.store()?)
+            .map(|reports| reports.leadership.map(|leadership| leadership.node))
+            .map_err(|error| Failure::record(self.what.as_str(), &error))
+    }
+
     /// What this machine holds, with the processes that the keeper knows.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::{
-    DataPlane, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, Retired, ServiceName,
-    TaskName, Vip,
+    DataPlane, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, NodeRecord, Retired,
+    ServiceName, Task, TaskName, Vip,
 };
 
 /// Most old marks that a VIP keeps while connections hold them. Beyond that its tasks change under the
@@ -36,7 +36,8 @@ impl Intent {
     /// Takes up to `count` tasks that are leaving back into rotation, the lowest slots first; tells
     /// how many.
     pub(super) fn call_back(&mut self, service: &ServiceName, count: usize) -> usize {
-        let leaving = self.tasks_of(service).filter(|task| !task.in_rotation());
+        let takes = |task: &Task| self.nodes.get(&task.node).is_some_and(NodeRecord::takes_tasks);
+        let leaving = self.tasks_of(service).filter(|task| !task.in_rotation() && takes(task));
         let names: Vec<TaskName> = leaving.map(|task| task.name.clone()).take(count).collect();
         for name in &names {
             if let Some(task) = self.tasks.get_mut(name) {
@@ -127,7 +128,7 @@ impl Intent {
     }
 
     /// The tasks that are leaving.
-    pub fn leaving(&self) -> impl Iterator<Item = (&super::Task, &Leaving)> {
+    pub fn leaving(&self) -> impl Iterator<Item = (&Task, &Leaving)> {
         self.tasks.values().filter_map(|task| Some((task, task.leaving.as_ref()?)))
     }
 
@@ -137,7 +138,7 @@ impl Intent {
         vips.flat_map(|vip| &vip.retired).map(|retired| retired.fwmark).collect()
     }
 
-    fn remove_task(&mut self, name: &TaskName) {
+    pub(super) fn remove_task(&mut self, name: &TaskName) {
         let Some(task) = self.tasks.remove(name) else { return };
         let Some(service) = self.services.get_mut(&name.service) else { return };
         for endpoint in &task.endpoints {

@@ -1,5 +1,6 @@
 //! Which nodes are in the cluster, and where they are reached.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Availability, Id, Intent, IntentError, NodeName, NodeRecord, name};
@@ -65,14 +66,36 @@ impl Intent {
         }
     }
 
-    /// Has a node's tasks go elsewhere, and gives it no more.
+    /// Says whether a node takes tasks. Those of one that does not go elsewhere.
     ///
     /// # Errors
     /// [`IntentError::NoSuchNode`].
-    pub fn drain_node(&mut self, name: &NodeName) -> Result<(), IntentError> {
+    pub fn set_availability(
+        &mut self,
+        name: &NodeName,
+        availability: Availability,
+    ) -> Result<(), IntentError> {
         self.node(name)?;
         if let Some(record) = self.nodes.get_mut(name) {
-            record.availability = Availability::Drain;
+            record.availability = availability;
+        }
+        Ok(())
+    }
+
+    /// Changes a node's labels.
+    ///
+    /// # Errors
+    /// [`IntentError::NoSuchNode`].
+    pub fn label_node(
+        &mut self,
+        name: &NodeName,
+        add: &BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), IntentError> {
+        self.node(name)?;
+        if let Some(record) = self.nodes.get_mut(name) {
+            record.labels.retain(|key, _| !remove.contains(key));
+            record.labels.extend(add.clone());
         }
         Ok(())
     }
@@ -84,6 +107,7 @@ impl Intent {
     pub fn dismiss_node(&mut self, name: &NodeName) -> Result<(), IntentError> {
         self.node(name)?;
         self.nodes.remove(name);
+        self.attachments.retain(|_, held| held.node != *name);
         Ok(())
     }
 

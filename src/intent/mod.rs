@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod echo;
 pub mod egress;
 pub mod error;
+mod evacuation;
 mod leaving;
 mod membership;
 pub mod name;

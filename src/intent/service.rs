@@ -381,7 +381,11 @@ impl Intent {
         self.turn_over(name, &before, &leave, departure)
     }
 
-    fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
+    pub(super) fn add_tasks(
+        &mut self,
+        service: &Service,
+        slots: &[u32],
+    ) -> Result<(), IntentError> {
         // In the order in which they were given: `eth0` is on the first.
         let mut addresses = Vec::new();
         for network in &service.networks {

@@ -130,7 +130,17 @@ impl Lab {
     pub fn load(root: &Path) -> io::Result<Option<Self>> {
         match std::fs::read(root.join(FILE)) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Whose directory it is, and why it is none, is told by who needs it.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -20,8 +20,8 @@ pub fn choose(intent: &Intent) -> Option<NodeName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intent::NodeRecord;
     use crate::intent::tests::{one_node, service, spec};
+    use crate::intent::{Availability, NodeRecord};
 
     #[test]
     fn tasks_spread_over_the_nodes() {
@@ -43,7 +43,8 @@ mod tests {
             intent.nodes.insert(name.clone(), NodeRecord::new(name, true));
         }
         crate::intent::tests::network(&mut intent, "n", "10.0.1.0/24");
-        intent.drain_node(&"node-1".parse().unwrap()).unwrap();
+        let first = "node-1".parse().unwrap();
+        intent.set_availability(&first, Availability::Drain).unwrap();
         intent.nodes.get_mut(&"node-2".parse::<NodeName>().unwrap()).unwrap().down = Some(1);
         service(&mut intent, "a", "n", 3);
         assert!(intent.tasks.values().all(|task| task.node.as_str() == "node-3"));

@@ -71,7 +71,7 @@ fn a_partition_cuts_the_store_too_and_healing_joins_it_again() {
         let pinged = || {
             let pid = &lab.json("lab status")[0]["pid"];
             let line = format!(
-                "nsenter -t {pid} -n ping -c 1 -W 1 10.213.0.2 >/dev/null && echo yes || echo no"
+                "nsenter -t {pid} -n timeout 1 bash -c 'exec 3<>/dev/tcp/10.213.0.2/7733' 2>/dev/null && echo yes || echo no"
             );
             shell(&line)
         };
@@ -138,6 +138,94 @@ fn who_cannot_join_is_told_why_and_is_as_it_was() {
         let told = join(&format!("--token {token} --node node-3 {first}"));
         assert!(told.contains("the token does not hold"), "{told}");
         assert!(!machine.state().exists(), "a refused join left something");
+        lab.down();
+    });
+}
+
+/// Waits until a service runs on these nodes only, `count` tasks in all.
+fn runs_on(lab: &Lab, service: &str, nodes: &[&str], count: usize) {
+    let rows = || {
+        let rows = lab.json(&format!("service ps {service}"));
+        let told = |row: &serde_json::Value| format!("{} {}", row["node"], row["state"]);
+        rows.as_array().expect("rows").iter().map(told).collect::<Vec<_>>()
+    };
+    let wanted: Vec<String> = nodes.iter().map(|node| format!("\"{node}\" \"running\"")).collect();
+    within("the tasks are where they shall be", SOON, rows, |rows| {
+        rows.len() == count && rows.iter().all(|row| wanted.contains(row))
+    });
+}
+
+/// The tasks whose processes live on a node, as its keeper knows them.
+fn processes(lab: &Lab, node: &str) -> usize {
+    let rows = lab.json(&format!("--node {node} agent status"));
+    usize::try_from(rows["tasks_running"].as_u64().expect("a number")).expect("few")
+}
+
+#[test]
+fn a_dead_nodes_tasks_are_placed_anew_and_stopped_when_it_returns() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 6");
+        lab.good("lab partition node-3");
+        runs_on(&lab, "web", &["node-1", "node-2"], 6);
+        assert_eq!(processes(&lab, "node-3"), 2, "a node that is cut off keeps what runs");
+        lab.good("service scale web=4");
+        lab.good("lab heal");
+        within("what it still ran is stopped", SOON, || processes(&lab, "node-3"), |n| *n == 0);
+        runs_on(&lab, "web", &["node-1", "node-2"], 4);
+        let told = lab.json("service ps web");
+        let addresses: BTreeSet<String> =
+            told.as_array().expect("rows").iter().map(|row| row["addresses"].to_string()).collect();
+        assert_eq!(addresses.len(), 4, "no address is there twice: {told}");
+        lab.good("lab kill-node node-2");
+        runs_on(&lab, "web", &["node-1", "node-3"], 4);
+        lab.down();
+    });
+}
+
+#[test]
+fn a_drained_nodes_tasks_go_elsewhere_and_it_gets_none_until_it_is_active() {
+    apart(|| {
+        let lab = Lab::up(2);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 4");
+        lab.good("node drain node-2");
+        runs_on(&lab, "web", &["node-1"], 4);
+        lab.good("service scale web=5");
+        runs_on(&lab, "web", &["node-1"], 5);
+        lab.good("node activate node-2");
+        lab.good("service scale web=6");
+        assert!(lab.nodes_of("web").contains(&"node-2".to_owned()));
+        lab.good("node update --label-add disk=ssd node-2");
+        assert_eq!(lab.json("node inspect node-2")[0]["labels"]["disk"], "ssd");
+        lab.down();
+    });
+}
+
+#[test]
+fn a_node_that_left_is_shut_out_and_may_come_again() {
+    apart(|| {
+        let lab = Lab::up(3);
+        let membership = lab.state().join("nodes/node-3/membership.json");
+        let kept = std::fs::read(&membership).expect("its certificate");
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 3");
+        lab.good("--node node-3 node leave");
+        assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(2));
+        runs_on(&lab, "web", &["node-1", "node-2"], 3);
+        // What it showed to others is worth nothing any more.
+        let directory = lab.state().join("nodes/node-3");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        std::fs::write(&membership, kept).expect("written");
+        std::fs::write(directory.join("node"), "node-3\n").expect("written");
+        let (_, told) = lab.ending("--node node-3 node ls", 3);
+        assert!(!told.contains("node-1"), "{told}");
+        lab.good("--node node-3 agent stop");
+        std::fs::remove_dir_all(&directory).expect("removed");
+        let token = lab.good("node token -q");
+        lab.good(&format!("--node node-3 node join --token {} 10.213.0.1", token.trim()));
+        assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(3));
         lab.down();
     });
 }

@@ -25,6 +25,8 @@ struct Row<'a> {
     own: bool,
     status: &'static str,
     availability: Availability,
+    /// Whether its agent decides for all.
+    leader: bool,
     address: Option<String>,
     port: Option<u16>,
     labels: &'a BTreeMap<String, String>,
@@ -38,15 +40,17 @@ struct Row<'a> {
 fn row<'a>(
     intent: &'a Intent,
     statuses: &BTreeMap<NodeName, NodeStatus>,
-    own: &NodeName,
+    session: &Session,
+    leader: Option<&NodeName>,
     node: &'a NodeRecord,
 ) -> Row<'a> {
     Row {
         id: &node.id,
         hostname: &node.name,
-        own: node.name == *own,
+        own: node.name == session.node,
         status: if statuses.contains_key(&node.name) { "ready" } else { "down" },
         availability: node.availability,
+        leader: leader == Some(&node.name),
         address: node.address.map(|address| address.to_string()),
         port: node.port,
         labels: &node.labels,
@@ -61,7 +65,9 @@ pub fn ls(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "list nodes")?;
     let intent = session.intent()?;
     let statuses = session.statuses()?;
-    let rows = intent.nodes.values().map(|node| row(&intent, &statuses, &session.node, node));
+    let leader = session.leader()?;
+    let of = |node| row(&intent, &statuses, &session, leader.as_ref(), node);
+    let rows = intent.nodes.values().map(of);
     let rows: Vec<Row<'_>> = rows.collect();
     if global.format == Format::Json {
         return Report::json(&rows);
@@ -76,11 +82,13 @@ pub fn ls(global: &Global) -> Result<Report, Failure> {
             row.hostname.to_string(),
             capital(row.status),
             capital(&row.availability.to_string()),
+            if row.leader { "Leader".into() } else { String::new() },
             row.address.clone().unwrap_or_else(|| "-".into()),
             row.tasks.to_string(),
         ]
     });
-    let heading = ["ID", "HOSTNAME", "STATUS", "AVAILABILITY", "ADDRESS", "TASKS"];
+    let heading =
+        ["ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ADDRESS", "TASKS"];
     Ok(Report::good(table(heading, cells.collect())))
 }
 
@@ -96,6 +104,7 @@ pub fn inspect(global: &Global, names: &[NodeName]) -> Result<Report, Failure> {
     let session = Session::new(global, what)?;
     let intent = session.intent()?;
     let statuses = session.statuses()?;
+    let leader = session.leader()?;
     let meant = |name: &NodeName| match name.as_str() {
         SELF => session.node.clone(),
         _ => name.clone(),
@@ -103,7 +112,7 @@ pub fn inspect(global: &Global, names: &[NodeName]) -> Result<Report, Failure> {
     let mut rows = Vec::new();
     for name in names.iter().map(meant) {
         let node = intent.node(&name).map_err(|error| Failure::intent(what, &error))?;
-        rows.push(row(&intent, &statuses, &session.node, node));
+        rows.push(row(&intent, &statuses, &session, leader.as_ref(), node));
     }
     Report::json(&rows)
 }
