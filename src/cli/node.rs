@@ -75,7 +75,6 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, id = "change")]
 pub struct Changes {
     /// Add a label, or change it; may be given several times
     #[arg(long = "label-add", value_name = "KEY=VALUE")]

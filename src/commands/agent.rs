@@ -24,6 +24,8 @@ use crate::render::english::{count, duration};
 use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
+use crate::store::client::Client;
+use crate::store::records;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -183,7 +185,7 @@ fn status(global: &Global) -> Result<Report, Failure> {
         let tasks = keeper.list().unwrap_or_default();
         roles.tasks_running =
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
-        roles.report = session.statuses()?.remove(&session.node);
+        roles.report = own_report(&session);
     }
     // The report of an agent that was killed stands until its lease runs out.
     let own = |report: &NodeStatus| roles.agent == Some(report.agent) && report.settled;
@@ -194,6 +196,16 @@ fn status(global: &Global) -> Result<Report, Failure> {
         Format::Table => roles_text(&roles, &session),
     };
     Ok(if whole { Report::good(text) } else { Report::bad(text) })
+}
+
+/// How long the store may take before it counts as out of reach.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What this node's agent reports; none when the store is out of reach, as it may well be.
+fn own_report(session: &Session) -> Option<NodeStatus> {
+    let store = Client::connect_within(&session.state.store_socket(), LOOK).ok()?;
+    let (_, mut statuses) = records::load_status(&store.with_patience(LOOK)).ok()?;
+    statuses.remove(&session.node)
 }
 
 fn roles_text(roles: &Roles, session: &Session) -> String {
