@@ -112,7 +112,7 @@ pub fn run_errand(
     let code = runtime.block_on(async {
         let mut stream = tls::connect(config, at).await.map_err(|error| unreachable(at, error))?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        if !shown.is_some_and(|shown| fingerprint_of(shown) == fingerprint) {
+        if shown.is_none_or(|shown| fingerprint_of(shown) != fingerprint) {
             return Err(ApiError::OtherNode(at));
         }
         let lost = |error| ApiError::Unreachable(at, error);

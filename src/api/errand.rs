@@ -69,10 +69,12 @@ async fn frame(kind: u8, mut from: impl AsyncRead + Unpin, frames: Sender<Frame>
     let mut buffer = vec![0; LONGEST];
     while let Ok(length) = from.read(&mut buffer).await {
         let ended = length == 0;
-        if (ended && kind != INPUT)
-            || frames.send((kind, buffer[..length].to_vec())).await.is_err()
-            || ended
-        {
+        // Only what the command reads has an end that is told.
+        if ended && kind != INPUT {
+            return;
+        }
+        let sent = frames.send((kind, buffer[..length].to_vec())).await;
+        if ended || sent.is_err() {
             return;
         }
     }
