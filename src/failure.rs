@@ -72,9 +72,7 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } | IntentError::NoNode => {
-                Exit::Cannot
-            }
+            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -301,9 +299,16 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NotConnected { name, .. } => {
             format!("see `swarmlb network inspect {name}`")
         }
-        IntentError::NetworkInUse { by, .. } => {
+        IntentError::NetworkInUse { name, by, namespaces } => {
             let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
-            format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))
+            let services =
+                format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "));
+            match namespaces.first() {
+                Some(first) => {
+                    format!("{services}, and `swarmlb network disconnect {name} {first}`")
+                }
+                None => services,
+            }
         }
         IntentError::VniUsed { free: Some(free), .. } => {
             format!("leave out `--opt vni`; the next free one is {free}")
@@ -312,6 +317,11 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetRouted { .. }
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
+        }
+        IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
         }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
@@ -323,9 +333,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
-        IntentError::NoRoomOnGateway { .. } => {
-            "tasks that need nothing outside can be on a network made with `--internal`".into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
+        IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

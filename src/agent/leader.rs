@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::lease::Lease;
 use crate::clock;
-use crate::intent::{Intent, NodeName};
+use crate::intent::{Intent, Liveness, NodeName};
 use crate::keeper::journal::say;
-use crate::keeper::server::now;
 use crate::orchestrate::liveness::{BENEFIT, Heard};
 use crate::store::client::Client;
 use crate::store::records::{self, Edit, Leadership, RecordError};
@@ -133,9 +132,15 @@ impl Candidate {
             let Some(loaded) = records::load_intent(&self.store)? else { return Ok(()) };
             let mut intent = loaded.intent.clone();
             let dead = self.heard.dead(intent.nodes.keys(), &self.name);
-            intent.note_lives(&dead, &self.heard.reporting, now());
-            intent.fill_services(clock::millis());
-            if intent == loaded.intent {
+            let now = clock::millis();
+            let mut news = false;
+            for name in &self.heard.reporting {
+                news |= intent.node_is_up(name, now);
+            }
+            for name in &dead {
+                news |= intent.node_is_down(name, now);
+            }
+            if !news {
                 return Ok(());
             }
             match records::commit_as_leader(&self.store, leadership, &loaded, &intent)? {
@@ -154,11 +159,11 @@ impl Candidate {
 
 fn tell(before: &Intent, after: &Intent) {
     for (name, node) in &after.nodes {
-        let was = before.nodes.get(name).and_then(|node| node.down);
-        match (was, node.down) {
-            (None, Some(_)) => say(format!("node {name} is dead; its tasks go elsewhere")),
-            (Some(_), None) => say(format!("node {name} is back")),
-            _ => {}
+        let was = before.nodes.get(name).map(|node| node.liveness);
+        match node.liveness {
+            now if was == Some(now) => {}
+            Liveness::Down => say(format!("node {name} is dead; its tasks go elsewhere")),
+            Liveness::Up => say(format!("node {name} lives")),
         }
     }
 }

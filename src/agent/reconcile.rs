@@ -27,7 +27,8 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
 use crate::lower::dns::{self, Knowledge};
-use crate::lower::lower;
+use crate::lower::lower_sharing;
+use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
@@ -86,6 +87,8 @@ struct Agent {
     zones: BTreeMap<SandboxName, Knowledge>,
     /// Of which revision they are, and without how many namespaces that are gone.
     zoned: Option<(Revision, usize)>,
+    /// What the last lowering shares with the next.
+    shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     /// Set when the keeper did not answer: only a new one and a new agent can go on.
@@ -149,11 +152,12 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
+    let lease = Arc::new(Lease::take(&store).map_err(io::Error::other)?);
+    greet(&store, name, &lease).map_err(io::Error::other)?;
     let loaded = register(&store, name).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
-    let lease = Arc::new(Lease::take(&store).map_err(io::Error::other)?);
     let (wakes, woken) = channel();
     let (events, wake) = (sender.clone(), wakes.clone());
     let tell = move |_: Option<&Batch>| {
@@ -189,6 +193,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         revision: loaded.revision,
         zones,
         zoned: None,
+        shared: Shared::default(),
         observed: None,
         keeper_lost: false,
         refusal: None,
@@ -217,6 +222,15 @@ fn await_end(events: &Receiver<Event>) {
     }
 }
 
+/// Reports that this node is there, before it says so in the intent: who leads believes the reports.
+fn greet(store: &Client, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
+    if records::load_reports(store)?.nodes.contains(name) {
+        return Ok(());
+    }
+    let status = NodeStatus { agent: std::process::id() as i32, ..NodeStatus::default() };
+    records::save_status(store, name, lease.id(), &status)
+}
+
 /// Makes this node known, and the cluster when it is the first.
 fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
@@ -237,6 +251,9 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
             record.id = crate::random::id(25);
         }
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        // What its kernel can may have changed, and it is here.
+        intent.node_is_up(name, crate::clock::millis());
+        intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
@@ -472,13 +489,15 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
+        let mut shared = std::mem::take(&mut self.shared);
         let (intent, gone) = self.present();
-        let mut desired = lower(&intent, &self.name);
+        let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         if self.zoned != Some((self.revision, gone)) {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = Some((self.revision, gone));
             self.zones = zones;
         }
+        self.shared = shared;
         self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -532,6 +551,7 @@ impl Agent {
             intent.attachments.retain(|key, held| {
                 !(left(held) && self.intent.attachments.get(key) == Some(held))
             });
+            intent.settle();
             records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
         });
         match forgotten {
@@ -611,6 +631,7 @@ impl Agent {
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);
+                node.share_with(desired);
                 node
             }
         };

@@ -12,6 +12,7 @@ use super::{Report, system};
 use crate::api::{self, ApiError, Membership, Token};
 use crate::cli::Global;
 use crate::cli::node::{Command, Init, Join, Listen, TokenSource};
+use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::intent::{Availability, IntentError, Newcomer};
 use crate::keeper::daemon;
@@ -318,8 +319,7 @@ fn alone_again(session: &Session, what: &str) -> Result<Report, Failure> {
 fn depart(session: &Session, force: bool, what: &str) -> Result<(), Failure> {
     let store = session.store()?;
     if !force {
-        session
-            .edit(&store, |intent| intent.set_availability(&session.node, Availability::Drain))?;
+        session.edit(&store, |intent| intent.drain_node(&session.node, clock::millis()))?;
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
             let intent = session.loaded_intent(&store)?;
@@ -334,6 +334,6 @@ fn depart(session: &Session, force: bool, what: &str) -> Result<(), Failure> {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    session.edit(&store, |intent| intent.dismiss_node(&session.node))?;
+    session.edit(&store, |intent| intent.dismiss_node(&session.node, clock::millis()))?;
     Ok(())
 }

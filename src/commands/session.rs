@@ -232,6 +232,21 @@ impl Session {
             None => lower(&before, &self.node),
         };
         let mut text = format!("# on node {}\n", self.node);
+        for service in after.services.values() {
+            for (slot, pending) in &service.pending {
+                if before
+                    .services
+                    .get(&service.name)
+                    .is_some_and(|b| b.pending.get(slot) == Some(pending))
+                {
+                    continue;
+                }
+                text.push_str(&format!(
+                    "# {}.{slot} waits for a place: {}\n",
+                    service.name, pending.reason
+                ));
+            }
+        }
         let mut held = observed;
         let mut is_idle = true;
         for (condition, intent) in stages(after) {

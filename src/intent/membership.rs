@@ -1,9 +1,9 @@
 //! Which nodes are in the cluster, and where they are reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{Availability, Id, Intent, IntentError, NodeName, NodeRecord, name};
+use super::{Availability, Id, Intent, IntentError, Liveness, NodeName, NodeRecord, name};
 
 /// A node that comes into the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,52 +66,86 @@ impl Intent {
         }
     }
 
-    /// Says whether a node takes tasks. Those of one that does not go elsewhere.
+    /// Has a node's tasks go elsewhere, each within its service's drain timeout, and gives it no more.
+    /// `now` is in milliseconds since 1970.
     ///
     /// # Errors
     /// [`IntentError::NoSuchNode`].
-    pub fn set_availability(
-        &mut self,
-        name: &NodeName,
-        availability: Availability,
-    ) -> Result<(), IntentError> {
-        self.node(name)?;
-        if let Some(record) = self.nodes.get_mut(name) {
-            record.availability = availability;
-        }
-        Ok(())
+    pub fn drain_node(&mut self, name: &NodeName, now: u64) -> Result<(), IntentError> {
+        self.change_node(name, now, |record| record.availability = Availability::Drain)
     }
 
-    /// Changes a node's labels.
+    /// Lets a node take tasks again. Those that are still leaving it are called back where they are
+    /// missed; what runs elsewhere stays there.
+    ///
+    /// # Errors
+    /// [`IntentError::NoSuchNode`].
+    pub fn activate_node(&mut self, name: &NodeName, now: u64) -> Result<(), IntentError> {
+        self.change_node(name, now, |record| record.availability = Availability::Active)
+    }
+
+    /// Gives a node labels and takes others away; tasks go where constraints want them.
     ///
     /// # Errors
     /// [`IntentError::NoSuchNode`].
     pub fn label_node(
         &mut self,
         name: &NodeName,
-        add: &BTreeMap<String, String>,
-        remove: &[String],
+        set: BTreeMap<String, String>,
+        removed: &BTreeSet<String>,
+        now: u64,
+    ) -> Result<(), IntentError> {
+        self.change_node(name, now, |record| {
+            record.labels.retain(|key, _| !removed.contains(key));
+            record.labels.extend(set);
+        })
+    }
+
+    /// Places anew what a node ran that is gone: at once, for nobody there can serve on. Tells whether
+    /// that was news. `now` is in milliseconds since 1970.
+    pub fn node_is_down(&mut self, name: &NodeName, now: u64) -> bool {
+        self.note_liveness(name, Liveness::Down, now)
+    }
+
+    /// Lets a node that is back take tasks. Tells whether that was news.
+    pub fn node_is_up(&mut self, name: &NodeName, now: u64) -> bool {
+        self.note_liveness(name, Liveness::Up, now)
+    }
+
+    fn note_liveness(&mut self, name: &NodeName, liveness: Liveness, now: u64) -> bool {
+        let is_news = self.nodes.get(name).is_some_and(|record| record.liveness != liveness);
+        is_news && self.change_node(name, now, |record| record.liveness = liveness).is_ok()
+    }
+
+    fn change_node(
+        &mut self,
+        name: &NodeName,
+        now: u64,
+        change: impl FnOnce(&mut NodeRecord),
     ) -> Result<(), IntentError> {
         self.node(name)?;
         if let Some(record) = self.nodes.get_mut(name) {
-            record.labels.retain(|key, _| !remove.contains(key));
-            record.labels.extend(add.clone());
+            change(record);
         }
+        self.evacuate(now);
         Ok(())
     }
 
-    /// Takes a node out; its tasks are placed anew.
+    /// Takes a node out, with the namespaces that were joined there; its tasks are placed anew at
+    /// once. `now` is in milliseconds since 1970.
     ///
     /// # Errors
     /// [`IntentError::NoSuchNode`].
-    pub fn dismiss_node(&mut self, name: &NodeName) -> Result<(), IntentError> {
+    pub fn dismiss_node(&mut self, name: &NodeName, now: u64) -> Result<(), IntentError> {
         self.node(name)?;
         self.nodes.remove(name);
         self.attachments.retain(|_, held| held.node != *name);
+        self.evacuate(now);
         Ok(())
     }
 
-    /// Lets a node in. What its kernel can do, its agent says.
+    /// Lets a node in. It is down until its agent says what its kernel can do, and gets no tasks
+    /// before.
     ///
     /// # Errors
     /// [`IntentError::DuplicateNode`] and [`IntentError::DuplicateNodeAddress`].
@@ -127,6 +161,7 @@ impl Intent {
         let mut record = NodeRecord::new(newcomer.name.clone(), false);
         record.id.clone_from(&newcomer.id);
         record.settle(newcomer);
+        record.liveness = Liveness::Down;
         self.nodes.insert(newcomer.name.clone(), record);
         Ok(())
     }

@@ -44,9 +44,18 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
-    /// Since when its lease is gone, as the leader saw it: seconds since 1970. None while it lives.
     #[serde(default)]
-    pub down: Option<u64>,
+    pub liveness: Liveness,
+}
+
+/// Whether a node is there, as its lease tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    #[default]
+    Up,
+    /// Its lease ran out, or it never had one: what it runs counts for nothing.
+    Down,
 }
 
 /// Whether a node takes tasks.
@@ -94,13 +103,8 @@ impl NodeRecord {
             certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
-            down: None,
+            liveness: Liveness::default(),
         }
-    }
-
-    /// Whether tasks may be placed there.
-    pub fn takes_tasks(&self) -> bool {
-        self.availability == Availability::Active && self.down.is_none()
     }
 
     /// The range of its gateway bridge.

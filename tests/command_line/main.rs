@@ -6,6 +6,7 @@ mod completing;
 mod dumps;
 mod errors;
 mod fixture;
+mod placing;
 mod reading;
 mod runbook;
 mod settings;

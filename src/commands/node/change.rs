@@ -1,35 +1,50 @@
 //! `swarmlb node drain`, `activate`, `update` and `rm`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Report;
 use crate::cli::Global;
 use crate::cli::node::{self, Update};
+use crate::clock;
 use crate::commands::session::Session;
 use crate::failure::{Exit, Failure};
 use crate::intent::{Availability, Intent, IntentError, NodeName};
 
-/// Says whether nodes take tasks. The leader sees to the tasks.
+/// Says whether nodes take tasks.
 pub fn availability(
     global: &Global,
     names: &[NodeName],
     wanted: Availability,
 ) -> Result<Report, Failure> {
     edit(global, "change what takes tasks", names, |intent, name| {
-        intent.set_availability(name, wanted)
+        set_availability(intent, name, wanted)
     })
+}
+
+fn set_availability(
+    intent: &mut Intent,
+    name: &NodeName,
+    wanted: Availability,
+) -> Result<(), IntentError> {
+    match wanted {
+        Availability::Active => intent.activate_node(name, clock::millis()),
+        Availability::Drain => intent.drain_node(name, clock::millis()),
+    }
 }
 
 pub fn update(global: &Global, asked: &Update) -> Result<Report, Failure> {
     let changes = &asked.changes;
     let added = changes.label_add.iter().map(|label| (label.key.clone(), label.value.clone()));
-    let added = added.collect();
+    let added: BTreeMap<String, String> = added.collect();
+    let removed: BTreeSet<String> = changes.label_rm.iter().cloned().collect();
     let wanted = changes.availability.map(|wanted| match wanted {
         node::Availability::Active => Availability::Active,
         node::Availability::Drain => Availability::Drain,
     });
     let names = std::slice::from_ref(&asked.name);
     edit(global, "update a node", names, |intent, name| {
-        intent.label_node(name, &added, &changes.label_rm)?;
-        wanted.map_or(Ok(()), |wanted| intent.set_availability(name, wanted))
+        intent.label_node(name, added.clone(), &removed, clock::millis())?;
+        wanted.map_or(Ok(()), |wanted| set_availability(intent, name, wanted))
     })
 }
 
@@ -59,5 +74,5 @@ pub fn rm(global: &Global, names: &[NodeName], force: bool) -> Result<Report, Fa
         return Err(Failure::new(Exit::Usage, what, problem)
             .hint("type `swarmlb node leave` there; `--force` takes it out as it is"));
     }
-    edit(global, what, names, Intent::dismiss_node)
+    edit(global, what, names, |intent, name| intent.dismiss_node(name, clock::millis()))
 }
