@@ -160,8 +160,25 @@ impl Failure {
             RecordError::Store(StoreError::NewerVersion { .. }) => {
                 failure.hint("a newer swarmlb wrote this state directory: use that one, or another `--state-dir`")
             }
+            RecordError::Store(
+                StoreError::Unreachable { path, source } | StoreError::Uncertain { path, source },
+            ) if path.starts_with("etcd:") => failure
+                .fact("because:", source.to_string())
+                .hint("see that etcd runs there, and whether it wants `--store-cacert`, `--store-cert` and `--store-key`"),
             RecordError::Store(StoreError::Unreachable { .. }) => {
                 failure.hint("see what `swarmlb agent status` says")
+            }
+            RecordError::Store(StoreError::OverLimit { option, .. }) => failure.hint(format!(
+                "start etcd with a greater `{option}`, or ask for less at once"
+            )),
+            RecordError::Store(StoreError::Credentials { .. }) => {
+                failure.hint("it must be a file in PEM")
+            }
+            RecordError::Store(StoreError::Denied { path }) if path.starts_with("etcd:") => {
+                failure.hint("etcd has users: the name in the certificate must be one, and may read and write below the prefix and the key `PREFIX.commit`")
+            }
+            RecordError::Store(StoreError::NoEtcd) => {
+                failure.hint("build it with cargo's feature `etcd`")
             }
             _ => failure,
         }
@@ -226,6 +243,12 @@ impl Failure {
             hints: self.hint.iter().map(String::as_str).collect(),
         };
         serde_json::to_string(&object).unwrap_or_default()
+    }
+
+    /// What is wrong, and why, in one line.
+    pub fn reason(&self) -> String {
+        let facts = self.facts.iter().map(|(_, value)| value.as_str());
+        std::iter::once(self.problem.as_str()).chain(facts).collect::<Vec<_>>().join(": ")
     }
 
     fn first_line(&self) -> String {

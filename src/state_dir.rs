@@ -28,7 +28,8 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    matches!(name, "node" | "membership.json" | "membership.new")
+    let kept = ["node", "membership.json", "membership.new", "store.json", "store.json.new"];
+    kept.contains(&name)
         || name.starts_with("store.db")
         || ["keeper", "agent", "store", "api"].into_iter().any(of)
 }
@@ -120,6 +121,11 @@ impl StateDir {
         self.root.join("membership.json")
     }
 
+    /// Where the store is, once it is known to be elsewhere.
+    pub fn store_location(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
     /// Locked by the one keeper of this directory.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
@@ -154,7 +160,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::new(directory.path()).unwrap();
         state.create().unwrap();
-        for name in ["store.db", "store.db-wal", "keeper.lock", "agent.log.1", "node", "mine.txt"] {
+        for name in [
+            "store.db",
+            "store.db-wal",
+            "keeper.lock",
+            "agent.log.1",
+            "node",
+            "store.json",
+            "mine.txt",
+        ] {
             std::fs::write(directory.path().join(name), "x").unwrap();
         }
         state.remove().unwrap();

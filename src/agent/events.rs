@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
-use crate::store::client::Client;
-use crate::store::{Batch, Revision, Store, StoreError};
+use crate::store::{Batch, Handle, Revision, Store, StoreError};
 
 /// The first pause after a watch was refused; it doubles, unless the watch had held for a while.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -28,7 +27,7 @@ pub enum Event {
 /// # Errors
 /// When no thread can be made.
 pub fn follow(
-    store: Client,
+    store: Handle,
     prefix: &'static str,
     mut after: Revision,
     mut tell: impl FnMut(Option<&Batch>) -> bool + Send + 'static,
@@ -37,7 +36,7 @@ pub fn follow(
         let mut pause = FIRST_PAUSE;
         loop {
             let begun = Instant::now();
-            match follow_until_lost(&store, prefix, &mut after, &mut tell) {
+            match follow_until_lost(&*store, prefix, &mut after, &mut tell) {
                 Ended::AgentGone => return,
                 Ended::Lost(error) => {
                     say(format!("lost sight of {prefix}: {error}"));
@@ -66,7 +65,7 @@ enum Ended {
 }
 
 fn follow_until_lost(
-    store: &Client,
+    store: &dyn Store,
     prefix: &str,
     after: &mut Revision,
     tell: &mut impl FnMut(Option<&Batch>) -> bool,

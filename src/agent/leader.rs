@@ -12,9 +12,8 @@ use crate::clock;
 use crate::intent::{Intent, Liveness, NodeName};
 use crate::keeper::journal::say;
 use crate::orchestrate::liveness::{BENEFIT, Heard};
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Leadership, RecordError};
-use crate::store::{Batch, Event};
+use crate::store::{Batch, Event, Handle};
 
 /// When what the store did not take or give is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -49,7 +48,7 @@ pub fn concerns(batch: &Batch, known: &mut BTreeSet<String>) -> bool {
 }
 
 struct Candidate {
-    store: Client,
+    store: Handle,
     name: NodeName,
     lease: Arc<Lease>,
     heard: Heard,
@@ -64,7 +63,7 @@ struct Candidate {
 /// # Errors
 /// When no thread can be made.
 pub fn stand(
-    store: Client,
+    store: Handle,
     name: NodeName,
     lease: Arc<Lease>,
     wakes: Receiver<Wake>,

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use super::events::Event;
 use crate::keeper::journal::say;
-use crate::store::client::Client;
-use crate::store::{LeaseId, Store, StoreError};
+use crate::store::{Handle, LeaseId, Store, StoreError};
 
 /// How long a node may be silent before it counts as gone.
 const TERM: Duration = Duration::from_secs(3);
 /// How long one renewal may take: those that follow it are in time yet.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The lease that is held now: another one after each that ran out.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub struct Lease(AtomicU64);
 impl Lease {
     /// # Errors
     /// When the store cannot be reached.
-    pub fn take(store: &Client) -> Result<Self, StoreError> {
+    pub fn take(store: &dyn Store) -> Result<Self, StoreError> {
         Ok(Self(AtomicU64::new(store.grant(TERM)?.0)))
     }
 
@@ -35,15 +34,26 @@ impl Lease {
     ///
     /// # Errors
     /// When no thread can be made.
-    pub fn keep(self: &Arc<Self>, store: &Client, events: Sender<Event>) -> io::Result<()> {
+    pub fn keep(self: &Arc<Self>, store: Handle, events: Sender<Event>) -> io::Result<()> {
         let lease = Arc::clone(self);
-        let store = store.clone().with_patience(PATIENCE);
         std::thread::Builder::new().name("lease".into()).spawn(move || {
+            let mut is_away = false;
             loop {
                 std::thread::sleep(TERM / 3);
-                let Err(StoreError::LeaseGone { .. }) = store.keep_alive(lease.id()) else {
-                    continue;
-                };
+                match store.keep_alive(lease.id()) {
+                    Err(StoreError::LeaseGone { .. }) => {}
+                    Err(error) if !is_away => {
+                        say(format!("goes on without the store: {error}"));
+                        is_away = true;
+                        continue;
+                    }
+                    Ok(()) if is_away => {
+                        say("the store answers again");
+                        is_away = false;
+                        continue;
+                    }
+                    Ok(()) | Err(_) => continue,
+                }
                 match store.grant(TERM) {
                     Ok(another) => {
                         say("this node's lease ran out; it has another one");

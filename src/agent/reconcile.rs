@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::events::{self, Event};
 use super::leader::{self, Wake};
-use super::lease::Lease;
+use super::lease::{self, Lease};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
@@ -35,9 +37,8 @@ use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{Batch, Revision, Store};
+use crate::store::{self, Batch, Handle, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
@@ -57,6 +58,8 @@ const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
-    store: Client,
+    store: Handle,
     lease: Arc<Lease>,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
@@ -111,7 +114,12 @@ struct Agent {
 ///
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
-pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
         .create(true)
@@ -119,7 +127,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, arguments);
+    let ended = run_for_keeper(state, name, location, arguments);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
@@ -134,7 +142,12 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+fn run_for_keeper(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
@@ -142,8 +155,11 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         say("another keeper has taken over, and has an agent of its own");
         return Ok(());
     }
-    let store =
-        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+    let open = |later: Duration| {
+        let patience = Patience { first: PATIENCE, later: Some(later) };
+        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)
+    };
+    let store = open(LATER)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -152,9 +168,9 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
-    let lease = Arc::new(Lease::take(&store).map_err(io::Error::other)?);
-    greet(&store, name, &lease).map_err(io::Error::other)?;
-    let loaded = register(&store, name).map_err(io::Error::other)?;
+    let lease = Arc::new(Lease::take(&*store).map_err(io::Error::other)?);
+    greet(&*store, name, &lease).map_err(io::Error::other)?;
+    let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -171,7 +187,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     };
     events::follow(store.clone(), records::STATUS, loaded.revision, tell)?;
     leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
-    lease.keep(&store, sender)?;
+    lease.keep(open(lease::PATIENCE)?, sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
         keeper: Keeper::connect(&state.keeper_socket())?,
@@ -182,7 +198,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     });
     let agent = Agent {
         name: name.clone(),
-        store: store.with_patience(AGAIN),
+        store,
         lease,
         keeper: Keeper::connect(&state.keeper_socket())?,
         kernel,
@@ -223,7 +239,7 @@ fn await_end(events: &Receiver<Event>) {
 }
 
 /// Reports that this node is there, before it says so in the intent: who leads believes the reports.
-fn greet(store: &Client, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
+fn greet(store: &dyn Store, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
     if records::load_reports(store)?.nodes.contains(name) {
         return Ok(());
     }
@@ -232,7 +248,11 @@ fn greet(store: &Client, name: &NodeName, lease: &Lease) -> Result<(), records::
 }
 
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+fn register(
+    store: &dyn Store,
+    name: &NodeName,
+    address: Option<Ipv4Addr>,
+) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
     loop {
@@ -250,6 +270,7 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         if record.id.is_empty() {
             record.id = crate::random::id(25);
         }
+        record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         // What its kernel can may have changed, and it is here.
         intent.node_is_up(name, crate::clock::millis());

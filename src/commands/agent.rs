@@ -24,8 +24,7 @@ use crate::render::english::{count, duration};
 use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
-use crate::store::client::Client;
-use crate::store::records;
+use crate::store::records::{self, RecordError};
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -49,10 +48,12 @@ pub fn agent(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the agent")?;
     must_be_root("run the agent")?;
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
+    super::store::remember(&session.location, &session.state).map_err(failed)?;
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
     crate::memory::share_heap();
-    crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
+    crate::agent::run(&session.state, &session.node, &session.location, session.arguments())
+        .map_err(failed)?;
     Ok(Report::good(""))
 }
 
@@ -67,7 +68,7 @@ pub fn keeper(
         true => Manner::Foreground(notify),
         false => Manner::Background,
     };
-    daemon::run(&session.state, session.arguments(), manner)
+    daemon::run(&session.state, session.arguments(), &session.location, manner)
         .map_err(|error| Failure::io("run the keeper", &error))?;
     Ok(Report::good(""))
 }
@@ -151,7 +152,12 @@ struct Roles {
     node: String,
     keeper: Option<i32>,
     agent: Option<i32>,
+    /// The process of an embedded store.
     store: Option<i32>,
+    /// `sqlite`, or the address of an etcd.
+    store_address: String,
+    /// Why it does not answer.
+    store_problem: Option<String>,
     keeper_seconds: u64,
     agent_restarts: u32,
     store_restarts: u32,
@@ -167,6 +173,8 @@ fn status(global: &Global) -> Result<Report, Failure> {
         keeper: None,
         agent: None,
         store: None,
+        store_address: session.location.address().to_string(),
+        store_problem: None,
         keeper_seconds: 0,
         agent_restarts: 0,
         store_restarts: 0,
@@ -185,12 +193,19 @@ fn status(global: &Global) -> Result<Report, Failure> {
         let tasks = keeper.list().unwrap_or_default();
         roles.tasks_running =
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
-        roles.report = own_report(&session);
+        match own_report(&session) {
+            Ok(report) => roles.report = report,
+            Err(failure) => roles.store_problem = Some(failure.reason()),
+        }
     }
     // The report of an agent that was killed stands until its lease runs out.
     let own = |report: &NodeStatus| roles.agent == Some(report.agent) && report.settled;
     let settled = roles.report.as_ref().is_some_and(own);
-    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && roles.store.is_some();
+    let has_store = match session.location.is_embedded() {
+        true => roles.store.is_some(),
+        false => roles.store_problem.is_none(),
+    };
+    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && has_store;
     let text = match global.format {
         Format::Json => Report::json(&roles)?.text,
         Format::Table => roles_text(&roles, &session),
@@ -201,11 +216,16 @@ fn status(global: &Global) -> Result<Report, Failure> {
 /// How long the store may take before it counts as out of reach.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What this node's agent reports; none when the store is out of reach, as it may well be.
-fn own_report(session: &Session) -> Option<NodeStatus> {
-    let store = Client::connect_within(&session.state.store_socket(), LOOK).ok()?;
-    let (_, mut statuses) = records::load_status(&store.with_patience(LOOK)).ok()?;
-    statuses.remove(&session.node)
+/// What this node's agent reports, if the store answers soon: it may well be out of reach.
+fn own_report(session: &Session) -> Result<Option<NodeStatus>, Failure> {
+    if !session.location.is_embedded() {
+        return Ok(session.statuses()?.remove(&session.node));
+    }
+    let failed = |error: RecordError| Failure::record("show the agent's status", &error);
+    let store = super::store::connect(&session.location, &session.state, LOOK)
+        .map_err(|error| failed(error.into()))?;
+    let (_, mut statuses) = records::load_status(&store).map_err(failed)?;
+    Ok(statuses.remove(&session.node))
 }
 
 fn roles_text(roles: &Roles, session: &Session) -> String {
@@ -238,14 +258,18 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
             ),
         },
     };
+    let store = match (session.location.is_embedded(), &roles.store_problem) {
+        (true, None) => format!("{}{}", pid(roles.store), again(roles.store_restarts)),
+        (true, Some(problem)) => format!("{}: {problem}", pid(roles.store)),
+        (false, None) => roles.store_address.clone(),
+        (false, Some(problem)) => problem.clone(),
+    };
     format!(
-        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {}{}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
+        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {store}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
         roles.node,
         duration(roles.keeper_seconds),
         pid(roles.agent),
         again(roles.agent_restarts),
-        pid(roles.store),
-        again(roles.store_restarts),
         roles.tasks_running,
         session.state.log("agent").display(),
     )

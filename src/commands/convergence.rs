@@ -19,7 +19,6 @@ use crate::intent::{
 use crate::killpoint;
 use crate::render::english::count;
 use crate::render::table::printable;
-use crate::store::client::Client;
 use crate::store::records::{self, STATUS};
 use crate::store::{Revision, Store};
 
@@ -57,7 +56,7 @@ fn is_leaving(status: &TaskStatus) -> bool {
 /// What is waited for.
 pub struct Wait<'a> {
     pub session: &'a Session,
-    pub store: &'a Client,
+    pub store: &'a dyn Store,
     pub what: &'a str,
     pub quiet: bool,
     pub services: &'a [ServiceName],

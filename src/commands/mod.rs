@@ -22,6 +22,7 @@ mod recorded;
 mod sandbox;
 mod service;
 mod session;
+mod store;
 mod system;
 mod task;
 pub mod typing;

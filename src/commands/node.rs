@@ -48,6 +48,7 @@ fn init(global: &Global, asked: &Init) -> Result<Report, Failure> {
     let what = "make this node the first of a cluster";
     let session = Session::new(global, what)?;
     must_be_root(what)?;
+    must_hold_store(&session, what)?;
     if let Some(membership) = membership(&session, what)? {
         let problem = format!("it is in a cluster already, at {}", membership.address);
         return Err(Failure::new(Exit::Usage, what, problem)
@@ -79,6 +80,16 @@ fn init(global: &Global, asked: &Init) -> Result<Report, Failure> {
             session.node
         )),
     })
+}
+
+/// Nodes whose store is elsewhere need not join each other.
+fn must_hold_store(session: &Session, what: &str) -> Result<(), Failure> {
+    if session.location.is_embedded() {
+        return Ok(());
+    }
+    let problem = format!("this node's store is {}", session.location.address());
+    Err(Failure::new(Exit::Usage, what, problem)
+        .hint("nodes that share a store are of one cluster already"))
 }
 
 fn newcomer(session: &Session, membership: &Membership, what: &str) -> Result<Newcomer, Failure> {
@@ -169,6 +180,7 @@ fn join(global: &Global, asked: &Join) -> Result<Report, Failure> {
     let what = "join a cluster";
     let session = Session::new(global, what)?;
     must_be_root(what)?;
+    must_hold_store(&session, what)?;
     if let Some(membership) = membership(&session, what)? {
         let problem = format!("this node is in cluster {} already", membership.cluster);
         return Err(Failure::new(Exit::Usage, what, problem).hint("see `swarmlb node leave`"));
@@ -217,7 +229,7 @@ fn told_token(source: &TokenSource, what: &str) -> Result<Token, Failure> {
 /// Starts the keeper, and waits until this node's agent reports.
 fn await_node(session: &Session, what: &str) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
-    daemon::ensure(&session.state, session.arguments())
+    daemon::ensure(&session.state, session.arguments(), &session.location)
         .map_err(|error| Failure::keeper(what, &session.state, &error))?;
     loop {
         let reported = session.statuses().map(|statuses| statuses.contains_key(&session.node));

@@ -10,5 +10,6 @@ mod placing;
 mod reading;
 mod runbook;
 mod settings;
+mod store;
 mod streams;
 mod templates;

@@ -8,6 +8,12 @@ mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+#[allow(dead_code, reason = "each tier uses its part of it")]
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
 mod evenness;
 mod foreground;
 mod foreign;

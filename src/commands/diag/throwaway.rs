@@ -19,7 +19,7 @@ use crate::intent::{
 use crate::keeper::record::start_time;
 use crate::keeper::server::now;
 use crate::node::SandboxName;
-use crate::store::client::Client;
+use crate::store::Store;
 
 /// The label of a throwaway service: who made it.
 const OWNER: &str = "swarmlb.throwaway";
@@ -331,7 +331,7 @@ fn left_behind(what: &str, wanted: &Wanted, failure: &Failure) -> Failure {
 /// A wait without bars.
 fn wait<'a>(
     session: &'a Session,
-    store: &'a Client,
+    store: &'a dyn Store,
     what: &'a str,
     services: &'a [ServiceName],
 ) -> Wait<'a> {
