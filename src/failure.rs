@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
+use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
 use crate::keeper::daemon::NotStarted;
@@ -71,9 +72,7 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } | IntentError::NoNode => {
-                Exit::Cannot
-            }
+            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -91,6 +90,23 @@ impl Failure {
                 failure.hint("entering a sandbox needs CAP_SYS_ADMIN: run it as root")
             }
             _ => failure,
+        }
+    }
+
+    /// What another node did not do.
+    pub fn api(what: impl Into<String>, error: &ApiError) -> Self {
+        match error {
+            ApiError::Refused { problem, hint } => {
+                let failure = Self::new(Exit::Usage, what, problem);
+                hint.iter().fold(failure, |failure, hint| failure.hint(hint.as_str()))
+            }
+            ApiError::OtherCluster(_) => Self::new(Exit::Usage, what, error)
+                .hint("see that the whole token was copied, and that the address is of that cluster"),
+            ApiError::OtherNode(_) => Self::new(Exit::Cannot, what, error)
+                .hint("its address may have been given to another machine: see `swarmlb node ls`"),
+            ApiError::Unreachable(..) => Self::new(Exit::Cannot, what, error)
+                .hint("see that swarmlb runs there (`swarmlb agent status`) and that no firewall is between"),
+            ApiError::Identity(_) | ApiError::System(_) => Self::new(Exit::Cannot, what, error),
         }
     }
 
@@ -144,8 +160,25 @@ impl Failure {
             RecordError::Store(StoreError::NewerVersion { .. }) => {
                 failure.hint("a newer swarmlb wrote this state directory: use that one, or another `--state-dir`")
             }
+            RecordError::Store(
+                StoreError::Unreachable { path, source } | StoreError::Uncertain { path, source },
+            ) if path.starts_with("etcd:") => failure
+                .fact("because:", source.to_string())
+                .hint("see that etcd runs there, and whether it wants `--store-cacert`, `--store-cert` and `--store-key`"),
             RecordError::Store(StoreError::Unreachable { .. }) => {
                 failure.hint("see what `swarmlb agent status` says")
+            }
+            RecordError::Store(StoreError::OverLimit { option, .. }) => failure.hint(format!(
+                "start etcd with a greater `{option}`, or ask for less at once"
+            )),
+            RecordError::Store(StoreError::Credentials { .. }) => {
+                failure.hint("it must be a file in PEM")
+            }
+            RecordError::Store(StoreError::Denied { path }) if path.starts_with("etcd:") => {
+                failure.hint("etcd has users: the name in the certificate must be one, and may read and write below the prefix and the key `PREFIX.commit`")
+            }
+            RecordError::Store(StoreError::NoEtcd) => {
+                failure.hint("build it with cargo's feature `etcd`")
             }
             _ => failure,
         }
@@ -184,6 +217,9 @@ impl Failure {
                 "something else made a namespace of that name; see `ip -n {name} addr`"
             ));
         }
+        if let Some(hint) = vxlan_hint(report) {
+            return failure.hint(hint);
+        }
         match sandbox {
             Some(sandbox) => {
                 failure.hint(format!("see what is there: `swarmlb sandbox dump {sandbox}`"))
@@ -210,6 +246,12 @@ impl Failure {
             hints: self.hint.iter().map(String::as_str).collect(),
         };
         serde_json::to_string(&object).unwrap_or_default()
+    }
+
+    /// What is wrong, and why, in one line.
+    pub fn reason(&self) -> String {
+        let facts = self.facts.iter().map(|(_, value)| value.as_str());
+        std::iter::once(self.problem.as_str()).chain(facts).collect::<Vec<_>>().join(": ")
     }
 
     fn first_line(&self) -> String {
@@ -251,16 +293,33 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a VXLAN device that others do not let be.
+fn vxlan_hint(report: &RefusalReport) -> Option<&'static str> {
+    report.op.contains(" type vxlan ").then_some(())?;
+    if report.sentence.contains("EEXIST") {
+        return Some(
+            "somebody else on that node, such as Docker, has a device of this VNI on this port: \
+             make the network with another, `--opt vni=N`",
+        );
+    }
+    report.sentence.contains("EADDRINUSE").then_some(
+        "every node needs this port for VXLAN alone: end that program, or begin the cluster with \
+         another port, `swarmlb node init --data-path-port N`",
+    )
+}
+
 fn intent_hint(error: &IntentError) -> Option<String> {
     Some(match error {
         IntentError::NoSuchNetwork { meant: Some(meant), .. }
-        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+        | IntentError::NoSuchService { meant: Some(meant), .. }
+        | IntentError::NoSuchNode { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
         IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
         IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
         IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
         IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
+        IntentError::NoSuchNode { .. } => "see `swarmlb node ls`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
@@ -281,9 +340,16 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NotConnected { name, .. } => {
             format!("see `swarmlb network inspect {name}`")
         }
-        IntentError::NetworkInUse { by, .. } => {
+        IntentError::NetworkInUse { name, by, namespaces } => {
             let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
-            format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))
+            let services =
+                format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "));
+            match namespaces.first() {
+                Some(first) => {
+                    format!("{services}, and `swarmlb network disconnect {name} {first}`")
+                }
+                None => services,
+            }
         }
         IntentError::VniUsed { free: Some(free), .. } => {
             format!("leave out `--opt vni`; the next free one is {free}")
@@ -292,6 +358,11 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetRouted { .. }
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
+        }
+        IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
         }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
@@ -303,9 +374,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
-        IntentError::NoRoomOnGateway { .. } => {
-            "tasks that need nothing outside can be on a network made with `--internal`".into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
+        IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

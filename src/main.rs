@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use swarmlb::cli::{self, Builtin, Cli, Color, Command, Format};
-use swarmlb::commands::typing::{Misunderstood, understood};
+use swarmlb::commands::typing::{Misunderstood, understood, version};
 use swarmlb::commands::{self, Report};
 use swarmlb::environment::variable;
 use swarmlb::failure::{self, Exit};
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         complain(&cli::command().render_help().to_string(), Color::Never);
         return ExitCode::from(Exit::Usage as u8);
     }
+    if let Some(text) = version(&words) {
+        return print(&Report::good(text), Format::Json, Color::Never);
+    }
     match understood(&words) {
         Ok(cli) => run(cli),
         Err(misunderstood) => answer(misunderstood, &words),
@@ -37,7 +40,11 @@ fn run(cli: Cli) -> ExitCode {
     // What runs in the background says when, in its log.
     let in_background = matches!(
         cli.command,
-        Command::Keeper { .. } | Command::StoreServer | Command::AgentProcess
+        Command::Keeper { .. }
+            | Command::StoreServer
+            | Command::ApiServer
+            | Command::LabInit
+            | Command::AgentProcess
     );
     let ended = std::panic::catch_unwind(move || commands::run(cli));
     match ended {

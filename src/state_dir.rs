@@ -12,6 +12,10 @@ pub struct StateDir {
     root: PathBuf,
 }
 
+/// Names the state directory of the node that a process is to work on, whatever was typed: whoever
+/// typed it is on another node.
+pub const HERE: &str = "SWARMLB_HERE";
+
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 
@@ -24,9 +28,10 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    name == "node"
+    let kept = ["node", "membership.json", "membership.new", "store.json", "store.json.new"];
+    kept.contains(&name)
         || name.starts_with("store.db")
-        || ["keeper", "agent", "store"].into_iter().any(of)
+        || ["keeper", "agent", "store", "api"].into_iter().any(of)
 }
 
 impl StateDir {
@@ -111,6 +116,16 @@ impl StateDir {
         self.root.join("node")
     }
 
+    /// What this node keeps of a cluster of several.
+    pub fn membership(&self) -> PathBuf {
+        self.root.join("membership.json")
+    }
+
+    /// Where the store is, once it is known to be elsewhere.
+    pub fn store_location(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
     /// Locked by the one keeper of this directory.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
@@ -145,7 +160,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::new(directory.path()).unwrap();
         state.create().unwrap();
-        for name in ["store.db", "store.db-wal", "keeper.lock", "agent.log.1", "node", "mine.txt"] {
+        for name in [
+            "store.db",
+            "store.db-wal",
+            "keeper.lock",
+            "agent.log.1",
+            "node",
+            "store.json",
+            "mine.txt",
+        ] {
             std::fs::write(directory.path().join(name), "x").unwrap();
         }
         state.remove().unwrap();

@@ -1,7 +1,10 @@
 //! The agent: makes its node what the intent says, answers DNS, reports. Level-triggered: it acts
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
+mod address;
 mod events;
+mod leader;
+mod lease;
 mod leaving;
 mod mounts;
 mod processes;

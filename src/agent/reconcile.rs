@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::events::{self, Event};
+use super::leader::{self, Wake};
+use super::lease::{self, Lease};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
@@ -23,23 +27,21 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay};
 use crate::lower::dns::{self, Knowledge};
-use crate::lower::lower;
+use crate::lower::lower_sharing;
+use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{LeaseId, Revision, Store};
+use crate::store::{self, Batch, Handle, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
-/// How long a node may be silent before it counts as gone.
-const LEASE: Duration = Duration::from_secs(3);
 /// How long a host command must live before it counts as running: one that ends at once never was.
 const SETTLING: Duration = Duration::from_millis(250);
 /// The first pause before an ended task is started again; it doubles up to the longest, which is
@@ -56,6 +58,8 @@ const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -73,8 +77,8 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
-    store: Client,
-    lease: LeaseId,
+    store: Handle,
+    lease: Arc<Lease>,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
     known: Arc<Known>,
@@ -86,6 +90,8 @@ struct Agent {
     zones: BTreeMap<SandboxName, Knowledge>,
     /// Of which revision they are, and without how many namespaces that are gone.
     zoned: Option<(Revision, usize)>,
+    /// What the last lowering shares with the next.
+    shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     /// Set when the keeper did not answer: only a new one and a new agent can go on.
@@ -108,7 +114,12 @@ struct Agent {
 ///
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
-pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
         .create(true)
@@ -116,14 +127,11 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, arguments);
+    let ended = run_for_keeper(state, name, location, arguments);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
-    match ended? {
-        Ended::KeeperGone => Ok(()),
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    ended
 }
 
 /// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
@@ -134,16 +142,24 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+fn run_for_keeper(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
     if keeper != std::os::unix::process::parent_id() as i32 {
         say("another keeper has taken over, and has an agent of its own");
-        return Ok(Ended::KeeperGone);
+        return Ok(());
     }
-    let store =
-        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+    let open = |later: Duration| {
+        let patience = Patience { first: PATIENCE, later: Some(later) };
+        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)
+    };
+    let store = open(LATER)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -152,13 +168,26 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
-    let loaded = register(&store, name).map_err(io::Error::other)?;
+    let lease = Arc::new(Lease::take(&*store).map_err(io::Error::other)?);
+    greet(&*store, name, &lease).map_err(io::Error::other)?;
+    let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
-    events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
-    let lease = store.grant(LEASE).map_err(io::Error::other)?;
-    events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
+    let (wakes, woken) = channel();
+    let (events, wake) = (sender.clone(), wakes.clone());
+    let tell = move |_: Option<&Batch>| {
+        events.send(Event::Intent).is_ok() && wake.send(Wake::Intent).is_ok()
+    };
+    events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
+    let mut reports = BTreeSet::new();
+    let tell = move |changed: Option<&Batch>| {
+        !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
+            || wakes.send(Wake::Reports).is_ok()
+    };
+    events::follow(store.clone(), records::STATUS, loaded.revision, tell)?;
+    leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
+    lease.keep(open(lease::PATIENCE)?, sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
         keeper: Keeper::connect(&state.keeper_socket())?,
@@ -180,6 +209,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         revision: loaded.revision,
         zones,
         zoned: None,
+        shared: Shared::default(),
         observed: None,
         keeper_lost: false,
         refusal: None,
@@ -194,12 +224,8 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
-    Ok(agent.run(&receiver))
-}
-
-enum Ended {
-    KeeperGone,
-    LeaseGone,
+    agent.run(&receiver);
+    Ok(())
 }
 
 /// Waits until the keeper's end is seen and its successor started, unless it lives after all.
@@ -212,8 +238,21 @@ fn await_end(events: &Receiver<Event>) {
     }
 }
 
+/// Reports that this node is there, before it says so in the intent: who leads believes the reports.
+fn greet(store: &dyn Store, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
+    if records::load_reports(store)?.nodes.contains(name) {
+        return Ok(());
+    }
+    let status = NodeStatus { agent: std::process::id() as i32, ..NodeStatus::default() };
+    records::save_status(store, name, lease.id(), &status)
+}
+
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+fn register(
+    store: &dyn Store,
+    name: &NodeName,
+    address: Option<Ipv4Addr>,
+) -> Result<Loaded, records::RecordError> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
     loop {
@@ -226,8 +265,17 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
         let record = NodeRecord::new(name.clone(), ipvs);
-        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        let record = intent.nodes.entry(name.clone()).or_insert(record);
+        record.ipvs = ipvs;
+        if record.id.is_empty() {
+            record.id = crate::random::id(25);
+        }
+        record.address = record.address.or(address);
+        settle_underlay(&mut intent, name);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        // What its kernel can may have changed, and it is here.
+        intent.node_is_up(name, crate::clock::millis());
+        intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
@@ -238,6 +286,18 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         if edit == Edit::Overtaken {
             continue;
         }
+    }
+}
+
+/// Notes what this node's links carry to the others. What cannot be told this time is as it was.
+fn settle_underlay(intent: &mut Intent, name: &NodeName) {
+    let others = intent.nodes.values().filter(|record| record.name != *name);
+    let peers: Vec<_> = others.filter_map(|record| record.address).collect();
+    let Some(record) = intent.nodes.get_mut(name) else { return };
+    match record.address.map(|own| underlay::mtu(own, &peers)) {
+        None => record.underlay_mtu = None,
+        Some(Ok(mtu)) => record.underlay_mtu = mtu,
+        Some(Err(refusal)) => say(format!("cannot read the routes to other nodes: {refusal}")),
     }
 }
 
@@ -293,12 +353,12 @@ fn resolv_conf_after(machine: &str) -> String {
 }
 
 impl Agent {
-    fn run(mut self, events: &Receiver<Event>) -> Ended {
+    fn run(mut self, events: &Receiver<Event>) {
         loop {
             self.turn();
             if self.keeper_lost {
                 await_end(events);
-                return Ended::KeeperGone;
+                return;
             }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
@@ -314,7 +374,7 @@ impl Agent {
                     Ok(event) => break Some(event),
                     Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}
                     Err(RecvTimeoutError::Timeout) => break None,
-                    Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             };
             // Everything that came meanwhile is one turn.
@@ -323,8 +383,9 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
-                    Event::KeeperGone => return Ended::KeeperGone,
-                    Event::LeaseGone => return Ended::LeaseGone,
+                    Event::KeeperGone => return,
+                    // The report went with the old one.
+                    Event::LeaseAnew => self.reported = None,
                 }
             }
             if reload || self.stale {
@@ -463,13 +524,15 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
+        let mut shared = std::mem::take(&mut self.shared);
         let (intent, gone) = self.present();
-        let mut desired = lower(&intent, &self.name);
+        let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         if self.zoned != Some((self.revision, gone)) {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = Some((self.revision, gone));
             self.zones = zones;
         }
+        self.shared = shared;
         self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -523,6 +586,7 @@ impl Agent {
             intent.attachments.retain(|key, held| {
                 !(left(held) && self.intent.attachments.get(key) == Some(held))
             });
+            intent.settle();
             records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
         });
         match forgotten {
@@ -602,6 +666,7 @@ impl Agent {
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);
+                node.share_with(desired);
                 node
             }
         };
@@ -777,7 +842,7 @@ impl Agent {
         if self.reported.as_ref() == Some(&status) {
             return;
         }
-        match records::save_status(&self.store, &self.name, self.lease, &status) {
+        match records::save_status(&self.store, &self.name, self.lease.id(), &status) {
             Ok(()) => {
                 self.reported = Some(status);
                 self.unreported = false;

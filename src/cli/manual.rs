@@ -44,9 +44,11 @@ const NOTHING: Page = Page { command: "", examples: &[], fields: &[], words: &[]
 const SERVICE_FIELDS: &[(&str, &str)] = &[
     ("id", "25 letters and digits"),
     ("name", "the service's name"),
-    ("mode", "`replicated`"),
-    ("replicas", "how many tasks are asked for"),
+    ("mode", "`replicated` or `global`"),
+    ("replicas", "how many tasks are asked for; of a global service, how many nodes may run it"),
     ("running", "how many of them run"),
+    ("pending", "how many of them wait for a place"),
+    ("max_per_node", "how many of them one node may have; null for any number"),
     ("image", "what the tasks run"),
     ("endpoint_mode", "`vip` or `dnsrr`"),
     ("data_plane", "what balances the VIP: `ipvs` or `nftables`"),
@@ -55,12 +57,12 @@ const SERVICE_FIELDS: &[(&str, &str)] = &[
 ];
 
 const TASK_FIELDS: &[(&str, &str)] = &[
-    ("id", "25 letters and digits"),
+    ("id", "25 letters and digits; null for a slot that waits for a place"),
     ("name", "the task's name"),
     ("service", "the service's name"),
     ("slot", "its place among the service's tasks, from 1"),
     ("image", "what it runs"),
-    ("node", "where it runs"),
+    ("node", "where it runs; null where there is no place yet"),
     ("addresses", "one on each network"),
     ("desired_state", "`running`; `shutdown` while it leaves"),
     (
@@ -70,7 +72,7 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("seconds", "how long it is in this state; null when nobody knows"),
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
-    ("error", "why it last did"),
+    ("error", "why it last did, or what it waits for"),
 ];
 
 const TASK_WORDS: Words = &[(
@@ -89,6 +91,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("labels", "by key"),
     ("attachable", "whether namespaces of others may be joined to it"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
+    ("peers", "the nodes that hold something of it, each with node, address and endpoints"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
     (
         "namespaces",
@@ -106,6 +109,30 @@ const VIP_FIELDS: &[(&str, &str)] = &[
     ("scheduler", "how a real server is picked"),
     ("targets", "each with task, node, address, weight, active, inactive, connections and packets"),
     ("ladders", "one for each sandbox: sandbox, and rungs with step, holds and evidence"),
+];
+
+const NODE_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("hostname", "the node's name"),
+    ("self", "whether it is the node that was asked"),
+    ("status", "`ready`, or `down` when it is silent"),
+    ("availability", "`active`, or `drain` when it takes no tasks"),
+    ("leader", "whether its agent decides for all"),
+    ("address", "where other nodes reach it"),
+    ("port", "the TCP port of its API"),
+    ("labels", "by key"),
+    ("data_plane", "what balances VIPs there: `ipvs` or `nftables`"),
+    ("tasks", "how many tasks were placed there"),
+    ("certificate", "the fingerprint of what it shows to other nodes"),
+];
+
+const LAB_FIELDS: &[(&str, &str)] = &[
+    ("node", "the node's name"),
+    ("address", "its address on the underlay"),
+    ("status", "`up` or `down`"),
+    ("group", "a number; nodes of one group reach each other"),
+    ("pid", "the process that its namespaces live with"),
+    ("state_dir", "where it keeps its state"),
 ];
 
 /// Every command's page.
@@ -162,6 +189,10 @@ pub const PAGES: &[Page] = &[
                 "The namespace of a process, with an address of your own choice:",
                 "swarmlb network connect --ip 10.0.3.77 blue 4711",
             ),
+            (
+                "A container of Docker's, by the file of its sandbox:",
+                "swarmlb network connect blue /var/run/docker/netns/b2bfa013ce3a",
+            ),
             ("What would be done:", "swarmlb network connect --dry-run blue legacy"),
         ],
         exits: &[(
@@ -210,13 +241,21 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --name files --env TIER=front host python3 -m http.server 80",
             ),
             (
+                "One task on every node with that label:",
+                "swarmlb service create --name cache --mode global --constraint node.label.disk==ssd",
+            ),
+            (
+                "At most two tasks on a node, and none on node one:",
+                "swarmlb service create --replicas 4 --replicas-max-per-node 2 --constraint node.name!=one",
+            ),
+            (
                 "Every operation it takes, without doing it:",
                 "swarmlb service create --dry-run --name web --replicas 3",
             ),
         ],
         exits: &[
-            (1, "the service is made, but a task does not stay up"),
-            (2, "the name is taken, or there are too few addresses; nothing was touched"),
+            (1, "the service is made, but a task does not stay up, or waits for a place"),
+            (2, "the name is taken, or a network could never hold its tasks; nothing was touched"),
         ],
         ..NOTHING
     },
@@ -235,7 +274,10 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: SERVICE_FIELDS,
-        words: &[("Replicas", "{{ running }}/{{ replicas }}")],
+        words: &[(
+            "Replicas",
+            "{{ running }}/{{ replicas }}{% if max_per_node is not none %} (max {{ max_per_node }} per node){% endif %}",
+        )],
         ..NOTHING
     },
     Page {
@@ -270,7 +312,13 @@ pub const PAGES: &[Page] = &[
             ("name", "the service's name"),
             ("image", "what its tasks run"),
             ("command", "the command of `host`, word by word"),
-            ("replicas", "how many tasks are asked for"),
+            ("mode", "`replicated` or `global`"),
+            (
+                "replicas",
+                "how many tasks are asked for; of a global service, how many nodes may run it",
+            ),
+            ("placement", "the constraints, and how many of its tasks one node may have"),
+            ("pending", "by slot: what waits for a place, and why"),
             ("networks", "the networks' names"),
             ("aliases", "by network: other names of the service there"),
             ("endpoint_mode", "`vip` or `dnsrr`"),
@@ -302,7 +350,7 @@ pub const PAGES: &[Page] = &[
             ("Two services at once, without waiting:", "swarmlb service scale -d web=3 api=2"),
             ("Which operations that would be:", "swarmlb service scale --dry-run web=5"),
         ],
-        exits: &[(1, "it is asked for, but a task does not stay up")],
+        exits: &[(1, "it is asked for, but a task does not stay up, or waits for a place")],
         ..NOTHING
     },
     Page {
@@ -496,6 +544,119 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "node init",
+        examples: &[
+            ("Others can join then:", "swarmlb node init"),
+            (
+                "On a machine of several addresses, beside a Docker Swarm:",
+                "swarmlb node init --advertise-addr 192.0.2.1 --data-path-port 4790",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node join",
+        examples: &[(
+            "With what `swarmlb node token -q` prints on the first node, on standard input:",
+            "swarmlb node join --token - 192.0.2.1",
+        )],
+        ..NOTHING
+    },
+    Page {
+        command: "node token",
+        examples: &[
+            ("How another node joins:", "swarmlb node token"),
+            ("The token alone, and a new one:", "swarmlb node token --rotate -q"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node leave",
+        examples: &[("On the node that is to leave:", "swarmlb node leave")],
+        ..NOTHING
+    },
+    Page {
+        command: "node ls",
+        examples: &[
+            ("Who is there:", "swarmlb node ls"),
+            ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
+        ],
+        fields: NODE_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "node inspect",
+        examples: &[("This one:", "swarmlb node inspect self")],
+        fields: NODE_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "node drain",
+        examples: &[("Before its machine is looked after:", "swarmlb node drain node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node activate",
+        examples: &[("It takes tasks again:", "swarmlb node activate node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node update",
+        examples: &[
+            ("A label:", "swarmlb node update --label-add disk=ssd node-2"),
+            ("As Docker's users type it:", "swarmlb node update --availability drain node-2"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node rm",
+        examples: &[("One that will not come back:", "swarmlb node rm node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab up",
+        examples: &[
+            ("Three nodes:", "swarmlb lab up"),
+            (
+                "Six, with their state in a directory of their own:",
+                "swarmlb --state-dir /tmp/lab lab up --nodes 6",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "lab status",
+        examples: &[("Which nodes reach each other:", "swarmlb lab status")],
+        fields: LAB_FIELDS,
+        exits: &[(1, "a node is down")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab partition",
+        examples: &[("Two of six nodes lose the others:", "swarmlb lab partition node-5 node-6")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab heal",
+        examples: &[("All is well again:", "swarmlb lab heal")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab kill-node",
+        examples: &[("As if its power was cut:", "swarmlb lab kill-node node-3")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab start-node",
+        examples: &[("It comes back:", "swarmlb lab start-node node-3")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab down",
+        examples: &[("Nothing is left of it:", "swarmlb lab down")],
+        ..NOTHING
+    },
+    Page {
         command: "agent run",
         examples: &[
             ("In the foreground, until Ctrl-C:", "swarmlb agent run"),
@@ -514,7 +675,9 @@ pub const PAGES: &[Page] = &[
             ("node", "this node's name"),
             ("keeper", "its process"),
             ("agent", "its process"),
-            ("store", "its process"),
+            ("store", "its process; null where the store is elsewhere"),
+            ("store_address", "where the store is"),
+            ("store_problem", "why it does not answer"),
             ("keeper_seconds", "how long the keeper runs"),
             ("agent_restarts", "how often it was started again"),
             ("store_restarts", "how often it was started again"),

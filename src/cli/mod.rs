@@ -4,9 +4,11 @@ pub mod agent;
 pub mod complaint;
 pub mod diag;
 pub mod inspect;
+pub mod lab;
 pub mod logs;
 pub mod manual;
 pub mod network;
+pub mod node;
 pub mod number;
 pub mod sandbox;
 pub mod service;
@@ -22,6 +24,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::intent::NodeName;
 use crate::render::template::Template;
+use crate::store::location::Address;
 use settings::Setting;
 
 /// Docker Swarm mode's load balancing as one inspectable binary.
@@ -51,9 +54,14 @@ pub struct Global {
     #[arg(long, global = true, env = "SWARMLB_STATE_DIR", value_name = "DIR")]
     #[arg(default_value = "/var/lib/swarmlb")]
     pub state_dir: PathBuf,
-    /// This node's name, at its first start [default: the host name]
+    /// The node to look at; at a node's first start, its name [default: this one; the host name]
+    ///
+    /// What looks at a node or at its tasks can be asked of any node of the cluster. Where the state is
+    /// that of a lab, every command goes to this node of it, or else to the first.
     #[arg(long, global = true, env = "SWARMLB_NODE", value_name = "NAME")]
     pub node: Option<NodeName>,
+    #[command(flatten)]
+    pub store: StoreOptions,
     /// Print what is asked for as a `table`, as `json`, or by a template
     ///
     /// A template is text with fields, `'{{.Name}} {{.ID}}'` as Docker's or `'{{ name }} {{ id }}'`,
@@ -88,6 +96,33 @@ pub struct Global {
     /// Use a recorded intent instead of the store
     #[arg(long, global = true, hide = true, value_name = "INTENT.json")]
     pub intent: Option<PathBuf>,
+}
+
+/// Where the cluster's state is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct StoreOptions {
+    /// Where the cluster's state is: embedded, or in an etcd [default: sqlite]
+    ///
+    /// `sqlite` is a file in the state directory. `etcd://HOST:PORT,HOST:PORT` are the members of an
+    /// etcd (3.4 or newer), whose every client is a node of one cluster; `/PREFIX` at the end keeps
+    /// clusters that share an etcd apart (`/swarmlb` when left out). What a node was first started
+    /// with holds for every later command on its state directory.
+    #[arg(
+        long,
+        global = true,
+        env = "SWARMLB_STORE",
+        value_name = "sqlite|etcd://HOST:PORT[,...]"
+    )]
+    pub store: Option<Address>,
+    /// The authority that etcd's certificates are of: a file in PEM. The connections are over TLS then
+    #[arg(long, global = true, env = "SWARMLB_STORE_CACERT", value_name = "FILE")]
+    pub store_cacert: Option<PathBuf>,
+    /// The certificate to show to etcd: a file in PEM
+    #[arg(long, global = true, env = "SWARMLB_STORE_CERT", value_name = "FILE")]
+    pub store_cert: Option<PathBuf>,
+    /// The key of that certificate: a file in PEM
+    #[arg(long, global = true, env = "SWARMLB_STORE_KEY", value_name = "FILE")]
+    pub store_key: Option<PathBuf>,
 }
 
 /// What was typed, beyond the options' values.
@@ -163,6 +198,12 @@ pub enum Command {
     /// Diagnose and measure
     #[command(subcommand)]
     Diag(diag::Command),
+    /// Manage the nodes of the cluster
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Manage a cluster of several nodes on this one machine
+    #[command(subcommand)]
+    Lab(lab::Command),
     /// Manage this node's keeper and agent
     #[command(subcommand)]
     Agent(agent::Command),
@@ -202,9 +243,18 @@ pub enum Command {
     /// Run as the agent of a node
     #[command(hide = true)]
     AgentProcess,
-    /// Run as the store of a cluster
+    /// Run as the store of a cluster, or as the way to it
     #[command(hide = true)]
     StoreServer,
+    /// Run as what a node's others talk to
+    #[command(hide = true)]
+    ApiServer,
+    /// Run as what makes the namespaces of a lab's node
+    #[command(hide = true)]
+    LabNode,
+    /// Run as the first process of a lab's node
+    #[command(hide = true)]
+    LabInit,
     /// Run as a built-in image
     #[command(hide = true, subcommand)]
     Builtin(Builtin),

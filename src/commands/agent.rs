@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Report;
 use super::session::{Session, must_be_root};
 use crate::agent::status::NodeStatus;
+use crate::api::{self, Membership};
 use crate::cli::agent::Command;
 use crate::cli::{Format, Global};
 use crate::environment::variable;
@@ -23,6 +24,7 @@ use crate::render::english::{count, duration};
 use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
+use crate::store::records::{self, RecordError};
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -46,10 +48,12 @@ pub fn agent(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the agent")?;
     must_be_root("run the agent")?;
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
+    super::store::remember(&session.location, &session.state).map_err(failed)?;
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
     crate::memory::share_heap();
-    crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
+    crate::agent::run(&session.state, &session.node, &session.location, session.arguments())
+        .map_err(failed)?;
     Ok(Report::good(""))
 }
 
@@ -64,7 +68,7 @@ pub fn keeper(
         true => Manner::Foreground(notify),
         false => Manner::Background,
     };
-    daemon::run(&session.state, session.arguments(), manner)
+    daemon::run(&session.state, session.arguments(), &session.location, manner)
         .map_err(|error| Failure::io("run the keeper", &error))?;
     Ok(Report::good(""))
 }
@@ -73,8 +77,35 @@ pub fn store_server(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the store")?;
     must_be_root("run the store")?;
     let stop = whoami::termination().map_err(|error| Failure::io("run the store", &error))?;
-    store::server::serve(&session.state.database(), &session.state.store_socket(), stop.as_fd())
-        .map_err(|error| Failure::record("run the store", &error.into()))?;
+    let failed = |error: store::StoreError| Failure::record("run the store", &error.into());
+    let socket = session.state.store_socket();
+    let membership = membership(&session, "run the store")?;
+    match membership.as_ref().and_then(|membership| Some((membership, membership.first?))) {
+        Some((membership, first)) => {
+            let listener = store::server::listen(&socket).map_err(failed)?;
+            api::serve_pipe(membership, first.into(), listener, stop.as_fd())
+                .map_err(|error| Failure::io("reach the store", &error))?;
+            store::server::unlisten(&socket);
+        }
+        None => store::server::serve(&session.state.database(), &socket, stop.as_fd())
+            .map_err(failed)?,
+    }
+    Ok(Report::good(""))
+}
+
+fn membership(session: &Session, what: &str) -> Result<Option<Membership>, Failure> {
+    Membership::load(&session.state.membership()).map_err(|error| Failure::io(what, &error))
+}
+
+pub fn api_server(global: &Global) -> Result<Report, Failure> {
+    let what = "listen to other nodes";
+    let session = Session::new(global, what)?;
+    must_be_root(what)?;
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    if let Some(membership) = membership(&session, what)? {
+        api::serve(&session.state, &membership, stop.as_fd()).map_err(failed)?;
+    }
     Ok(Report::good(""))
 }
 
@@ -121,7 +152,12 @@ struct Roles {
     node: String,
     keeper: Option<i32>,
     agent: Option<i32>,
+    /// The process of an embedded store.
     store: Option<i32>,
+    /// `sqlite`, or the address of an etcd.
+    store_address: String,
+    /// Why it does not answer.
+    store_problem: Option<String>,
     keeper_seconds: u64,
     agent_restarts: u32,
     store_restarts: u32,
@@ -137,6 +173,8 @@ fn status(global: &Global) -> Result<Report, Failure> {
         keeper: None,
         agent: None,
         store: None,
+        store_address: session.location.address().to_string(),
+        store_problem: None,
         keeper_seconds: 0,
         agent_restarts: 0,
         store_restarts: 0,
@@ -155,17 +193,39 @@ fn status(global: &Global) -> Result<Report, Failure> {
         let tasks = keeper.list().unwrap_or_default();
         roles.tasks_running =
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
-        roles.report = session.statuses()?.remove(&session.node);
+        match own_report(&session) {
+            Ok(report) => roles.report = report,
+            Err(failure) => roles.store_problem = Some(failure.reason()),
+        }
     }
     // The report of an agent that was killed stands until its lease runs out.
     let own = |report: &NodeStatus| roles.agent == Some(report.agent) && report.settled;
     let settled = roles.report.as_ref().is_some_and(own);
-    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && roles.store.is_some();
+    let has_store = match session.location.is_embedded() {
+        true => roles.store.is_some(),
+        false => roles.store_problem.is_none(),
+    };
+    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && has_store;
     let text = match global.format {
         Format::Json => Report::json(&roles)?.text,
         Format::Table => roles_text(&roles, &session),
     };
     Ok(if whole { Report::good(text) } else { Report::bad(text) })
+}
+
+/// How long the store may take before it counts as out of reach.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What this node's agent reports, if the store answers soon: it may well be out of reach.
+fn own_report(session: &Session) -> Result<Option<NodeStatus>, Failure> {
+    if !session.location.is_embedded() {
+        return Ok(session.statuses()?.remove(&session.node));
+    }
+    let failed = |error: RecordError| Failure::record("show the agent's status", &error);
+    let store = super::store::connect(&session.location, &session.state, LOOK)
+        .map_err(|error| failed(error.into()))?;
+    let (_, mut statuses) = records::load_status(&store).map_err(failed)?;
+    Ok(statuses.remove(&session.node))
 }
 
 fn roles_text(roles: &Roles, session: &Session) -> String {
@@ -198,14 +258,18 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
             ),
         },
     };
+    let store = match (session.location.is_embedded(), &roles.store_problem) {
+        (true, None) => format!("{}{}", pid(roles.store), again(roles.store_restarts)),
+        (true, Some(problem)) => format!("{}: {problem}", pid(roles.store)),
+        (false, None) => roles.store_address.clone(),
+        (false, Some(problem)) => problem.clone(),
+    };
     format!(
-        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {}{}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
+        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {store}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
         roles.node,
         duration(roles.keeper_seconds),
         pid(roles.agent),
         again(roles.agent_restarts),
-        pid(roles.store),
-        again(roles.store_restarts),
         roles.tasks_running,
         session.state.log("agent").display(),
     )

@@ -6,20 +6,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::recorded::{self, Recorded, Unread};
 use super::session::{Session, read_json};
-use super::{Report, recorded, watch};
+use super::{Report, watch};
+use crate::agent::status::{TaskState, TaskStatus};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, Service, Vip, name};
+use crate::intent::{DataPlane, Intent, Service, TaskName, Vip, name};
 use crate::keeper::descriptors;
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::Scope;
 use crate::node::{Node, SandboxName};
 use crate::probe::survey::survey;
 use crate::render;
-use crate::trace::expected::{Expected, of_intent, of_node};
-use crate::trace::vip::{Answers, Traffic, Walk, walks};
+use crate::trace::expected::{Client, Expected, of_intent, of_node};
+use crate::trace::vip::{Answers, Traffic, UP, Walk, walks};
 
 /// How long a sandbox's resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -84,7 +86,7 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     let wanted = |service: &Service, held: &Vip| {
         vip.is_none_or(|vip| service.name.as_str() == vip) || Some(held.address) == address
     };
-    let expected = of_intent(&intent, &session.node, wanted);
+    let mut expected = of_intent(&intent, &session.node, wanted);
     if let (Some(vip), true) = (vip, expected.is_empty()) {
         return Err(unknown(&intent, vip, what));
     }
@@ -92,13 +94,40 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     if names.is_empty() {
         return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
     }
+    hear_of_others(&session, &mut expected)?;
     descriptors::raise();
-    let (node, traffic) = session.observe_counted(&Scope::Only(names.into_iter().collect()))?;
-    let answers = match session.is_recorded() {
-        true => Answers::new(),
-        false => answers(&expected, &node),
-    };
+    let scope = Scope::Only(names.into_iter().collect());
+    // The kernel and the resolvers are asked at the same time.
+    let (seen, answers) = std::thread::scope(|both| {
+        let asking = (!session.is_recorded()).then(|| both.spawn(|| answers(&expected)));
+        let seen = session.observe_counted(&scope);
+        let answers = asking
+            .map(|asking| asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (seen, answers.unwrap_or_default())
+    });
+    let (node, traffic) = seen?;
     Ok(walks(&expected, &node, &answers, &traffic))
+}
+
+/// Notes how the tasks of other nodes are, as their agents report it.
+fn hear_of_others(session: &Session, expected: &mut [Expected]) -> Result<(), Failure> {
+    let others = expected.iter_mut().flat_map(|one| &mut one.tasks);
+    let mut others = others.filter(|task| task.sandbox.is_none()).peekable();
+    if others.peek().is_none() || session.is_recorded() {
+        return Ok(());
+    }
+    let statuses = session.statuses()?;
+    for task in others {
+        let reported = |(name, _): &(&TaskName, &TaskStatus)| name.to_string() == task.task;
+        let status = statuses.iter().find(|(node, _)| node.as_str() == task.node);
+        let found = status.and_then(|(_, status)| status.tasks.iter().find(reported));
+        task.told = Some(match found.map(|(_, status)| status.state) {
+            Some(TaskState::Running | TaskState::Draining) => UP.to_owned(),
+            Some(state) => format!("its node says: {}", state.to_string().to_lowercase()),
+            None => "its node has not reported it".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Follows VIPs in dumped sandboxes: against a recorded intent, where there is one.
@@ -108,7 +137,7 @@ fn dumped(
     vip: Option<&str>,
     what: &str,
 ) -> Result<Vec<Walk>, Failure> {
-    let node = recorded::read(dump)?;
+    let Recorded { node, unread } = recorded::read(dump)?;
     let mut expected = match &global.intent {
         None => of_node(&node),
         Some(intent) => {
@@ -118,6 +147,7 @@ fn dumped(
     };
     // Of what was not dumped nothing can be said.
     for one in &mut expected {
+        one.clients.iter_mut().for_each(|client| as_dumped(client, &node));
         one.clients.retain(|client| node.sandboxes.contains_key(&client.sandbox));
         one.mesh = one.mesh.take().filter(|mesh| {
             [&mesh.home, &mesh.sandbox].iter().all(|name| node.sandboxes.contains_key(*name))
@@ -134,7 +164,30 @@ fn dumped(
                 .hint("leave it out to see every VIP that they know of"));
         }
     }
+    tell_what_is_not_known(&unread, &expected);
     Ok(walks(&expected, &node, &Answers::new(), &Traffic::new()))
+}
+
+/// A namespace of others is dumped under the name that it is called by.
+fn as_dumped(client: &mut Client, node: &Node) {
+    let called = SandboxName(client.sandbox.called().to_owned());
+    if !node.sandboxes.contains_key(&client.sandbox) && node.sandboxes.contains_key(&called) {
+        client.sandbox = called;
+    }
+}
+
+/// What could not be read when the dump was made looks as if it were missing. Where IPVS balances
+/// nothing, nobody misses its table.
+fn tell_what_is_not_known(unread: &[Unread], expected: &[Expected]) {
+    let balances = |sandbox: &SandboxName| {
+        let mut clients = expected.iter().flat_map(|one| &one.clients);
+        clients.any(|client| client.sandbox == *sandbox && client.plane == DataPlane::Ipvs)
+    };
+    for Unread { sandbox, part, why } in unread {
+        if *part != "ipvs" || balances(sandbox) {
+            eprintln!("note: the dump has no {part} of sandbox {sandbox}: {why}");
+        }
+    }
 }
 
 fn unknown(intent: &Intent, vip: &str, what: &str) -> Failure {
@@ -166,10 +219,10 @@ fn sandboxes(expected: &[Expected]) -> BTreeSet<SandboxName> {
 }
 
 /// What each client's own resolver says of the services' names.
-fn answers(expected: &[Expected], node: &Node) -> Answers {
+fn answers(expected: &[Expected]) -> Answers {
     let mut asked = BTreeMap::<SandboxName, Vec<&str>>::new();
     for one in expected {
-        for client in one.clients.iter().filter(|c| node.sandboxes.contains_key(&c.sandbox)) {
+        for client in &one.clients {
             asked.entry(client.sandbox.clone()).or_default().push(&one.service);
         }
     }

@@ -6,7 +6,8 @@ use ipnet::Ipv4Net;
 use thiserror::Error;
 
 use super::{
-    EchoError, NetworkName, NodeName, PublishedPort, ServiceName, Subnet, TaskName, Transport, Vni,
+    EchoError, NetworkName, NodeName, PublishedPort, Reason, ServiceName, Subnet, TaskName,
+    Transport, Vni,
 };
 
 /// A request that cannot be. Nothing was changed.
@@ -83,12 +84,16 @@ pub enum IntentError {
     NoEgress { node: NodeName, reason: String },
     #[error("subnet {subnet} overlaps {other}, from which node `{node}` reaches the outside")]
     SubnetGateway { subnet: Subnet, other: Subnet, node: NodeName },
-    #[error(
-        "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
-    )]
-    NoRoomOnGateway { node: NodeName, most: u32 },
-    #[error("no node is there to run tasks")]
-    NoNode,
+    #[error("there is no node `{name}`")]
+    NoSuchNode { name: String, meant: Option<String> },
+    #[error("node `{name}` is in the cluster already")]
+    DuplicateNode { name: NodeName },
+    #[error("{address} is the address of node `{by}`")]
+    DuplicateNodeAddress { address: Ipv4Addr, by: NodeName },
+    #[error("service `{name}` is global: how many tasks it has follows from the nodes")]
+    ScaleGlobal { name: ServiceName },
+    #[error("task {name} has no place yet: {reason}")]
+    Unplaced { name: TaskName, reason: Reason },
     #[error("node `{node}` has no IPVS")]
     NoIpvs { node: String },
     #[error("network `{name}` is the routing mesh's")]
@@ -116,11 +121,6 @@ pub enum IntentError {
         port_words(port)
     )]
     HostPortInternal { port: PublishedPort },
-    #[error(
-        "no node is left for task `{task}`: port {} is published there by a task of service `{by}` already",
-        port_words(port)
-    )]
-    HostPortTaken { task: TaskName, port: PublishedPort, by: ServiceName },
     #[error("all fwmarks are in use")]
     NoFreeFwmark,
 }

@@ -97,7 +97,7 @@ impl Intent {
             return Ok(());
         }
         self.set_ingress_gateway(name, None);
-        let address = self.next_egress(name)?;
+        let address = self.next_egress(name);
         self.set_ingress_gateway(name, address);
         Ok(())
     }
@@ -241,16 +241,15 @@ mod tests {
     fn a_host_port_is_one_tasks_on_each_node() {
         let mut intent = two_nodes();
         let host = port(8080, PublishMode::Host);
-        let refused = intent.create_service(web(3, host), "id".into(), 0).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "no node is left for task `web.3`: port 8080/tcp is published there by a task of \
-             service `web` already"
-        );
-        intent.create_service(web(2, host), "id".into(), 0).unwrap();
+        intent.create_service(web(3, host), "id".into(), 0).unwrap();
         let nodes: Vec<&str> = intent.tasks.values().map(|task| task.node.as_str()).collect();
         assert_eq!(nodes, ["node-1", "node-2"]);
-        assert!(intent.services.values().all(|service| service.ingress.is_none()));
+        let web = intent.services.values().next().unwrap();
+        assert!(web.ingress.is_none());
+        assert_eq!(
+            web.pending[&3].reason.to_string(),
+            "no suitable node: 2 nodes have a task of service web at port 8080/tcp"
+        );
     }
 
     #[test]

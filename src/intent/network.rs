@@ -8,10 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Id, Intent, IntentError, NetworkName, Subnet, Vni};
 
-/// Room that VXLAN takes of the underlay's MTU: outer Ethernet, IPv4, UDP and VXLAN headers.
-pub const VXLAN_OVERHEAD: u32 = 50;
-/// What an Ethernet underlay carries, less [`VXLAN_OVERHEAD`].
-pub const DEFAULT_MTU: u32 = 1500 - VXLAN_OVERHEAD;
+/// What an MTU may be, in bytes: what every host must take, and what a jumbo frame carries.
+const MTUS: std::ops::RangeInclusive<u32> = 576..=8950;
 
 /// An overlay network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +17,9 @@ pub struct Network {
     pub id: Id,
     pub name: NetworkName,
     pub vni: Vni,
-    /// Bytes; 576 to 8950.
-    pub mtu: u32,
+    /// Bytes, 576 to 8950, as it was asked for; none where the nodes' links decide.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// Its subnets, in the order in which they are filled.
     #[serde(alias = "pool", deserialize_with = "one_or_many")]
     pub pools: Vec<Pool>,
@@ -52,6 +51,15 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pool>, 
 }
 
 impl Network {
+    /// How many addresses VIPs, tasks and namespaces of others can have.
+    pub fn capacity(&self) -> u32 {
+        self.pools.iter().map(|pool| pool.subnet.capacity()).sum()
+    }
+
+    pub fn subnets(&self) -> Vec<Subnet> {
+        self.pools.iter().map(|pool| pool.subnet).collect()
+    }
+
     /// The subnet that an address is from.
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<Subnet> {
         self.pools.iter().map(|pool| pool.subnet).find(|subnet| subnet.contains(address))
@@ -166,8 +174,7 @@ impl Intent {
         if !spec.internal {
             self.check_egress()?;
         }
-        let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
-        if !(576..=8950).contains(&mtu) {
+        if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(IntentError::Mtu { mtu });
         }
         let vni = match spec.vni {
@@ -175,7 +182,7 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, labels, internal, attachable, .. } = spec;
+        let NetworkSpec { name, mtu, labels, internal, attachable, .. } = spec;
         let network = Network {
             id,
             name: name.clone(),
@@ -304,11 +311,11 @@ mod tests {
             addresses,
             ["10.0.3.3", "10.0.3.4", "10.0.3.5", "10.0.3.6", "10.0.5.1", "10.0.5.2", "10.0.5.3"]
         );
-        let refused = intent.create_service(spec("api", "blue", 3), "id".into(), 0).unwrap_err();
+        let refused = intent.create_service(spec("api", "blue", 10), "id".into(), 0).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "subnets 10.0.3.0/29, 10.0.5.0/29 of network `blue` have too few addresses: \
-             4 needed, 2 free of 10"
+             11 needed, 2 free of 10"
         );
         service(&mut intent, "api", "blue", 1);
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ingress, NodeName, Pool};
+use super::{Id, Ingress, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ impl fmt::Display for ClusterId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     pub name: NodeName,
+    /// Random; another node that comes under the same name has another one.
+    #[serde(default)]
+    pub id: Id,
     /// Whether its kernel has IPVS.
     pub ipvs: bool,
     #[serde(default)]
@@ -31,6 +34,16 @@ pub struct NodeRecord {
     /// is alone in its cluster.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// What its links to other nodes carry, in bytes, as its agent saw at its start; none where it has
+    /// no address.
+    #[serde(default)]
+    pub underlay_mtu: Option<u32>,
+    /// The TCP port of its API, where it has an address.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The fingerprint of the certificate that it shows to others: SHA-256, hexadecimal.
+    #[serde(default)]
+    pub certificate: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -38,6 +51,18 @@ pub struct NodeRecord {
     /// Its place in the routing mesh, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
+    #[serde(default)]
+    pub liveness: Liveness,
+}
+
+/// Whether a node is there, as its lease tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    #[default]
+    Up,
+    /// Its lease ran out, or it never had one: what it runs counts for nothing.
+    Down,
 }
 
 /// Whether a node takes tasks.
@@ -77,12 +102,17 @@ impl NodeRecord {
     pub fn new(name: NodeName, ipvs: bool) -> Self {
         Self {
             name,
+            id: Id::new(),
             ipvs,
             egress: Egress::default(),
             address: None,
+            underlay_mtu: None,
+            port: None,
+            certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
             ingress: None,
+            liveness: Liveness::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! at least as strict, rehearses every plan before Linux is touched.
 
 pub mod contents;
+pub mod datagrams;
 pub mod docker;
 pub mod egress;
 pub mod ipvs;
@@ -20,6 +21,7 @@ pub mod route;
 pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
+pub mod underlay;
 
 use std::fmt;
 

@@ -13,8 +13,8 @@ use super::{Kernel, Outcome, Refusal, Scope};
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
-    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Publication, Sandbox,
-    SandboxName, Table, VirtualServer,
+    ForwardingEntry, Key, Link, LinkKind, LinkName, Mac, Neighbour, Node, Object, Owner, Path,
+    PeerName, Publication, RealServers, Sandbox, SandboxName, Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -26,7 +26,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    pub fn new(node: Node) -> Self {
+    pub fn new(mut node: Node) -> Self {
+        node.sandboxes.retain(|_, held| !is_left(held));
         Self { node }
     }
 
@@ -44,11 +45,17 @@ impl Rehearsal {
     /// As Linux would: EEXIST, ENOENT, ENODEV, EBUSY, EINVAL.
     pub fn try_op(&mut self, op: &Op) -> Outcome {
         let outcome = self.do_op(op);
-        // Where we are guests, the namespace is there before us and after us.
-        self.node
-            .sandboxes
-            .retain(|_, held| !(matches!(held.owner, Owner::Guest(_)) && held.is_vacant()));
+        self.leave(&op.sandbox);
+        if let Object::Veth { port, .. } = op.object() {
+            self.leave(&port.peer.sandbox);
+        }
         outcome
+    }
+
+    fn leave(&mut self, name: &SandboxName) {
+        if name.guest().is_some() && self.node.sandboxes.get(name).is_some_and(is_left) {
+            self.node.sandboxes.remove(name);
+        }
     }
 
     fn do_op(&mut self, op: &Op) -> Outcome {
@@ -193,6 +200,11 @@ impl Kernel for Rehearsal {
     }
 }
 
+/// Where we are guests, the namespace is there before us and after us.
+fn is_left(sandbox: &Sandbox) -> bool {
+    matches!(sandbox.owner, Owner::Guest(_)) && sandbox.is_vacant()
+}
+
 fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Outcome {
     match map.entry(key) {
         Entry::Occupied(_) => Err(Errno::EEXIST.into()),
@@ -222,10 +234,20 @@ fn free_of_paths(sandbox: &Sandbox, link: &LinkName) -> Outcome {
     }
 }
 
+/// As with paths.
+fn free_of_neighbours(sandbox: &Sandbox, link: &LinkName) -> Outcome {
+    match sandbox.neighbours.iter().any(|held| held.link == *link) {
+        true => Err(Errno::EBUSY.into()),
+        false => Ok(()),
+    }
+}
+
 fn unused_link(sandbox: &Sandbox, name: &LinkName) -> Outcome {
     let has_port = sandbox.links.values().any(|link| link.master.as_ref() == Some(name));
     let has_address = sandbox.addresses.iter().any(|address| address.link == *name);
-    if has_port || has_address { Err(Errno::EBUSY.into()) } else { Ok(()) }
+    let has_row = sandbox.forwarding.iter().any(|entry| entry.link == *name)
+        || sandbox.neighbours.iter().any(|held| held.link == *name);
+    if has_port || has_address || has_row { Err(Errno::EBUSY.into()) } else { Ok(()) }
 }
 
 fn table(sandbox: &mut Sandbox) -> Result<&mut Table, Refusal> {
@@ -244,7 +266,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Link { name, link } => {
             needs_master(sandbox, link.master.as_ref())?;
-            insert(&mut sandbox.links, name.clone(), link.clone())
+            insert(&mut sandbox.links, name.clone(), (**link).clone())
         }
         Object::Address(address) => {
             if !sandbox.links.contains_key(&address.link) {
@@ -256,6 +278,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EEXIST.into())
             }
         }
+        Object::Forwarding(_) | Object::Neighbour(_) => add_row(sandbox, object),
         Object::Path(path) => add_path(sandbox, path),
         Object::Route(route) => {
             // The kernel wants a preferred source to be an address of its own.
@@ -299,7 +322,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 flags: *flags,
                 persistence: *persistence,
                 rotation: *rotation,
-                real_servers: BTreeMap::new(),
+                real_servers: RealServers::default(),
             };
             insert(&mut sandbox.virtual_servers, *key, server)
         }
@@ -309,11 +332,17 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 return Err(Errno::EINVAL.into());
             }
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
-            insert(&mut server.real_servers, *key, *real)
+            match server.real_servers.get(key) {
+                Some(_) => Err(Errno::EEXIST.into()),
+                None => {
+                    server.real_servers.insert(*key, *real);
+                    Ok(())
+                }
+            }
         }
         Object::Process(_) if sandbox.process.is_some() => Err(Errno::EEXIST.into()),
         Object::Process(process) => {
-            sandbox.process = Some(process.clone());
+            sandbox.process = Some((**process).clone());
             Ok(())
         }
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
@@ -357,6 +386,51 @@ fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
     Ok(())
 }
 
+/// A row stands on a link, and there is one of its key.
+fn add_row(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    let (Object::Forwarding(ForwardingEntry { link, .. })
+    | Object::Neighbour(Neighbour { link, .. })) = object
+    else {
+        return Err(Errno::EINVAL.into());
+    };
+    if !sandbox.links.contains_key(link) {
+        return Err(Errno::ENODEV.into());
+    }
+    if row(sandbox, &object.key()).is_some() {
+        return Err(Errno::EEXIST.into());
+    }
+    match object {
+        Object::Forwarding(entry) => sandbox.forwarding.insert(entry.clone()),
+        Object::Neighbour(held) => sandbox.neighbours.insert(held.clone()),
+        _ => false,
+    };
+    Ok(())
+}
+
+/// The row of that key.
+fn row(sandbox: &Sandbox, key: &Key) -> Option<Object> {
+    let forwarding = sandbox.forwarding.iter().cloned().map(Object::Forwarding);
+    let mut rows = forwarding.chain(sandbox.neighbours.iter().cloned().map(Object::Neighbour));
+    rows.find(|row| row.key() == *key)
+}
+
+fn del_row(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    let removed = match object {
+        Object::Forwarding(entry) => sandbox.forwarding.remove(entry),
+        Object::Neighbour(held) => sandbox.neighbours.remove(held),
+        _ => false,
+    };
+    if removed { Ok(()) } else { Err(Errno::ENOENT.into()) }
+}
+
+fn set_row(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
+    if from.key() != to.key() {
+        return Err(Errno::EINVAL.into());
+    }
+    del_row(sandbox, from)?;
+    add_row(sandbox, to)
+}
+
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
     match object {
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
@@ -386,6 +460,7 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EADDRNOTAVAIL.into())
             }
         }
+        Object::Forwarding(_) | Object::Neighbour(_) => del_row(sandbox, object),
         Object::Path(path) => {
             if sandbox.paths.remove(path) {
                 Ok(())
@@ -440,7 +515,7 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         },
         Object::RealServer { server, key, .. } => {
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
-            remove(&mut server.real_servers, key)
+            server.real_servers.remove(key).map(|_| ()).ok_or_else(|| Errno::ENOENT.into())
         }
         Object::Process(_) => sandbox.process.take().map(|_| ()).ok_or_else(|| Errno::ESRCH.into()),
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
@@ -464,9 +539,12 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
             needs_master(sandbox, to.master.as_ref())?;
             if !to.up {
                 free_of_paths(sandbox, name)?;
+                free_of_neighbours(sandbox, name)?;
             }
             swap(sandbox.links.get_mut(name), from, to)
         }
+        (Object::Forwarding(_), Object::Forwarding(_))
+        | (Object::Neighbour(_), Object::Neighbour(_)) => set_row(sandbox, from, to),
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {
             swap(sandbox.sysctls.get_mut(sysctl), from, to)
         }

@@ -2,6 +2,7 @@
 //! sandbox, which balances it over all tasks by way of the mesh's network, or to the node's own task.
 
 use super::egress::{Joint, Reach};
+use super::shared::Shared;
 use crate::intent::{
     DataPlane, Ingress, Intent, NodeName, NodeRecord, Pool, PublishMode, PublishedPort, Service,
     Task,
@@ -11,12 +12,12 @@ use crate::node::{
     BaseRule, LinkName, Node, PortAt, PortTo, Publication, Sandbox, SandboxName, Sysctl,
 };
 
-pub(super) fn lower(intent: &Intent, name: &NodeName, node: &mut Node) {
+pub(super) fn lower(intent: &Intent, name: &NodeName, shared: &mut Shared, node: &mut Node) {
     let Some(record) = intent.nodes.get(name) else { return };
     let Some(pool) = record.gateway() else { return };
     let mesh = record.ingress.as_ref().filter(|_| intent.has_meshed_services());
     if let Some(ingress) = mesh {
-        lower_mesh(intent, record, ingress, pool, node);
+        lower_mesh(intent, record, ingress, pool, shared, node);
     }
     for task in intent.tasks.values().filter(|task| task.node == *name) {
         if let Some(service) = intent.services.get(&task.name.service) {
@@ -36,6 +37,7 @@ fn lower_mesh(
     record: &NodeRecord,
     ingress: &Ingress,
     pool: &Pool,
+    shared: &mut Shared,
     node: &mut Node,
 ) {
     let Some(gateway) = ingress.gateway else { return };
@@ -67,7 +69,7 @@ fn lower_mesh(
                 sandbox.table.get_or_insert_default().rules.insert(BaseRule::BalanceIn);
             }
         }
-        super::vip::balance(intent, &ingress.endpoint, service, vip, plane, sandbox);
+        super::vip::balance(intent, &ingress.endpoint, service, vip, plane, shared, sandbox);
     }
     let home = super::egress::home(intent, pool, node);
     for port in intent.services.values().flat_map(|s| ports(s, PublishMode::Ingress)) {

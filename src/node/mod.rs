@@ -6,8 +6,10 @@
 pub mod connection;
 pub mod entry;
 pub mod link;
+pub mod neighbour;
 pub mod object;
 pub mod process;
+pub mod real_servers;
 pub mod sandbox;
 pub mod table;
 pub mod virtual_server;
@@ -20,8 +22,10 @@ use serde::{Deserialize, Serialize};
 pub use connection::Connection;
 pub use entry::Entry;
 pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
+pub use neighbour::{ForwardingEntry, Neighbour};
 pub use object::{Key, Object};
 pub use process::Process;
+pub use real_servers::RealServers;
 pub use sandbox::{Owner, Place, Sandbox, SandboxName, Sysctl};
 pub use table::{BaseRule, Dispatch, PortAt, PortMap, PortTo, Publication, Table};
 pub use virtual_server::{
@@ -33,4 +37,20 @@ pub use zone::Zone;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub sandboxes: BTreeMap<SandboxName, Sandbox>,
+}
+
+impl Node {
+    /// Lets virtual servers that are equal in both hold the same memory, which is less, and next to
+    /// nothing to compare.
+    pub fn share_with(&mut self, other: &Node) {
+        for (name, sandbox) in &mut self.sandboxes {
+            let Some(other) = other.sandboxes.get(name) else { continue };
+            for (key, server) in &mut sandbox.virtual_servers {
+                if let Some(same) = other.virtual_servers.get(key).filter(|other| *other == server)
+                {
+                    *server = same.clone();
+                }
+            }
+        }
+    }
 }

@@ -2,19 +2,20 @@
 //!
 //! A [`Node`] is a set of objects in another form: plans are differences of such sets.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, PortAt,
-    PortMap, Process, Publication, RealServer, RealServerKey, Rotation, Route, Sandbox,
-    SandboxName, Sysctl, VirtualServerKey,
+    Address, BaseRule, Dispatch, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Node, Owner,
+    Path, PeerName, PortAt, PortMap, Process, Publication, RealServer, RealServerKey, Rotation,
+    Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
 
-/// One thing in a sandbox.
+/// One thing in a sandbox. There may be as many as real servers, so what is large and rare is boxed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Object {
     /// The namespace itself, marked as its owner's.
@@ -24,7 +25,7 @@ pub enum Object {
     /// A link other than a veth; `lo` is there from the start, and an object only when it is up.
     Link {
         name: LinkName,
-        link: Link,
+        link: Box<Link>,
     },
     /// A veth pair, seen from the end that is no bridge's port.
     Veth {
@@ -32,9 +33,11 @@ pub enum Object {
         mac: Option<Mac>,
         mtu: u32,
         up: bool,
-        port: Port,
+        port: Box<Port>,
     },
     Address(Address),
+    Forwarding(ForwardingEntry),
+    Neighbour(Neighbour),
     Path(Path),
     Route(Route),
     Sysctl {
@@ -56,7 +59,7 @@ pub enum Object {
     Publication(Publication),
     VirtualServer {
         key: VirtualServerKey,
-        scheduler: String,
+        scheduler: Cow<'static, str>,
         flags: u32,
         persistence: u32,
         rotation: Rotation,
@@ -66,7 +69,7 @@ pub enum Object {
         key: RealServerKey,
         real: RealServer,
     },
-    Process(Process),
+    Process(Box<Process>),
 }
 
 use super::Mac;
@@ -89,6 +92,9 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    /// The last tells rows of one group's MAC apart.
+    Forwarding(LinkName, Mac, Option<Ipv4Addr>),
+    Neighbour(LinkName, Ipv4Addr),
     Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
@@ -109,6 +115,10 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Forwarding(entry) => {
+                Key::Forwarding(entry.link.clone(), entry.mac, entry.one_of_many())
+            }
+            Object::Neighbour(held) => Key::Neighbour(held.link.clone(), held.address),
             Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
@@ -133,7 +143,9 @@ impl Object {
             (Object::Link { link: from, .. }, Object::Link { link: to, .. }) => {
                 from.kind == to.kind
             }
-            (Object::Mark { .. }, Object::Mark { .. })
+            (Object::Forwarding(_), Object::Forwarding(_))
+            | (Object::Neighbour(_), Object::Neighbour(_))
+            | (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
             | (Object::Publication(_), Object::Publication(_))
@@ -154,6 +166,8 @@ impl Object {
             Object::Link { name, link } => link.kind == LinkKind::Loopback || is_our_name(name),
             Object::Veth { name, .. } => is_our_name(name),
             Object::Address(address) => is_our_name(&address.link),
+            Object::Forwarding(entry) => is_our_name(&entry.link),
+            Object::Neighbour(held) => is_our_name(&held.link),
             _ => true,
         }
     }
@@ -211,6 +225,8 @@ impl Sandbox {
             addresses,
             paths,
             routes,
+            forwarding,
+            neighbours,
             sysctls,
             table,
             virtual_servers,
@@ -222,6 +238,8 @@ impl Sandbox {
             && *addresses == other.addresses
             && *paths == other.paths
             && *routes == other.routes
+            && *forwarding == other.forwarding
+            && *neighbours == other.neighbours
             && *sysctls == other.sysctls
             && *table == other.table
             && *process == other.process
@@ -235,13 +253,15 @@ impl Sandbox {
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.forwarding.iter().cloned().map(Object::Forwarding));
+        objects.extend(self.neighbours.iter().cloned().map(Object::Neighbour));
         objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
-        objects.extend(self.process.iter().cloned().map(Object::Process));
+        objects.extend(self.process.iter().cloned().map(Box::new).map(Object::Process));
         objects
     }
 
@@ -288,7 +308,7 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
     match &link.kind {
         LinkKind::Loopback if !link.up => None,
         LinkKind::Loopback | LinkKind::Bridge | LinkKind::Vxlan { .. } | LinkKind::Other { .. } => {
-            Some(Object::Link { name: name.clone(), link: link.clone() })
+            Some(Object::Link { name: name.clone(), link: Box::new(link.clone()) })
         }
         LinkKind::Veth { peer } if name.as_str().starts_with(ENDPOINT) => {
             Some(endpoint_object(name, link, peer.as_ref(), node))
@@ -296,7 +316,7 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
         // The end of a pair whose other end is in no sandbox that is known: what is left when a
         // namespace was deleted by hand while something still holds it.
         LinkKind::Veth { .. } if name.is_port() && !link.has_peer_in(node) => {
-            Some(Object::Link { name: name.clone(), link: link.clone() })
+            Some(Object::Link { name: name.clone(), link: Box::new(link.clone()) })
         }
         LinkKind::Veth { .. } => None,
     }
@@ -315,11 +335,11 @@ fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: 
     let other = |peer: &PeerName| node.sandboxes.get(&peer.sandbox)?.links.get(&peer.link);
     let name = name.clone();
     match peer.and_then(|peer| Some((peer, other(peer)?))) {
-        None => Object::Link { name, link: link.clone() },
+        None => Object::Link { name, link: Box::new(link.clone()) },
         Some((peer, other)) => {
             let (peer, master) = (peer.clone(), other.master.clone());
             let (mtu, isolated, up) = (other.mtu, other.isolated, other.up);
-            let port = Port { peer, master, mtu, isolated, up };
+            let port = Box::new(Port { peer, master, mtu, isolated, up });
             Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
         }
     }

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Link, LinkName, Path, Process, Route, Table, VirtualServer, VirtualServerKey,
+    Address, ForwardingEntry, Link, LinkName, Neighbour, Path, Process, Route, Table,
+    VirtualServer, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
 
@@ -59,6 +60,18 @@ impl SandboxName {
         let (identity, path) = rest.split_at(at);
         // One that is no number is the identity of nothing.
         Place::Attached { cluster, identity: identity.parse().unwrap_or_default(), path }
+    }
+
+    /// What an operator calls it, and may say to `sandbox dump`.
+    pub fn called(&self) -> &str {
+        match self.place() {
+            Place::Named(name) => name,
+            Place::Node { .. } => "host",
+            Place::Attached { path, .. } => {
+                let process = path.strip_prefix("/proc/").and_then(|p| p.strip_suffix("/ns/net"));
+                path.strip_prefix("/run/netns/").or(process).unwrap_or(path)
+            }
+        }
     }
 
     /// The cluster that is a guest there; none where the sandbox as such is somebody's.
@@ -199,6 +212,12 @@ pub struct Sandbox {
     /// Routes beyond the links' own subnets, those that swarmlb added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub paths: BTreeSet<Path>,
+    /// Where VXLAN devices find the MACs of other nodes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub forwarding: BTreeSet<ForwardingEntry>,
+    /// Whom VXLAN devices answer ARP for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub neighbours: BTreeSet<Neighbour>,
     /// Settings that differ from the kernel's default.
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// swarmlb's nftables table.
@@ -232,6 +251,11 @@ mod tests {
         let namespace = Namespace { target: "12".into(), path: path.into(), identity };
         let name = SandboxName::of_attached(&cluster, &namespace);
         assert_eq!(name.place(), Place::Attached { cluster: "c1", identity, path });
-        assert_eq!(name.guest(), Some(cluster));
+        assert_eq!(name.guest(), Some(cluster.clone()));
+        assert_eq!(name.called(), "12");
+        for (path, called) in [("/run/netns/old", "old"), ("/srv/ns", "/srv/ns")] {
+            let namespace = Namespace { target: "x".into(), path: path.into(), identity };
+            assert_eq!(SandboxName::of_attached(&cluster, &namespace).called(), called);
+        }
     }
 }

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::mesh::Mesh;
-use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, PublishMode, Service, Vip};
+use crate::intent::{
+    DataPlane, Endpoint, Fwmark, Intent, NetworkName, NodeName, PublishMode, Service, Vip,
+};
+use crate::lower::attachment;
 use crate::lower::dns::{self, Knowledge};
 use crate::node::object::ENDPOINT;
-use crate::node::{LinkKind, Node, Sandbox, SandboxName, VirtualServerKey};
+use crate::node::{LinkKind, Node, Owner, Sandbox, SandboxName, VirtualServerKey};
 
 /// A VIP as it should be on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,9 @@ pub struct Client {
     pub sandbox: SandboxName,
     pub own: Ipv4Addr,
     pub resolved: BTreeSet<IpAddr>,
+    /// What balances there, and under which mark: a namespace of others is not as the node's tasks.
+    pub plane: DataPlane,
+    pub fwmark: Fwmark,
 }
 
 /// A task behind a VIP.
@@ -49,6 +55,10 @@ pub struct Member {
     pub leaving: bool,
     /// Where it can be looked at.
     pub sandbox: Option<SandboxName>,
+    /// The address of the other node that it is on.
+    pub vtep: Option<Ipv4Addr>,
+    /// How that node says it is.
+    pub told: Option<String>,
 }
 
 /// Every VIP that `wanted` picks, as the intent has it.
@@ -88,7 +98,14 @@ fn of_mesh(
         ports: ports.copied().collect(),
     };
     let expected = one_of_intent(intent, node, zones, service, network, vip);
-    Some(Expected { clients: Vec::new(), mesh: Some(mesh), ..expected })
+    let client = Client {
+        sandbox: mesh.sandbox.clone(),
+        own: mesh.own,
+        resolved: BTreeSet::new(),
+        plane: expected.plane,
+        fwmark: vip.fwmark,
+    };
+    Some(Expected { clients: vec![client], mesh: Some(mesh), ..expected })
 }
 
 fn one_of_intent(
@@ -101,13 +118,19 @@ fn one_of_intent(
 ) -> Expected {
     let record = intent.nodes.get(node);
     let plane = record.map_or(DataPlane::Nftables, |record| service.data_plane.on(record));
-    let clients = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
-    let clients = clients.map(|(task, endpoint)| {
-        let sandbox = SandboxName::from(&task.name);
+    let client = |sandbox: SandboxName, endpoint: &Endpoint, plane, fwmark| {
         let known = zones.get(&sandbox).and_then(|known| known.zone.named(service.name.as_str()));
         let resolved = known.iter().flat_map(|named| &named.v4).copied().map(IpAddr::V4).collect();
-        Client { sandbox, own: endpoint.address, resolved }
+        Client { sandbox, own: endpoint.address, resolved, plane, fwmark }
+    };
+    let tasks = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
+    let tasks = tasks
+        .map(|(task, endpoint)| client(SandboxName::from(&task.name), endpoint, plane, vip.fwmark));
+    let guests = intent.attached_to(network).filter(|held| held.node == *node).map(|held| {
+        let sandbox = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
+        client(sandbox, &held.endpoint, DataPlane::Nftables, attachment::mark(vip.address))
     });
+    let clients = tasks.chain(guests).collect();
     let tasks = intent.tasks_of(&service.name).filter_map(|task| {
         Some(Member {
             task: task.name.to_string(),
@@ -115,6 +138,11 @@ fn one_of_intent(
             address: task.endpoint(network)?.address,
             leaving: !task.in_rotation(),
             sandbox: (task.node == *node).then(|| SandboxName::from(&task.name)),
+            vtep: match task.node == *node {
+                true => None,
+                false => intent.nodes.get(&task.node).and_then(|record| record.address),
+            },
+            told: None,
         })
     });
     Expected {
@@ -125,7 +153,7 @@ fn one_of_intent(
         retired: vip.retired.iter().map(|retired| retired.fwmark).collect(),
         plane,
         scheduler: (plane == DataPlane::Ipvs).then(|| service.scheduler.to_string()),
-        clients: clients.collect(),
+        clients,
         tasks: tasks.collect(),
         mesh: None,
     }
@@ -150,8 +178,7 @@ fn vips_of(sandbox: &Sandbox) -> BTreeSet<Ipv4Addr> {
 }
 
 fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &SandboxName>) -> Expected {
-    let clients = clients_of_node(node, vip);
-    let sandboxes: Vec<&Sandbox> = node.sandboxes.values().collect();
+    let sandboxes = tried(node, vip);
     let marks = sandboxes.iter().filter_map(|sandbox| sandbox.table.as_ref()?.marks.get(&vip));
     let fwmark = most(marks.copied()).unwrap_or(Fwmark(0));
     let dispatched = |sandbox: &&Sandbox| {
@@ -164,16 +191,26 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
     let held: Vec<BTreeSet<Ipv4Addr>> =
         sandboxes.iter().filter_map(|sandbox| targets(sandbox, fwmark, plane)).collect();
     let key = VirtualServerKey::Fwmark(fwmark);
-    let schedulers = sandboxes.iter().filter_map(|s| Some(&s.virtual_servers.get(&key)?.scheduler));
+    let schedulers =
+        sandboxes.iter().filter_map(|s| Some(s.virtual_servers.get(&key)?.scheduler.to_string()));
     let tasks: Vec<Member> = most(held.into_iter())
         .unwrap_or_default()
         .into_iter()
         .map(|address| {
             let sandbox = holders.get(&address).map(|name| (*name).clone());
             let task = sandbox.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
-            Member { task, node: "-".into(), address, leaving: false, sandbox }
+            Member {
+                task,
+                node: "-".into(),
+                address,
+                leaving: false,
+                sandbox,
+                vtep: None,
+                told: None,
+            }
         })
         .collect();
+    let clients = clients_of_node(node, vip, plane, fwmark);
     Expected {
         service: service_of(&tasks),
         network: clients.iter().find_map(|(_, network)| network.clone()).unwrap_or("-".into()),
@@ -181,16 +218,33 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
         fwmark,
         retired: Vec::new(),
         plane,
-        scheduler: most(schedulers.cloned()).filter(|_| plane == DataPlane::Ipvs),
+        scheduler: most(schedulers).filter(|_| plane == DataPlane::Ipvs),
         clients: clients.into_iter().map(|(client, _)| client).collect(),
         tasks,
         mesh: None,
     }
 }
 
+/// The sandboxes that tell how a VIP is balanced: namespaces of others do it in their own way, and
+/// are asked where nobody else was recorded that knows of it.
+fn tried(node: &Node, vip: Ipv4Addr) -> Vec<&Sandbox> {
+    let is_guest = |sandbox: &&&Sandbox| matches!(sandbox.owner, Owner::Guest(_));
+    let (guests, own): (Vec<&Sandbox>, Vec<&Sandbox>) =
+        node.sandboxes.values().partition(|sandbox| is_guest(&sandbox));
+    match own.iter().any(|sandbox| vips_of(sandbox).contains(&vip)) {
+        true => own,
+        false => guests,
+    }
+}
+
 /// The sandboxes whose endpoint is in the VIP's range, with the network's name where it is known: that
 /// of the sandbox where the endpoint's other end is.
-fn clients_of_node(node: &Node, vip: Ipv4Addr) -> Vec<(Client, Option<String>)> {
+fn clients_of_node(
+    node: &Node,
+    vip: Ipv4Addr,
+    plane: DataPlane,
+    fwmark: Fwmark,
+) -> Vec<(Client, Option<String>)> {
     let mut clients = Vec::new();
     for (name, sandbox) in &node.sandboxes {
         let own = sandbox
@@ -202,8 +256,12 @@ fn clients_of_node(node: &Node, vip: Ipv4Addr) -> Vec<(Client, Option<String>)> 
             LinkKind::Veth { peer: Some(peer) } => Some(peer.sandbox.to_string()),
             _ => None,
         });
-        let client =
-            Client { sandbox: name.clone(), own: own.net.addr(), resolved: BTreeSet::new() };
+        let (plane, fwmark) = match sandbox.owner {
+            Owner::Guest(_) => (DataPlane::Nftables, attachment::mark(vip)),
+            Owner::Cluster(_) | Owner::Foreign => (plane, fwmark),
+        };
+        let (sandbox, own, resolved) = (name.clone(), own.net.addr(), BTreeSet::new());
+        let client = Client { sandbox, own, resolved, plane, fwmark };
         clients.push((client, network));
     }
     clients

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::expected::{Client, Expected, Member};
 use super::mesh::Mesh;
 use crate::intent::{DataPlane, Fwmark};
+use crate::lower::overlay;
 use crate::node::{
     BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
@@ -28,6 +29,8 @@ pub enum Step {
     FailClosed,
     VirtualServer,
     RealServers,
+    /// The way to tasks of other nodes.
+    Overlay,
     Tasks,
     /// Of a published port: the node sends it on.
     Port,
@@ -46,6 +49,7 @@ impl Step {
             Step::FailClosed => "fail closed",
             Step::VirtualServer => "virtual server",
             Step::RealServers => "real servers",
+            Step::Overlay => "overlay",
             Step::Tasks => "tasks",
             Step::Port => "port",
             Step::Redirect => "redirect",
@@ -65,7 +69,8 @@ pub struct Rung {
 /// The ladder in one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ladder {
-    pub sandbox: SandboxName,
+    /// What an operator calls it.
+    pub sandbox: String,
     pub rungs: Vec<Rung>,
 }
 
@@ -184,16 +189,15 @@ impl Look<'_> {
         let wanted = vip.tasks.iter().filter(|task| !task.leaving).map(|task| task.address);
         let wanted: BTreeSet<Ipv4Addr> = wanted.collect();
         let states: Vec<Option<String>> = vip.tasks.iter().map(|task| self.state(task)).collect();
-        let tasks = self.tasks(&states);
+        let (overlay, tasks) = (self.overlay(), self.tasks(&states));
         let ladders = vip.clients.iter().map(|client| Ladder {
-            sandbox: client.sandbox.clone(),
-            rungs: self.climb(client, answers, &wanted, &tasks),
+            sandbox: client.sandbox.called().to_owned(),
+            rungs: match &vip.mesh {
+                None => self.climb(client, answers, &wanted, overlay.as_ref(), &tasks),
+                Some(mesh) => self.climb_mesh(mesh, client, &wanted, overlay.as_ref(), &tasks),
+            },
         });
-        let mut ladders: Vec<Ladder> = ladders.collect();
-        ladders.extend(vip.mesh.iter().map(|mesh| Ladder {
-            sandbox: mesh.sandbox.clone(),
-            rungs: self.climb_mesh(mesh, &wanted, &tasks),
-        }));
+        let ladders: Vec<Ladder> = ladders.collect();
         let ports = vip.mesh.iter().flat_map(|mesh| &mesh.ports).map(ToString::to_string);
         let scheduler = match (vip.plane, &vip.scheduler) {
             (DataPlane::Ipvs, Some(scheduler)) => scheduler.clone(),
@@ -218,11 +222,16 @@ impl Look<'_> {
         client: &Client,
         answers: &Answers,
         wanted: &BTreeSet<Ipv4Addr>,
+        overlay: Option<&Rung>,
         tasks: &Rung,
     ) -> Vec<Rung> {
-        let (name, own) = (&client.sandbox, client.own);
-        let Some(sandbox) = self.node.sandboxes.get(name) else {
-            return vec![rung(Step::Sandbox, false, format!("namespace `{name}` is missing"))];
+        let (name, own) = (client.sandbox.called(), client.own);
+        let Some(sandbox) = self.node.sandboxes.get(&client.sandbox) else {
+            let what = match client.sandbox.guest() {
+                None => "is missing",
+                Some(_) => "is gone, or holds nothing of this cluster any more",
+            };
+            return vec![rung(Step::Sandbox, false, format!("namespace `{name}` {what}"))];
         };
         let mine = sandbox.owner != Owner::Foreign;
         let evidence = if mine {
@@ -231,35 +240,48 @@ impl Look<'_> {
             format!("namespace `{name}` was made by somebody else")
         };
         let mut rungs = vec![rung(Step::Sandbox, mine, evidence)];
-        let answer = answers.get(name).and_then(|names| names.get(&self.vip.service));
+        let answer = answers.get(&client.sandbox).and_then(|names| names.get(&self.vip.service));
         rungs.extend(answer.map(|answer| self.name(client, answer)));
-        rungs.push(self.settings(sandbox));
+        // Those of a namespace of others are its own affair.
+        if !matches!(sandbox.owner, Owner::Guest(_)) {
+            rungs.push(self.settings(sandbox));
+        }
         rungs.push(self.route(sandbox, own));
-        rungs.push(self.mark(sandbox));
+        rungs.push(self.mark(client, sandbox));
         rungs.push(self.fail_closed(sandbox));
-        rungs.push(self.virtual_server(sandbox));
-        rungs.push(self.real_servers(sandbox, wanted));
+        rungs.push(self.virtual_server(client, sandbox));
+        rungs.push(self.real_servers(client, sandbox, wanted));
+        rungs.extend(overlay.cloned());
         rungs.push(tasks.clone());
         rungs
     }
 
-    fn climb_mesh(&self, mesh: &Mesh, wanted: &BTreeSet<Ipv4Addr>, tasks: &Rung) -> Vec<Rung> {
+    fn climb_mesh(
+        &self,
+        mesh: &Mesh,
+        client: &Client,
+        wanted: &BTreeSet<Ipv4Addr>,
+        overlay: Option<&Rung>,
+        tasks: &Rung,
+    ) -> Vec<Rung> {
         let name = &mesh.sandbox;
         let port = mesh.port(self.node);
         let Some(sandbox) = self.node.sandboxes.get(name) else {
             let missing = rung(Step::Sandbox, false, format!("namespace `{name}` is missing"));
             return if mesh.gateway.is_none() { vec![port] } else { vec![port, missing] };
         };
-        vec![
+        let mut rungs = vec![
             port,
             rung(Step::Sandbox, true, format!("namespace `{name}`, {}", mesh.own)),
-            mesh.settings(sandbox, self.vip.plane),
-            mesh.mark(sandbox, self.vip.fwmark),
-            self.virtual_server(sandbox),
-            self.real_servers(sandbox, wanted),
-            mesh.redirect(self.node, &self.vip.tasks),
-            tasks.clone(),
-        ]
+            mesh.settings(sandbox, client.plane),
+            mesh.mark(sandbox, client.fwmark),
+            self.virtual_server(client, sandbox),
+            self.real_servers(client, sandbox, wanted),
+        ];
+        rungs.extend(overlay.cloned());
+        rungs.push(mesh.redirect(self.node, &self.vip.tasks));
+        rungs.push(tasks.clone());
+        rungs
     }
 
     fn name(&self, client: &Client, answer: &Result<Vec<IpAddr>, String>) -> Rung {
@@ -277,6 +299,11 @@ impl Look<'_> {
                         rung(Step::Name, true, format!("`{name}` is {is}"))
                     }
                     true => rung(Step::Name, true, format!("`{name}` is {is} of another network")),
+                    // Docker's containers have a resolver of Docker's at the same address.
+                    false if client.sandbox.guest().is_some() => {
+                        let evidence = format!("`{name}` is {is}, as its own resolver says");
+                        rung(Step::Name, true, evidence)
+                    }
                     false => {
                         rung(Step::Name, false, format!("`{name}` should be {want} and is {is}"))
                     }
@@ -316,8 +343,8 @@ impl Look<'_> {
         }
     }
 
-    fn mark(&self, sandbox: &Sandbox) -> Rung {
-        let (vip, want) = (self.vip.address, self.vip.fwmark);
+    fn mark(&self, client: &Client, sandbox: &Sandbox) -> Rung {
+        let (vip, want) = (self.vip.address, client.fwmark);
         let Some(table) = &sandbox.table else {
             return rung(Step::Mark, false, "nftables table `swarmlb` is missing");
         };
@@ -352,10 +379,10 @@ impl Look<'_> {
         rung(step, true, "what is not balanced is refused")
     }
 
-    fn virtual_server(&self, sandbox: &Sandbox) -> Rung {
-        let mark = self.vip.fwmark;
+    fn virtual_server(&self, client: &Client, sandbox: &Sandbox) -> Rung {
+        let mark = client.fwmark;
         let step = Step::VirtualServer;
-        match self.vip.plane {
+        match client.plane {
             DataPlane::Ipvs => match sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark)) {
                 Some(server) => {
                     let is = &server.scheduler;
@@ -388,9 +415,9 @@ impl Look<'_> {
     }
 
     /// The targets that a sandbox holds, with their weights.
-    fn held(&self, sandbox: &Sandbox) -> BTreeMap<Ipv4Addr, u32> {
-        let mark = self.vip.fwmark;
-        match self.vip.plane {
+    fn held(&self, client: &Client, sandbox: &Sandbox) -> BTreeMap<Ipv4Addr, u32> {
+        let mark = client.fwmark;
+        match client.plane {
             DataPlane::Ipvs => {
                 let server = sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark));
                 let reals = server.into_iter().flat_map(|server| &server.real_servers);
@@ -411,8 +438,13 @@ impl Look<'_> {
         }
     }
 
-    fn real_servers(&self, sandbox: &Sandbox, wanted: &BTreeSet<Ipv4Addr>) -> Rung {
-        let mut held = self.held(sandbox);
+    fn real_servers(
+        &self,
+        client: &Client,
+        sandbox: &Sandbox,
+        wanted: &BTreeSet<Ipv4Addr>,
+    ) -> Rung {
+        let mut held = self.held(client, sandbox);
         // What is leaving may stand in the table, with weight 0.
         let leaving = |address| self.vip.tasks.iter().any(|t| t.leaving && t.address == address);
         held.retain(|address, weight| *weight > 0 || !leaving(*address));
@@ -440,6 +472,27 @@ impl Look<'_> {
         rung(Step::RealServers, holds, evidence)
     }
 
+    /// Whether the network's own sandbox leads to each target on another node; none where none is.
+    fn overlay(&self) -> Option<Rung> {
+        let remote = self.vip.tasks.iter().filter_map(|task| Some((task, task.vtep?)));
+        let remote: Vec<(&Member, Ipv4Addr)> = remote.collect();
+        let network = &self.vip.network;
+        if remote.is_empty() {
+            return None;
+        }
+        let Some(sandbox) = self.node.sandboxes.get(&SandboxName(network.clone())) else {
+            let evidence = format!("namespace `{network}` of the network is missing");
+            return Some(rung(Step::Overlay, false, evidence));
+        };
+        let faults: Vec<String> =
+            remote.iter().filter_map(|(task, vtep)| no_way(sandbox, task, *vtep)).collect();
+        if !faults.is_empty() {
+            return Some(rung(Step::Overlay, false, faults.join("; ")));
+        }
+        let ways = remote.iter().map(|(task, vtep)| format!("{} by {vtep}", task.address));
+        Some(rung(Step::Overlay, true, ways.collect::<Vec<_>>().join(", ")))
+    }
+
     /// Whether each target's own sandbox holds its address on a link that is up at both ends.
     fn tasks(&self, states: &[Option<String>]) -> Rung {
         let seen = || self.vip.tasks.iter().zip(states).filter(|(task, _)| !task.leaving);
@@ -464,7 +517,8 @@ impl Look<'_> {
     }
 
     fn state(&self, task: &Member) -> Option<String> {
-        let fault = self.fault(task.sandbox.as_ref()?, task.address);
+        let Some(sandbox) = &task.sandbox else { return task.told.clone() };
+        let fault = self.fault(sandbox, task.address);
         Some(fault.unwrap_or_else(|| UP.into()))
     }
 
@@ -498,8 +552,10 @@ impl Look<'_> {
     /// What was counted of a target under each of the VIP's marks.
     fn tally(&self, target: Ipv4Addr, counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>) -> Tally {
         let mut tally = Tally::default();
-        for mark in self.vip.retired.iter().chain([&self.vip.fwmark]) {
-            if let Some(more) = counted.get(&(*mark, target)) {
+        let clients = self.vip.clients.iter().map(|client| client.fwmark);
+        let marks = self.vip.retired.iter().copied().chain([self.vip.fwmark]).chain(clients);
+        for mark in marks.collect::<BTreeSet<Fwmark>>() {
+            if let Some(more) = counted.get(&(mark, target)) {
                 tally.add(more);
             }
         }
@@ -512,11 +568,8 @@ impl Look<'_> {
         counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>,
     ) -> Vec<Target> {
         let clients = self.vip.clients.iter();
-        let ingress = self.vip.mesh.iter().map(|mesh| &mesh.sandbox);
         let held: Vec<BTreeMap<Ipv4Addr, u32>> = clients
-            .map(|client| &client.sandbox)
-            .chain(ingress)
-            .filter_map(|sandbox| Some(self.held(self.node.sandboxes.get(sandbox)?)))
+            .filter_map(|client| Some(self.held(client, self.node.sandboxes.get(&client.sandbox)?)))
             .collect();
         let target = |(task, state): (&Member, Option<String>)| Target {
             task: task.task.clone(),
@@ -531,6 +584,36 @@ impl Look<'_> {
             tally: self.tally(task.address, counted),
         };
         self.vip.tasks.iter().zip(states).map(target).collect()
+    }
+}
+
+/// Why a network's sandbox does not lead to a task on another node.
+fn no_way(sandbox: &Sandbox, task: &Member, vtep: Ipv4Addr) -> Option<String> {
+    let (entry, neighbour) = overlay::way(task.address, vtep);
+    let who = format!("{} on {}", task.task, task.node);
+    let device = sandbox.links.get(&entry.link);
+    if device.is_none_or(|link| !link.up) {
+        return Some(format!("{} is missing or down: no way to {who}", entry.link));
+    }
+    let found = sandbox.neighbours.iter().find(|held| held.address == task.address);
+    match found {
+        Some(held) if *held == neighbour => {}
+        Some(held) => {
+            let (want, is) = (neighbour.mac, held.mac);
+            return Some(format!("{who}: neighbour {} should be {want} and is {is}", task.address));
+        }
+        None => {
+            return Some(format!("{who}: no neighbour {}, nobody answers its ARP", task.address));
+        }
+    }
+    let found = sandbox.forwarding.iter().find(|held| held.mac == entry.mac);
+    match found {
+        Some(held) if *held == entry => None,
+        Some(held) if held.vtep != vtep => {
+            Some(format!("{who}: {} should go to {vtep} and goes to {}", entry.mac, held.vtep))
+        }
+        Some(_) => Some(format!("{who}: the forwarding entry of {} is not permanent", entry.mac)),
+        None => Some(format!("{who}: no forwarding entry of {} to {vtep}", entry.mac)),
     }
 }
 
@@ -589,6 +672,58 @@ mod tests {
         let (step, evidence) = broken(|s| s.addresses.clear());
         assert_eq!(step, Step::Tasks);
         assert_eq!(evidence, "collabweb.2: 10.0.3.4 is on none of its links");
+    }
+
+    /// The story with its second task on another node.
+    fn apart() -> crate::intent::Intent {
+        let mut intent = story();
+        let peer: crate::intent::NodeName = "node-2".parse().unwrap();
+        intent.nodes.insert(peer.clone(), crate::intent::NodeRecord::new(peer.clone(), true));
+        for (record, last) in intent.nodes.values_mut().zip(1..) {
+            record.address = Some(Ipv4Addr::new(192, 0, 2, last));
+        }
+        intent.tasks.get_mut(&"collabweb.2".parse().unwrap()).unwrap().node = peer;
+        intent
+    }
+
+    #[test]
+    fn a_way_to_another_node_that_is_missing_or_wrong_is_named() {
+        let intent = apart();
+        let looked = |change: &dyn Fn(&mut Sandbox)| {
+            let mut node = lower(&intent, &node_1());
+            change(node.sandboxes.get_mut(&SandboxName("collabnet".into())).unwrap());
+            let expected = of_intent(&intent, &node_1(), |_, _| true);
+            let walks = walks(&expected, &node, &Answers::new(), &Traffic::new());
+            let web = walks.into_iter().find(|walk| walk.service == "collabweb").unwrap();
+            web.ladders[0].rungs.iter().find(|rung| rung.step == Step::Overlay).cloned().unwrap()
+        };
+        let whole = looked(&|_| {});
+        assert_eq!((whole.holds, whole.evidence.as_str()), (true, "10.0.3.4 by 192.0.2.2"));
+        let who = "collabweb.2 on node-2: ";
+        let broken = |change: &dyn Fn(&mut Sandbox)| {
+            let rung = looked(change);
+            assert!(!rung.holds);
+            rung.evidence.replace(who, "")
+        };
+        assert_eq!(
+            broken(&|s| s.neighbours.clear()),
+            "no neighbour 10.0.3.4, nobody answers its ARP"
+        );
+        assert_eq!(
+            broken(&|s| s.forwarding.clear()),
+            "no forwarding entry of 02:42:0a:00:03:04 to 192.0.2.2"
+        );
+        let elsewhere = |s: &mut Sandbox| {
+            let mut entry = s.forwarding.pop_first().unwrap();
+            entry.vtep = Ipv4Addr::new(192, 0, 2, 9);
+            s.forwarding.insert(entry);
+        };
+        assert_eq!(
+            broken(&elsewhere),
+            "02:42:0a:00:03:04 should go to 192.0.2.2 and goes to 192.0.2.9"
+        );
+        let down = |s: &mut Sandbox| s.links.get_mut(&"vxlan0".into()).unwrap().up = false;
+        assert_eq!(broken(&down), "vxlan0 is missing or down: no way to collabweb.2 on node-2");
     }
 
     #[test]

@@ -322,7 +322,7 @@ fn numbers_of_a_comparison_that_do_not_go_together_are_refused_before_anything_i
         ),
         (
             &["collabweb", "--from", "collab-box", "--from", "collab-box.1"],
-            "`--from` names task collab-box.1 twice\n",
+            "`--from` names collab-box.1 twice\n",
         ),
     ];
     for (words, problem) in cases {

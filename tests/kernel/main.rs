@@ -8,14 +8,24 @@ mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+#[allow(dead_code, reason = "each tier uses its part of it")]
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
+mod evenness;
 mod foreground;
 mod foreign;
 mod healing;
 mod kills;
+mod lab;
 mod leaving;
 mod mesh;
 mod networks;
 mod nftables;
+mod overlay;
+mod placing;
 mod resolver;
 mod sandboxes;
 mod state_dir;

@@ -7,7 +7,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use crate::world::{
-    Swarmlb, apart, datagram_greeting, has_sctp, inside, request_at, sctp_greeting, shell, within,
+    Lab, Swarmlb, apart, datagram_greeting, has_sctp, inside, request_at, sctp_greeting, shell,
+    within,
 };
 
 /// A neighbour of the machine, which is 192.0.2.1 to it.
@@ -134,11 +135,9 @@ fn a_host_port_leads_to_the_nodes_own_task_and_shows_it_its_client() {
             assert!(swarmlb.good("service ps web").contains("*:8080->80/tcp"));
             assert!(!swarmlb.good("service ls").contains("8080"), "as in Docker, it is the tasks'");
             assert!(!shell("ip netns").contains("ingress"), "the mesh is not needed");
-            let (_, said) = swarmlb.ending("service scale web=2", 2);
-            assert!(
-                said.contains("port 8080/tcp is published there by a task of service `web`"),
-                "{said}"
-            );
+            swarmlb.good("service scale --detach web=2");
+            let waits = swarmlb.good("service ps web");
+            assert!(waits.contains("node-1 has a task of service web at port 8080/tcp"), "{waits}");
             swarmlb.good("service scale web=0");
             assert!(request_at("outside", "192.0.2.1", 8080).is_err());
         })
@@ -255,4 +254,39 @@ fn broken_step(swarmlb: &Swarmlb) -> Option<String> {
     let rungs = ladders.flatten().filter_map(|ladder| ladder["rungs"].as_array()).flatten();
     let broken = rungs.filter(|rung| rung["holds"] == false).next()?;
     Some(broken["step"].as_str()?.to_owned())
+}
+
+/// How often each task answered a node of a lab.
+fn turns_on(pid: &str, address: &str, requests: usize) -> BTreeMap<String, usize> {
+    let line = format!("nsenter -t {pid} -n curl -sm5 http://{address}:8080/ | grep ^Task:");
+    let mut turns = BTreeMap::new();
+    for _ in 0..requests {
+        let said = shell(&line);
+        *turns.entry(said.trim_start_matches("Task:").trim().to_owned()).or_default() += 1;
+    }
+    turns
+}
+
+#[test]
+fn with_a_service_on_two_of_three_nodes_each_nodes_address_and_localhost_answer_from_both() {
+    apart(|| {
+        let lab = Lab::up(3);
+        let line = "--constraint node.name!=node-3 --replicas 2 --name web -p 8080:80";
+        lab.good(&format!("service create {line}"));
+        assert_eq!(lab.nodes_of("web"), ["node-1", "node-2"]);
+        let nodes = lab.json("lab status");
+        let nodes = nodes.as_array().expect("nodes").clone();
+        let both = each(&["web.1", "web.2"], 2);
+        for node in &nodes {
+            let (name, pid) = (node["node"].as_str().expect("a name"), node["pid"].to_string());
+            lab.good(&format!("--node {name} inspect vip web"));
+            assert_eq!(turns_on(&pid, "127.0.0.1", 4), both, "{name} by localhost");
+            for other in &nodes {
+                let address = other["address"].as_str().expect("an address");
+                assert_eq!(turns_on(&pid, address, 4), both, "{name} to {address}");
+            }
+        }
+        lab.good("service rm web");
+        lab.down();
+    });
 }

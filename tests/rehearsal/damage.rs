@@ -13,9 +13,9 @@ use proptest::sample::Index;
 use swarmlb::intent::{Fwmark, Transport, Vni};
 use swarmlb::node::object::{BRIDGE, VXLAN};
 use swarmlb::node::{
-    Address, BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Mac, Node, Owner, Path,
-    PortAt, PortTo, Protocol, Publication, RealServer, RealServerKey, Rotation, Route, Sandbox,
-    SandboxName, Sysctl, Table, VirtualServer, VirtualServerKey,
+    Address, BaseRule, Dispatch, Forwarding, ForwardingEntry, Link, LinkKind, LinkName, Mac,
+    Neighbour, Node, Owner, Path, PortAt, PortTo, Protocol, Publication, RealServer, RealServerKey,
+    Rotation, Route, Sandbox, SandboxName, Sysctl, Table, VirtualServer, VirtualServerKey,
 };
 
 /// What is done to one sandbox.
@@ -68,9 +68,18 @@ pub enum Harm {
     DummyEndpoint,
     PeerlessEndpoint,
     StaleEndpoint,
+    Way,
+    OtherWay,
+    LearnedWay,
+    StaleWay,
+    Flood,
+    Neighbour,
+    OtherNeighbour,
+    PassingNeighbour,
+    StaleNeighbour,
 }
 
-const HARMS: [Harm; 47] = [
+const HARMS: [Harm; 56] = [
     Harm::Sandbox,
     Harm::Process,
     Harm::OtherProcess,
@@ -118,6 +127,15 @@ const HARMS: [Harm; 47] = [
     Harm::DummyEndpoint,
     Harm::PeerlessEndpoint,
     Harm::StaleEndpoint,
+    Harm::Way,
+    Harm::OtherWay,
+    Harm::LearnedWay,
+    Harm::StaleWay,
+    Harm::Flood,
+    Harm::Neighbour,
+    Harm::OtherNeighbour,
+    Harm::PassingNeighbour,
+    Harm::StaleNeighbour,
 ];
 
 /// One harm, the sandbox that it befalls, and which of its things.
@@ -166,6 +184,7 @@ pub fn apply_one(node: &mut Node, name: &SandboxName, harm: Harm, which: &Index)
         to_servers(sandbox, harm, which);
         to_addresses(sandbox, harm, which);
         to_links(sandbox, harm, which);
+        to_ways(sandbox, harm, which);
         to_rest(sandbox, harm, which);
     }
     settle(node);
@@ -174,6 +193,11 @@ pub fn apply_one(node: &mut Node, name: &SandboxName, harm: Harm, which: &Index)
 fn key_of<K: Clone + Ord, V>(map: &BTreeMap<K, V>, which: &Index) -> Option<K> {
     let keys: Vec<&K> = map.keys().collect();
     (!keys.is_empty()).then(|| (*which.get(&keys)).clone())
+}
+
+fn real_key_of(server: &VirtualServer, which: &Index) -> Option<RealServerKey> {
+    let keys: Vec<RealServerKey> = server.real_servers.keys().copied().collect();
+    (!keys.is_empty()).then(|| *which.get(&keys))
 }
 
 fn item_of<T: Clone + Ord>(set: &BTreeSet<T>, which: &Index) -> Option<T> {
@@ -270,19 +294,21 @@ fn to_servers(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         Harm::Scheduler => server.scheduler = "wlc".into(),
         Harm::Persistence => (server.persistence, server.flags) = (360, 1),
         Harm::RealServer => {
-            key_of(&server.real_servers, which).map(|key| server.real_servers.remove(&key));
+            real_key_of(server, which).map(|key| server.real_servers.remove(&key));
         }
         Harm::StaleRealServer => {
             let key = RealServerKey { address: IpAddr::V4(STALE), port: 0 };
             server.real_servers.insert(key, real_server(1));
         }
         Harm::Weight => {
-            if let Some(real) = any_of(&mut server.real_servers, which) {
+            let key = real_key_of(server, which);
+            if let Some(real) = key.and_then(|key| server.real_servers.get_mut(&key)) {
                 real.weight = 0;
             }
         }
         Harm::Forwarding => {
-            if let Some(real) = any_of(&mut server.real_servers, which) {
+            let key = real_key_of(server, which);
+            if let Some(real) = key.and_then(|key| server.real_servers.get_mut(&key)) {
                 real.forwarding = Forwarding::Tunnel;
             }
         }
@@ -372,7 +398,13 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         }
         Harm::OtherBridge => set_kind(sandbox, BRIDGE, other("team")),
         Harm::OtherVxlan => {
-            let kind = LinkKind::Vxlan { vni: Vni(77), port: 8472, learning: true, proxy: false };
+            let kind = LinkKind::Vxlan {
+                vni: Vni(77),
+                port: 8472,
+                learning: true,
+                proxy: false,
+                local: None,
+            };
             set_kind(sandbox, VXLAN, kind);
         }
         Harm::DummyEndpoint => {
@@ -388,6 +420,50 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         }
         Harm::StaleEndpoint => {
             sandbox.links.insert("eth7".into(), link(LinkKind::Veth { peer: None }));
+        }
+        _ => {}
+    }
+}
+
+fn to_ways(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
+    let mac = Mac::of(STALE);
+    let stale = |mac| ForwardingEntry { link: VXLAN.into(), mac, vtep: STALE, permanent: true };
+    let held = item_of(&sandbox.forwarding, which);
+    match (harm, held) {
+        (Harm::Way | Harm::OtherWay | Harm::LearnedWay, Some(entry)) => {
+            sandbox.forwarding.remove(&entry);
+            let other = match harm {
+                Harm::OtherWay => Some(ForwardingEntry { vtep: STALE, ..entry }),
+                Harm::LearnedWay => Some(ForwardingEntry { permanent: false, ..entry }),
+                _ => None,
+            };
+            sandbox.forwarding.extend(other);
+        }
+        (Harm::StaleWay, _) => {
+            sandbox.forwarding.insert(stale(mac));
+        }
+        // To several, as only frames to whoever is unknown go.
+        (Harm::Flood, _) => {
+            let other = Ipv4Addr::new(192, 0, 2, 77);
+            let flood = stale(Mac([0; 6]));
+            sandbox.forwarding.extend([ForwardingEntry { vtep: other, ..flood.clone() }, flood]);
+        }
+        _ => {}
+    }
+    let held = item_of(&sandbox.neighbours, which);
+    match (harm, held) {
+        (Harm::Neighbour | Harm::OtherNeighbour | Harm::PassingNeighbour, Some(held)) => {
+            sandbox.neighbours.remove(&held);
+            let other = match harm {
+                Harm::OtherNeighbour => Some(Neighbour { mac, ..held }),
+                Harm::PassingNeighbour => Some(Neighbour { permanent: false, ..held }),
+                _ => None,
+            };
+            sandbox.neighbours.extend(other);
+        }
+        (Harm::StaleNeighbour, _) => {
+            let (link, address) = (VXLAN.into(), STALE);
+            sandbox.neighbours.insert(Neighbour { link, address, mac, permanent: true });
         }
         _ => {}
     }
@@ -418,12 +494,19 @@ fn lo_is_up(sandbox: &Sandbox) -> bool {
 /// Whether all that a node holds could be put back: no kernel takes a real server where `lo` is
 /// down, though it keeps those that it has.
 pub fn can_be_put_back(node: &Node) -> bool {
+    // The map of ports stands with its rule.
+    let ruled = |s: &Sandbox| {
+        let table = s.table.iter();
+        table
+            .flat_map(|t| t.publications.iter().map(|held| t.rules.contains(&held.map().rule())))
+            .all(|ruled| ruled)
+    };
     let idle = |s: &Sandbox| s.virtual_servers.values().all(|v| v.real_servers.is_empty());
-    node.sandboxes.values().all(|sandbox| lo_is_up(sandbox) || idle(sandbox))
+    node.sandboxes.values().all(|sandbox| (lo_is_up(sandbox) || idle(sandbox)) && ruled(sandbox))
 }
 
 /// What Linux takes along: ports of a bridge that went, the other end of a veth pair, addresses of
-/// links, routes from addresses, and the routes over a loopback that is down.
+/// links, rows of links, routes from addresses, and the routes over a loopback that is down.
 fn settle(node: &mut Node) {
     let held: BTreeSet<(SandboxName, LinkName)> = node
         .sandboxes
@@ -455,13 +538,19 @@ fn settle(node: &mut Node) {
             link.master = link.master.take().filter(|master| links.contains(master));
         }
         sandbox.addresses.retain(|address| links.contains(&address.link));
+        if name.guest().is_some_and(|id| !links.contains(&LinkName::gateway_bridge(&id))) {
+            sandbox.sysctls.remove(&Sysctl::RouteLocalnet);
+        }
         let sources: BTreeSet<Ipv4Addr> =
             sandbox.addresses.iter().map(|address| address.net.addr()).collect();
-        // Where we are guests, `lo` is somebody else's, and up.
+        // A guest's loopback is its host's, which is not looked at.
         let lo = lo_is_up(sandbox) || name.guest().is_some();
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
         let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
+        let neighbours = sandbox.neighbours.iter().filter(|held| up(&held.link));
+        sandbox.neighbours = neighbours.cloned().collect();
+        sandbox.forwarding.retain(|entry| links.contains(&entry.link));
         sandbox.paths = sandbox.paths.iter().filter(|path| stays(path)).cloned().collect();
     }
     // Where we are guests and have nothing, we are not.

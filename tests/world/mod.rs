@@ -2,7 +2,11 @@
 //! swarmlb is at home and of which the machine sees nothing, neither during nor after.
 
 pub mod agreement;
+pub mod between;
+pub mod evenness;
 pub mod intents;
+mod lab;
+pub mod machines;
 mod node;
 mod query;
 mod swarmlb_command;
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant};
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
 
+pub use lab::Lab;
 pub use node::{Settled, assert_same, settled, without_processes};
 pub use query::{answers, answers_by_stream};
 pub use swarmlb_command::{Swarmlb, inside, kill};
