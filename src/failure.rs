@@ -374,6 +374,22 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
+        IntentError::PortTaken { .. } | IntentError::PortListening { .. } => {
+            "publish another port, or leave it out: `--publish TARGET` chooses one".into()
+        }
+        IntentError::MeshWithoutVip { port } => {
+            let (published, target) = (port.published, port.target);
+            format!(
+                "publish it where tasks run, with `--publish \
+                 published={published},target={target},mode=host`, or leave out `--endpoint-mode`"
+            )
+        }
+        IntentError::MeshOnly { .. } => {
+            "services are on it that publish ports; choose another network".into()
+        }
+        IntentError::IngressTaken { .. } => {
+            "free its name: remove its services, and then `swarmlb network rm ingress`".into()
+        }
         IntentError::ScaleGlobal { name } => {
             format!(
                 "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"

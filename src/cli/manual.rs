@@ -48,6 +48,7 @@ const SERVICE_FIELDS: &[(&str, &str)] = &[
     ("replicas", "how many tasks are asked for; of a global service, how many nodes may run it"),
     ("running", "how many of them run"),
     ("pending", "how many of them wait for a place"),
+    ("ports", "published in the routing mesh"),
     ("max_per_node", "how many of them one node may have; null for any number"),
     ("image", "what the tasks run"),
     ("endpoint_mode", "`vip` or `dnsrr`"),
@@ -64,6 +65,7 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("image", "what it runs"),
     ("node", "where it runs; null where there is no place yet"),
     ("addresses", "one on each network"),
+    ("ports", "published by it for its own node"),
     ("desired_state", "`running`; `shutdown` while it leaves"),
     (
         "state",

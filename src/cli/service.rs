@@ -102,13 +102,13 @@ pub struct Create {
     /// A port at which the service is reached from outside, on every node and by its localhost; may
     /// be given several times
     ///
-    /// Write [[IP:]PUBLISHED:]TARGET[/tcp|udp|sctp], or
-    /// [published=PORT,]target=PORT[,protocol=tcp|udp|sctp][,mode=ingress|host][,ip=IP]. PUBLISHED is
-    /// the port of the nodes, chosen from 30000 to 32767 when left out, TARGET the one that the tasks
-    /// listen on. With an IP, only that address of a node answers. In mode `ingress` all tasks answer
-    /// in turn wherever they run: the routing mesh; tasks see the mesh's address as their client's. In
-    /// mode `host` a node's own task answers, on nodes that have one, and sees its client's address.
-    /// IPv4 only.
+    /// Write [[IP:]PUBLISHED:]TARGET[/PROTOCOL], or published=PORT, target=PORT, protocol=PROTOCOL,
+    /// mode=ingress|host and ip=IP with commas between and no spaces. PUBLISHED is the port of the
+    /// nodes, chosen from 30000 to 32767 when left out, TARGET the one that the tasks listen on,
+    /// PROTOCOL tcp, udp or sctp. With an IP, only that address of a node answers. In mode `ingress`
+    /// all tasks answer in turn, wherever they run: the routing mesh; they see the mesh's address as
+    /// their client's. In mode `host` a node's own task answers, on nodes that have one, and sees its
+    /// client's address. IPv4 only.
     #[arg(short, long = "publish", value_name = "PORT")]
     pub ports: Vec<PortSpec>,
     /// How clients find the tasks

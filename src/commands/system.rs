@@ -57,7 +57,7 @@ struct Program {
 }
 
 const PROGRAMS: [(&str, &str); 2] =
-    [("nft", "marks, reject rules and the nftables data plane"), ("modprobe", "loading ip_vs")];
+    [("nft", "the text of rules in dumps"), ("modprobe", "loading ip_vs")];
 
 fn info(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "show this machine")?;

@@ -200,11 +200,11 @@ fn several_sandboxes_stand_under_their_names() {
     let text = from(&lab(&dump), "--table sysctl").good();
     let heading = format!("## {BALANCER} (docker: load balancing of Docker network collabnet)\n");
     assert!(
-        text.starts_with(&format!("{heading}net.ipv4.vs.conntrack = 1\n\n## other (")),
+        text.starts_with(&format!("{heading}net.ipv4.vs.conntrack = 1  # default 0\n\n## other (")),
         "{text}"
     );
     let one = from(&lab(&dump), "other --table sysctl").good();
-    assert_eq!(one, "net.ipv4.vs.conntrack = 1\n");
+    assert_eq!(one, "net.ipv4.vs.conntrack = 1  # default 0\n");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod dumps;
 mod errors;
 mod fixture;
 mod placing;
+mod publishing;
 mod reading;
 mod runbook;
 mod settings;

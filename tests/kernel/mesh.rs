@@ -251,8 +251,8 @@ fn broken_step(swarmlb: &Swarmlb) -> Option<String> {
     let walks = swarmlb.json("inspect vip web");
     let ladders =
         walks.as_array().into_iter().flatten().filter_map(|walk| walk["ladders"].as_array());
-    let rungs = ladders.flatten().filter_map(|ladder| ladder["rungs"].as_array()).flatten();
-    let broken = rungs.filter(|rung| rung["holds"] == false).next()?;
+    let mut rungs = ladders.flatten().filter_map(|ladder| ladder["rungs"].as_array()).flatten();
+    let broken = rungs.find(|rung| rung["holds"] == false)?;
     Some(broken["step"].as_str()?.to_owned())
 }
 
