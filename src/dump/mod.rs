@@ -288,6 +288,9 @@ impl Contents {
             paths: routes.filter_map(Route::path_in_a_node).collect(),
             sysctls: self.own_sysctls(),
             table,
+            // A key daemon's, or a cluster's in the node's own namespace: in no sandbox of ours.
+            states: BTreeSet::new(),
+            policies: BTreeSet::new(),
             virtual_servers: servers.map(ipvs::Server::in_a_node).collect(),
             process: None,
         }

@@ -85,6 +85,10 @@ pub enum IntentError {
         "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
     )]
     NoRoomOnGateway { node: NodeName, most: u32 },
+    #[error("node `{node}` cannot encrypt: {reason}")]
+    NoEncryption { node: NodeName, reason: String },
+    #[error("network `{name}` is not encrypted")]
+    NotEncrypted { name: NetworkName },
     #[error("no node is there to run tasks")]
     NoNode,
     #[error("node `{node}` has no IPVS")]

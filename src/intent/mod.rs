@@ -8,6 +8,7 @@ pub mod allocate;
 pub mod attachment;
 pub mod echo;
 pub mod egress;
+pub mod encryption;
 pub mod error;
 mod leaving;
 pub mod name;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
 pub use echo::{Echo, EchoError};
+pub use encryption::{Encryption, Esp, Hexadecimal, Life, Nonce, PublicKey, Spi};
 pub use error::IntentError;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};

@@ -6,12 +6,15 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::encryption::encrypted_mtu;
 use super::{Id, Intent, IntentError, NetworkName, Subnet, Vni};
 
 /// Room that VXLAN takes of the underlay's MTU: outer Ethernet, IPv4, UDP and VXLAN headers.
 pub const VXLAN_OVERHEAD: u32 = 50;
 /// What an Ethernet underlay carries, less [`VXLAN_OVERHEAD`].
-pub const DEFAULT_MTU: u32 = 1500 - VXLAN_OVERHEAD;
+pub const DEFAULT_MTU: u32 = ETHERNET - VXLAN_OVERHEAD;
+/// What an Ethernet underlay carries.
+const ETHERNET: u32 = 1500;
 
 /// An overlay network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,9 @@ pub struct Network {
     /// Whether namespaces of others may be joined to it.
     #[serde(default)]
     pub attachable: bool,
+    /// Whether what is between nodes is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -105,6 +111,8 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Whether namespaces of others may be joined to it.
     pub attachable: bool,
+    /// Whether what is between nodes shall be encrypted.
+    pub encrypted: bool,
 }
 
 impl NetworkSpec {
@@ -119,6 +127,7 @@ impl NetworkSpec {
             labels: BTreeMap::new(),
             internal: false,
             attachable: false,
+            encrypted: false,
         }
     }
 }
@@ -151,7 +160,11 @@ impl Intent {
         if !spec.internal {
             self.check_egress()?;
         }
-        let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
+        if spec.encrypted {
+            self.check_encryption()?;
+        }
+        let default = if spec.encrypted { encrypted_mtu(ETHERNET) } else { DEFAULT_MTU };
+        let mtu = spec.mtu.unwrap_or(default);
         if !(576..=8950).contains(&mtu) {
             return Err(IntentError::Mtu { mtu });
         }
@@ -160,9 +173,18 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, labels, internal, attachable, .. } = spec;
-        let network =
-            Network { id, name: name.clone(), vni, mtu, pools, labels, internal, attachable };
+        let NetworkSpec { name, labels, internal, attachable, encrypted, .. } = spec;
+        let network = Network {
+            id,
+            name: name.clone(),
+            vni,
+            mtu,
+            pools,
+            labels,
+            internal,
+            attachable,
+            encrypted,
+        };
         self.networks.insert(name, network);
         Ok(())
     }

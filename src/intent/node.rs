@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, Pool};
+use super::{Encryption, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
+    #[serde(default)]
+    pub encryption: Encryption,
 }
 
 /// Whether a node takes tasks.
@@ -79,6 +81,7 @@ impl NodeRecord {
             address: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
+            encryption: Encryption::default(),
         }
     }
 

@@ -12,7 +12,6 @@ use super::{
     Alias, DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
     ServiceName, Span, Task, TaskName,
 };
-use crate::orchestrate::placement;
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
 /// task, so the kernel's work grows with the square of this.
@@ -390,7 +389,7 @@ impl Intent {
         }
         for slot in slots {
             let name = TaskName { service: service.name.clone(), slot: *slot };
-            let node = placement::choose(self).ok_or(IntentError::NoNode)?;
+            let node = self.node_for(service)?;
             let endpoints = addresses
                 .iter_mut()
                 .filter_map(|(network, addresses)| {

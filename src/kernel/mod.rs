@@ -19,6 +19,7 @@ pub mod route;
 pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
+pub mod xfrm;
 
 use std::fmt;
 

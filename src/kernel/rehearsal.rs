@@ -14,7 +14,7 @@ use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
     Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Sandbox, SandboxName,
-    Table, VirtualServer,
+    SecurityPolicy, SecurityState, Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -310,6 +310,17 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
             insert(&mut server.real_servers, *key, *real)
         }
+        Object::State(state) => add_state(sandbox, state),
+        Object::Policy(policy) => {
+            let key = object.key();
+            let same = |held: &SecurityPolicy| Object::Policy(held.clone()).key() == key;
+            if sandbox.policies.iter().any(same) {
+                return Err(Errno::EEXIST.into());
+            }
+            has_state(sandbox, policy)?;
+            sandbox.policies.insert(policy.clone());
+            Ok(())
+        }
         Object::Process(_) if sandbox.process.is_some() => Err(Errno::EEXIST.into()),
         Object::Process(process) => {
             sandbox.process = Some(process.clone());
@@ -341,6 +352,23 @@ fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
     }
     sandbox.paths.insert(path.clone());
     Ok(())
+}
+
+fn add_state(sandbox: &mut Sandbox, state: &SecurityState) -> Outcome {
+    let (destination, spi) = (state.destination, state.spi);
+    if sandbox.states.iter().any(|held| (held.destination, held.spi) == (destination, spi)) {
+        return Err(Errno::EEXIST.into());
+    }
+    sandbox.states.insert(state.clone());
+    Ok(())
+}
+
+/// Linux takes a policy without its state too, and then drops what it is for.
+fn has_state(sandbox: &Sandbox, policy: &SecurityPolicy) -> Outcome {
+    match sandbox.states.iter().any(|state| state.serves(policy)) {
+        true => Ok(()),
+        false => Err(Errno::ESRCH.into()),
+    }
 }
 
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
@@ -420,6 +448,19 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
             remove(&mut server.real_servers, key)
         }
+        Object::State(state) => {
+            if sandbox.policies.iter().any(|policy| state.serves(policy)) {
+                return Err(Errno::EBUSY.into());
+            }
+            match sandbox.states.remove(state) {
+                true => Ok(()),
+                false => Err(Errno::ESRCH.into()),
+            }
+        }
+        Object::Policy(policy) => match sandbox.policies.remove(policy) {
+            true => Ok(()),
+            false => Err(Errno::ENOENT.into()),
+        },
         Object::Process(_) => sandbox.process.take().map(|_| ()).ok_or_else(|| Errno::ESRCH.into()),
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
     }
@@ -444,6 +485,14 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
                 free_of_paths(sandbox, name)?;
             }
             swap(sandbox.links.get_mut(name), from, to)
+        }
+        (Object::Policy(from), Object::Policy(to)) => {
+            has_state(sandbox, to)?;
+            if !sandbox.policies.remove(from) {
+                return Err(Errno::ENOENT.into());
+            }
+            sandbox.policies.insert(to.clone());
+            Ok(())
         }
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {
             swap(sandbox.sysctls.get_mut(sysctl), from, to)

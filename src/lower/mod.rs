@@ -3,7 +3,9 @@
 pub mod attachment;
 pub mod dns;
 pub mod egress;
+pub mod encryption;
 pub mod endpoint;
+pub mod key;
 pub mod overlay;
 pub mod vip;
 
@@ -25,6 +27,7 @@ pub fn lower(intent: &Intent, name: &NodeName) -> Node {
     for attachment in intent.attachments.values().filter(|held| held.node == *name) {
         attachment::lower(intent, attachment, &mut node);
     }
+    encryption::lower(intent, name, &mut node);
     node
 }
 

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
-    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, SecurityPolicy,
+    SecurityState, Sysctl, VirtualServerKey,
 };
-use crate::intent::{ClusterId, Fwmark};
+use crate::intent::{ClusterId, Fwmark, Spi};
 
 /// One thing in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub enum Object {
         real: RealServer,
     },
     Process(Process),
+    State(SecurityState),
+    Policy(SecurityPolicy),
 }
 
 use super::Mac;
@@ -98,6 +101,10 @@ pub enum Key {
     VirtualServer(VirtualServerKey),
     RealServer(VirtualServerKey, RealServerKey),
     Process,
+    /// By whom it is received, and the number.
+    State(Ipv4Addr, Spi),
+    /// From, to, port and mark.
+    Policy(Ipv4Addr, Ipv4Addr, u16, Fwmark),
 }
 
 impl Object {
@@ -117,6 +124,10 @@ impl Object {
             Object::VirtualServer { key, .. } => Key::VirtualServer(*key),
             Object::RealServer { server, key, .. } => Key::RealServer(*server, *key),
             Object::Process(_) => Key::Process,
+            Object::State(state) => Key::State(state.destination, state.spi),
+            Object::Policy(SecurityPolicy { source, destination, port, mark, .. }) => {
+                Key::Policy(*source, *destination, *port, *mark)
+            }
         }
     }
 
@@ -131,6 +142,7 @@ impl Object {
             }
             (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
+            | (Object::Policy(_), Object::Policy(_))
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
             | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
             | (Object::RealServer { .. }, Object::RealServer { .. }) => true,
@@ -208,6 +220,8 @@ impl Sandbox {
             routes,
             sysctls,
             table,
+            states,
+            policies,
             virtual_servers,
             process,
         } = self;
@@ -219,6 +233,8 @@ impl Sandbox {
             && *routes == other.routes
             && *sysctls == other.sysctls
             && *table == other.table
+            && *states == other.states
+            && *policies == other.policies
             && *process == other.process
     }
 
@@ -236,6 +252,8 @@ impl Sandbox {
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
+        objects.extend(self.states.iter().cloned().map(Object::State));
+        objects.extend(self.policies.iter().cloned().map(Object::Policy));
         objects.extend(self.process.iter().cloned().map(Object::Process));
         objects
     }

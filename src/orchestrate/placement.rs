@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::intent::{Intent, NodeName};
+use crate::intent::{Intent, NodeName, NodeRecord};
 
-/// The node with the fewest tasks; of several, the first by name. None when there is no node.
-pub fn choose(intent: &Intent) -> Option<NodeName> {
-    let mut load: BTreeMap<&NodeName, usize> = intent.nodes.keys().map(|name| (name, 0)).collect();
+/// The node with the fewest tasks of those that fit; of several, the first by name. None when none does.
+pub fn choose(intent: &Intent, fits: impl Fn(&NodeRecord) -> bool) -> Option<NodeName> {
+    let fitting = intent.nodes.values().filter(|node| fits(node));
+    let mut load: BTreeMap<&NodeName, usize> = fitting.map(|node| (&node.name, 0)).collect();
     for task in intent.tasks.values() {
         if let Some(count) = load.get_mut(&task.node) {
             *count += 1;
@@ -18,7 +19,6 @@ pub fn choose(intent: &Intent) -> Option<NodeName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intent::NodeRecord;
     use crate::intent::tests::{one_node, service, spec};
 
     #[test]

@@ -22,7 +22,8 @@ pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
     loop {
         let goes = |at: &Place<'_>| remade.contains(at) || !want.contains(at);
         let falls = |(at, object): &(&Place<'_>, &Object)| {
-            want.contains(at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
+            let wanted = want.get(at).filter(|_| !remade.contains(*at));
+            wanted.is_some_and(|wanted| loses_ground(have, at, object, wanted, goes))
         };
         let more: Vec<_> = have.iter().filter(falls).map(|(at, _)| at).collect();
         if more.is_empty() {
@@ -37,6 +38,7 @@ fn loses_ground(
     have: &Index<'_>,
     at: &Place<'_>,
     object: &Object,
+    wanted: &Object,
     goes: impl Fn(&Place<'_>) -> bool,
 ) -> bool {
     let goes = |sandbox: &SandboxName, key: Key| {
@@ -52,6 +54,10 @@ fn loses_ground(
             .master
             .as_ref()
             .is_some_and(|master| goes(&port.peer.sandbox, Key::Link(master.clone()))),
+        // One that shall be sent under another state is changed in place, later.
+        Object::Policy(policy) if wanted == object => {
+            goes(sandbox, Key::State(policy.destination, policy.spi))
+        }
         Object::Address(address) => goes(sandbox, Key::Link(address.link.clone())),
         Object::Route(Route { source, .. }) | Object::Path(Path { source, .. }) => {
             addresses(have, sandbox)
