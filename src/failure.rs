@@ -305,7 +305,8 @@ fn intent_hint(error: &IntentError) -> Option<String> {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }
         IntentError::NoEncryption { .. } => {
-            "see `swarmlb system info`; without `-o encrypted` the network is made in clear text".into()
+            "see `swarmlb system info`; without `-o encrypted` the network is made in clear text"
+                .into()
         }
         IntentError::NotEncrypted { .. } => {
             "make it anew with `-o encrypted`; what is encrypted is chosen once".into()

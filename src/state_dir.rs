@@ -24,7 +24,7 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    name == "node"
+    ["node", "node.key", "node.states", "node.part"].contains(&name)
         || name.starts_with("store.db")
         || ["keeper", "agent", "store"].into_iter().any(of)
 }
@@ -111,6 +111,16 @@ impl StateDir {
         self.root.join("node")
     }
 
+    /// Its private key, for root only.
+    pub fn private_key(&self) -> PathBuf {
+        self.root.join("node.key")
+    }
+
+    /// The numbers of the states of encryption that were ever made here.
+    pub fn states_made(&self) -> PathBuf {
+        self.root.join("node.states")
+    }
+
     /// Locked by the one keeper of this directory.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
@@ -145,7 +155,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::new(directory.path()).unwrap();
         state.create().unwrap();
-        for name in ["store.db", "store.db-wal", "keeper.lock", "agent.log.1", "node", "mine.txt"] {
+        for name in [
+            "store.db",
+            "store.db-wal",
+            "keeper.lock",
+            "agent.log.1",
+            "node",
+            "node.key",
+            "mine.txt",
+        ] {
             std::fs::write(directory.path().join(name), "x").unwrap();
         }
         state.remove().unwrap();

@@ -249,8 +249,11 @@ fn address() -> impl Strategy<Value = Ipv4Addr> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    (address(), any::<u32>(), any::<u8>())
-        .prop_map(|(destination, spi, protocol)| Identity { destination, spi, protocol })
+    (address(), any::<u32>(), any::<u8>()).prop_map(|(destination, spi, protocol)| Identity {
+        destination,
+        spi,
+        protocol,
+    })
 }
 
 fn mark() -> impl Strategy<Value = Option<Mark>> {
@@ -264,10 +267,8 @@ fn states() -> impl Strategy<Value = State> {
         .prop_map(|(name, check_bits, key)| Aead { name, check_bits, key });
     let replay = (0u32..4096, any::<u64>(), any::<u64>())
         .prop_map(|(window, sent, received)| Replay { window, sent, received });
-    let numbering = prop_oneof![
-        any::<u8>().prop_map(Numbering::Short),
-        replay.prop_map(Numbering::Long)
-    ];
+    let numbering =
+        prop_oneof![any::<u8>().prop_map(Numbering::Short), replay.prop_map(Numbering::Long)];
     let who = (identity(), address(), any::<u32>());
     let how = (any::<u8>(), any::<u8>(), mark(), proptest::option::of(aead), numbering);
     (who, how).prop_map(|((identity, source, reqid), (mode, flags, mark, aead, numbering))| State {

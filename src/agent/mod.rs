@@ -1,6 +1,7 @@
 //! The agent: makes its node what the intent says, answers DNS, reports. Level-triggered: it acts
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
+pub mod associations;
 mod events;
 mod leaving;
 mod mounts;
@@ -10,4 +11,4 @@ mod reconcile;
 mod resolvers;
 pub mod status;
 
-pub use reconcile::{has_ipvs, resolv_conf, run, way_out};
+pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

@@ -7,12 +7,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::associations::{self, Associations};
 use super::events::{self, Event};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
+use crate::clock;
 use crate::intent::{
     Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
 };
@@ -23,7 +25,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, xfrm};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower;
 use crate::memory;
@@ -100,6 +102,7 @@ struct Agent {
     unreported: bool,
     since: u64,
     audit: Instant,
+    associations: Associations,
     departures: Departures,
     idle_marks: BTreeSet<Fwmark>,
 }
@@ -152,7 +155,8 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
-    let loaded = register(&store, name).map_err(io::Error::other)?;
+    let associations = Associations::open(state)?;
+    let loaded = register(&store, name, &associations)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -191,6 +195,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         unreported: false,
         since: now(),
         audit: Instant::now(),
+        associations,
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
@@ -213,11 +218,13 @@ fn await_end(events: &Receiver<Event>) {
 }
 
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::RecordError> {
+fn register(store: &dyn Store, name: &NodeName, associations: &Associations) -> io::Result<Loaded> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
+    let esp = can_encrypt();
+    let (key, nonce) = (associations.keyring.public_key(), associations::nonce()?);
     loop {
-        let loaded = records::load_intent(store)?;
+        let loaded = records::load_intent(store).map_err(io::Error::other)?;
         let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
         // What cannot be told this time is as it was: it decides what balances every VIP.
         let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
@@ -228,13 +235,15 @@ fn register(store: &dyn Store, name: &NodeName) -> Result<Loaded, records::Recor
         let record = NodeRecord::new(name.clone(), ipvs);
         intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        intent.settle_encryption(name, esp.clone(), key, nonce, clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
-                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?
+                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)
             }
-            None => records::commit_intent(store, Revision::NEVER, None, &intent)?,
+            None => records::commit_intent(store, Revision::NEVER, None, &intent),
         };
+        let edit = edit.map_err(io::Error::other)?;
         if edit == Edit::Overtaken {
             continue;
         }
@@ -264,6 +273,14 @@ pub fn way_out() -> Result<Machine, String> {
     egress::can_masquerade().map_err(|refusal| format!("no masquerading: {refusal}"))?;
     let routes = egress::routes().map_err(|refusal| refusal.to_string())?;
     Ok(Machine { routes })
+}
+
+/// Whether this machine's kernel encrypts as encrypted networks need it.
+///
+/// # Errors
+/// Why it does not.
+pub fn can_encrypt() -> Result<(), String> {
+    xfrm::can_encrypt().map_err(|refusal| refusal.sentence)
 }
 
 /// Whether this machine's kernel has IPVS, its module loaded if need be.
@@ -357,7 +374,7 @@ impl Agent {
         let mut left = Vec::new();
         if self.departures.tasks_are_due() {
             if self.departures.lacks_word() {
-                self.departures.acknowledge(self.done_everywhere());
+                self.departures.acknowledge(done_everywhere(&self.store));
             }
             let known = Arc::clone(&self.known);
             let ended = |task: &TaskName| {
@@ -381,24 +398,6 @@ impl Agent {
         }
     }
 
-    /// What the nodes report; nothing when the store cannot say.
-    fn statuses(&self) -> BTreeMap<NodeName, NodeStatus> {
-        match records::load_status(&self.store) {
-            Ok((_, statuses)) => statuses,
-            Err(error) => {
-                eprintln!("cannot load what the nodes report: {error}");
-                BTreeMap::new()
-            }
-        }
-    }
-
-    /// The revision that every node has done.
-    fn done_everywhere(&self) -> Revision {
-        let statuses = self.statuses();
-        let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
-        Revision(statuses.values().map(done).min().unwrap_or_default())
-    }
-
     /// Old marks that no sandbox of this node has connections under.
     fn look_at_marks(&mut self) -> BTreeSet<Fwmark> {
         let mut idle = self.intent.retired_marks();
@@ -419,7 +418,7 @@ impl Agent {
 
     /// Old marks that no node has connections under.
     fn idle_everywhere(&self) -> BTreeSet<Fwmark> {
-        let statuses = self.statuses();
+        let statuses = statuses(&self.store);
         let idle = |mark: &&Fwmark| statuses.values().all(|s| s.idle_marks.contains(*mark));
         self.idle_marks.iter().filter(idle).copied().collect()
     }
@@ -459,11 +458,41 @@ impl Agent {
         }
         self.take_rejections();
         self.report();
+        self.turn_keys();
+    }
+
+    /// Does what is due about the lives of this node's keys; when others are quicker, the next look
+    /// tries again.
+    fn turn_keys(&mut self) {
+        if self.refusal.is_some() || self.observed.is_none() {
+            return;
+        }
+        let store = self.store.clone();
+        let done = || done_everywhere(&store);
+        let Some(step) = self.associations.step(&self.intent, &self.name, self.revision, done)
+        else {
+            return;
+        };
+        let edited =
+            records::load_intent(&self.store).map_err(io::Error::other).and_then(|loaded| {
+                let Some(loaded) = loaded else { return Ok(()) };
+                let mut intent = loaded.intent.clone();
+                if self.associations.take(step, &mut intent, &self.name)? {
+                    let (edited, before) = (loaded.edited, Some(&loaded.intent));
+                    records::commit_intent(&self.store, edited, before, &intent)
+                        .map_err(io::Error::other)?;
+                }
+                Ok(())
+            });
+        if let Err(error) = edited {
+            say(format!("cannot turn keys over: {error}"));
+        }
     }
 
     fn reconcile(&mut self) {
         let (intent, gone) = self.present();
         let mut desired = lower(&intent, &self.name);
+        self.associations.keyring.complete(&intent, &self.name, &mut desired);
         if self.zoned != Some((self.revision, gone)) {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = Some((self.revision, gone));
@@ -534,7 +563,7 @@ impl Agent {
 
     /// Makes the node what it shall be; a refusal was undone.
     fn carry_out(&mut self, desired: &Node) -> Option<Box<Refused>> {
-        let observed = match self.observe(desired) {
+        let mut observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
                 say(format!("cannot observe: {refusal}"));
@@ -543,7 +572,13 @@ impl Agent {
             }
         };
         self.unreadable = None;
-        let plan = Plan::between(&observed, desired);
+        let desired = self.associations.makeable(&self.intent, &mut observed, desired);
+        let plan = Plan::between(&observed, &desired);
+        if let Err(error) = self.associations.note(&plan) {
+            say(format!("cannot note which keys are used: {error}"));
+            self.unreadable = Some(format!("cannot note which keys are used: {error}"));
+            return None;
+        }
         let heals = self
             .reported
             .as_ref()
@@ -552,7 +587,8 @@ impl Agent {
             say(format!("mending what somebody changed: {op}"));
         }
         match carry_out(&mut self.kernel, observed, &plan) {
-            Ok(node) => {
+            Ok(mut node) => {
+                node.forget_keys();
                 self.observed = Some(node);
                 None
             }
@@ -756,7 +792,9 @@ impl Agent {
         let settling = settling.filter(|task| task.state == TaskState::Starting);
         let settling = settling.map(|_| now + SETTLING);
         let again = (self.stale || self.unreported).then_some(now + AGAIN);
-        retries.chain(settling).chain(again).chain([self.audit]).min().unwrap_or(self.audit)
+        let keys = self.associations.due(&self.intent, &self.name);
+        let all = retries.chain(settling).chain(again).chain(keys).chain([self.audit]);
+        all.min().unwrap_or(self.audit)
     }
 
     fn report(&mut self) {
@@ -765,7 +803,9 @@ impl Agent {
             tasks.map(|task| (task.name.clone(), self.task_status(task))).collect();
         let status = NodeStatus {
             revision: self.revision.0,
-            settled: self.refusal.is_none() && self.observed.is_some(),
+            settled: self.refusal.is_none()
+                && self.observed.is_some()
+                && !self.associations.is_lost(),
             refusal: self.refusal.clone(),
             unreadable: self.unreadable.clone(),
             tasks,
@@ -817,6 +857,23 @@ impl Agent {
             exit: misfortune.and_then(|m| m.exit.clone()),
         }
     }
+}
+
+/// What the nodes report; nothing when the store cannot say.
+fn statuses(store: &Client) -> BTreeMap<NodeName, NodeStatus> {
+    match records::load_status(store) {
+        Ok((_, statuses)) => statuses,
+        Err(error) => {
+            eprintln!("cannot load what the nodes report: {error}");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The revision that every node has done.
+fn done_everywhere(store: &Client) -> Revision {
+    let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
+    Revision(statuses(store).values().map(done).min().unwrap_or_default())
 }
 
 /// Whether a process is in the namespace that has its sandbox's name; true when that cannot be said.

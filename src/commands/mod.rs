@@ -16,6 +16,7 @@ mod narration;
 mod network;
 mod output;
 mod recorded;
+mod rotation;
 mod sandbox;
 mod service;
 mod session;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::change::{Change, Reach};
 use super::session::Session;
-use super::{Report, attachment, confirmation};
+use super::{Report, attachment, confirmation, rotation};
 use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
@@ -25,6 +25,7 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
             attachment::disconnect(global, &name, &target, dry_run.dry_run)
         }
         Command::Inspect { names } => inspect(global, &names),
+        Command::RotateKeys { name, dry_run } => rotation::run(global, &name, dry_run.dry_run),
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
 }
@@ -42,6 +43,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     };
     for option in create.options {
         match option {
+            DriverOption::Encrypted => spec.encrypted = true,
             DriverOption::Vni(vni) => spec.vni = Some(vni),
             DriverOption::Mtu(mtu) => spec.mtu = Some(mtu),
         }
@@ -136,6 +138,8 @@ struct Detail<'a> {
     internal: bool,
     /// Whether namespaces of others may be joined to it.
     attachable: bool,
+    /// Whether what is between nodes is encrypted.
+    encrypted: bool,
     /// Of all subnets together.
     addresses_left: u32,
     labels: &'a BTreeMap<String, String>,
@@ -209,6 +213,7 @@ impl<'a> Detail<'a> {
             mtu: network.mtu,
             internal: network.internal,
             attachable: network.attachable,
+            encrypted: network.encrypted,
             labels: &network.labels,
             services,
             namespaces: intent.attached_to(&network.name).map(NamespaceDetail::of).collect(),
@@ -232,6 +237,9 @@ impl<'a> Detail<'a> {
         }
         if self.attachable {
             line("attachable", "yes: namespaces of others may be joined to it");
+        }
+        if self.encrypted {
+            line("encrypted", "yes: between nodes, by ESP with AES-GCM");
         }
         for held in &self.namespaces {
             let names = match held.names.is_empty() {

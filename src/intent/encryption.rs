@@ -151,7 +151,11 @@ pub struct Spi(pub u32);
 impl Spi {
     /// That of what `sender` sends to `receiver`, in a life of each. From a range in which neither the
     /// reserved ones lie (RFC 4303: up to 255) nor those that strongSwan takes (from 0xc0000000).
-    pub fn between(cluster: &str, sender: (&NodeName, &Life), receiver: (&NodeName, &Life)) -> Self {
+    pub fn between(
+        cluster: &str,
+        sender: (&NodeName, &Life),
+        receiver: (&NodeName, &Life),
+    ) -> Self {
         let mut words = format!("swarmlb spi {cluster}");
         for (name, life) in [sender, receiver] {
             words.push_str(&format!(" {name} {} {}", life.number, life.nonce));
@@ -219,6 +223,15 @@ impl Intent {
         life
     }
 
+    /// Notes whether a node's kernel encrypts.
+    pub fn note_esp(&mut self, name: &NodeName, found: Result<(), String>) {
+        let Some(record) = self.nodes.get_mut(name) else { return };
+        record.encryption.esp = match found {
+            Ok(()) => Esp::Possible,
+            Err(reason) => Esp::Impossible(reason),
+        };
+    }
+
     /// Notes whether a node's kernel encrypts, and its public key. One that has no life yet, or
     /// another key than before, begins one.
     pub fn settle_encryption(
@@ -229,11 +242,8 @@ impl Intent {
         nonce: Nonce,
         now: u64,
     ) {
+        self.note_esp(name, found);
         let Some(record) = self.nodes.get_mut(name) else { return };
-        record.encryption.esp = match found {
-            Ok(()) => Esp::Possible,
-            Err(reason) => Esp::Impossible(reason),
-        };
         let known = record.encryption.public_key.replace(key) == Some(key);
         if !known || record.encryption.current.is_none() {
             self.renew_life(name, nonce, now);
@@ -288,15 +298,15 @@ impl Intent {
         record.is_some_and(|record| record.encryption.previous.take().is_some())
     }
 
-    /// Begins new lives for every node that shares an encrypted network. `nonces` are as many as there
-    /// are nodes in the cluster.
+    /// Begins new lives for every node that has something on a network. `seed` is random: the nonces
+    /// follow from it.
     ///
     /// # Errors
     /// When there is no such network, or it is not encrypted.
     pub fn rotate_keys(
         &mut self,
         network: &NetworkName,
-        mut nonces: impl FnMut() -> Nonce,
+        seed: Nonce,
         now: u64,
     ) -> Result<(), IntentError> {
         if !self.network(network)?.encrypted {
@@ -305,7 +315,7 @@ impl Intent {
         let nodes = self.nodes_on(network);
         let mut taken = Taken::of(self);
         for node in nodes {
-            self.begin_one(&node, nonces(), now, &mut taken);
+            self.begin_one(&node, seeded(seed, &node), now, &mut taken);
         }
         Ok(())
     }
@@ -356,6 +366,12 @@ impl Intent {
         }
         Ok(())
     }
+}
+
+/// A nonce of one node's own.
+fn seeded(seed: Nonce, node: &NodeName) -> Nonce {
+    let hash = digest(&SHA256, format!("swarmlb nonce {seed} {node}").as_bytes());
+    Hexadecimal(hash.as_ref().first_chunk().copied().unwrap_or(seed.0))
 }
 
 #[cfg(test)]
@@ -425,7 +441,7 @@ mod tests {
         let mut intent = cluster(2, 2);
         let old = intent.nodes[&node(1)].encryption.current;
         assert!(!intent.turn_life(&node(1)) && !intent.forget_life(&node(1)));
-        intent.rotate_keys(&"blue".parse().unwrap(), || nonce(9), 7).unwrap();
+        intent.rotate_keys(&"blue".parse().unwrap(), nonce(9), 7).unwrap();
         let held = intent.nodes[&node(1)].encryption.clone();
         assert_eq!((held.current, held.previous), (old, None));
         assert!(!intent.begin_life(&node(1), nonce(10), 8), "one is coming");
@@ -458,7 +474,7 @@ mod tests {
         assert_eq!(error.unwrap_err().to_string(), "node `node-1` cannot encrypt: no ESP");
         let spec = NetworkSpec { encrypted: false, ..spec };
         intent.create_network(spec, "id".into(), &Machine::default()).unwrap();
-        let error = intent.rotate_keys(&"blue".parse().unwrap(), || nonce(1), 0).unwrap_err();
+        let error = intent.rotate_keys(&"blue".parse().unwrap(), nonce(1), 0).unwrap_err();
         assert_eq!(error.to_string(), "network `blue` is not encrypted");
     }
 

@@ -288,9 +288,7 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Program => {
-                guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
-            }
+            Transport::Program => guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops),
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;

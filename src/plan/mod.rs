@@ -3,8 +3,8 @@
 //! Setup and teardown are written once: what is too much is removed in teardown order, and what is
 //! missing is the inverse of removing it, reversed.
 
-mod index;
 mod encryption;
+mod index;
 pub mod op;
 pub mod order;
 mod remade;

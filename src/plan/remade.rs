@@ -22,8 +22,7 @@ pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
     loop {
         let goes = |at: &Place<'_>| remade.contains(at) || !want.contains(at);
         let falls = |(at, object): &(&Place<'_>, &Object)| {
-            let wanted = want.get(at).filter(|_| !remade.contains(*at));
-            wanted.is_some_and(|wanted| loses_ground(have, at, object, wanted, goes))
+            want.contains(at) && !remade.contains(*at) && loses_ground(have, want, at, object, goes)
         };
         let more: Vec<_> = have.iter().filter(falls).map(|(at, _)| at).collect();
         if more.is_empty() {
@@ -36,9 +35,9 @@ pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
 /// Whether something that an object stands on goes.
 fn loses_ground(
     have: &Index<'_>,
+    want: &Index<'_>,
     at: &Place<'_>,
     object: &Object,
-    wanted: &Object,
     goes: impl Fn(&Place<'_>) -> bool,
 ) -> bool {
     let goes = |sandbox: &SandboxName, key: Key| {
@@ -54,9 +53,11 @@ fn loses_ground(
             .master
             .as_ref()
             .is_some_and(|master| goes(&port.peer.sandbox, Key::Link(master.clone()))),
-        // One that shall be sent under another state is changed in place, later.
-        Object::Policy(policy) if wanted == object => {
-            goes(sandbox, Key::State(policy.destination, policy.spi))
+        // What shall be sent under another state is changed in place, before the old one goes.
+        Object::Policy(policy) => {
+            let state = (sandbox, Key::State(policy.destination, policy.spi));
+            let changes = want.get(at).is_some_and(|wanted| wanted != object);
+            (!changes || want.contains(&state)) && goes(state.0, state.1)
         }
         Object::Address(address) => goes(sandbox, Key::Link(address.link.clone())),
         Object::Route(Route { source, .. }) | Object::Path(Path { source, .. }) => {

@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use super::wire::{
-    Base, Chain, Comparison, Data, DataType, Element, Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind,
-    Place, Register, RouteKey, Rule, Set, SetFlags, Verdict,
+    Base, Chain, Comparison, Data, DataType, Element, Expression, Family, Hook, MetaKey, Nat,
+    NatKind, NumberKind, Place, Register, RouteKey, Rule, Set, SetFlags, Verdict,
 };
 use crate::intent::Fwmark;
 use crate::node::BaseRule;

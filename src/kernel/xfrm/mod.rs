@@ -10,14 +10,13 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 
 use super::netlink::Netlink;
-use super::nft::guest;
+use super::nft::Nft;
 use super::{Outcome, Refusal, module, netns};
 use crate::intent::{Fwmark, Spi, Vni};
 use crate::node::encryption::{Carrier, Form, KEY_LENGTH, Key, REPLAY_WINDOW, Reqid};
-use crate::node::{BaseRule, Object, SecurityPolicy, SecurityState};
+use crate::node::{BaseRule, Object, SandboxName, SecurityPolicy, SecurityState};
 use crate::plan::Op;
 use crate::plan::op::Change;
-use crate::plan::runbook::commands;
 use wire::{
     Aead, DecodeError, Direction, Identity, Mark, Mode, Numbering, Policy, PolicyAction, Query,
     Replay, Selector, State, StateFlags, Template,
@@ -121,11 +120,14 @@ pub fn can_encrypt() -> Outcome {
             change.write(0, &mut bytes);
             xfrm.netlink.request(&bytes).map_err(in_words)?;
         }
-        let table = "swarmlb-trial";
         let rules = BaseRule::of_encryption(Carrier { port: 1, vni: Vni::FIRST });
-        let rules = rules.map(|rule| commands::add_rule(table, rule));
-        let lines: Vec<String> = [commands::add_table(table)].into_iter().chain(rules).collect();
-        guest::run(namespace, &lines.join("\n")).map_err(|refusal| {
+        let objects = [Object::Table].into_iter().chain(rules.map(Object::BaseRule));
+        let sandbox = SandboxName("trial".into());
+        let ops =
+            objects.map(|object| Op { sandbox: sandbox.clone(), change: Change::Add(object) });
+        let made = Nft::open(namespace).and_then(|mut nft| nft.change(&ops.collect::<Vec<_>>()));
+        let refused = made.and_then(|outcomes| outcomes.into_iter().collect::<Outcome>());
+        refused.map_err(|refusal| {
             let sentence = format!("no nftables rules on IPsec: {}", refusal.sentence);
             Refusal::saying(refusal.errno, sentence)
         })
@@ -162,15 +164,9 @@ fn state_of(
 
 fn policy_of(policy: &SecurityPolicy) -> Policy {
     let SecurityPolicy { source, destination, port, mark, spi, reqid, .. } = policy;
-    let identity =
-        Identity { destination: *destination, spi: spi.0, protocol: Identity::ESP };
-    let template = Template {
-        identity,
-        source: *source,
-        reqid: reqid.0,
-        mode: Mode::TRANSPORT,
-        optional: 0,
-    };
+    let identity = Identity { destination: *destination, spi: spi.0, protocol: Identity::ESP };
+    let template =
+        Template { identity, source: *source, reqid: reqid.0, mode: Mode::TRANSPORT, optional: 0 };
     Policy {
         selector: Selector::to_port(*source, *destination, UDP, *port),
         mark: Some(Mark { value: mark.0, mask: u32::MAX }),
@@ -197,7 +193,7 @@ pub fn write(op: &Op, bytes: &mut Vec<u8>) -> Result<(), Errno> {
         (Change::Del(_), Object::State(state)) => {
             let (destination, spi) = (state.destination, state.spi.0);
             let identity = Identity { destination, spi, protocol: Identity::ESP };
-            wire::Change::DelState(identity).write(0, bytes);
+            wire::Change::DelState(identity, state.source).write(0, bytes);
         }
         (Change::Add(_), Object::Policy(policy)) => {
             wire::Change::NewPolicy(&policy_of(policy)).write(0, bytes);

@@ -1,5 +1,7 @@
 //! What can be asked of the kernel, and what it can be told to change.
 
+use std::net::Ipv4Addr;
+
 use super::bytes::Writer;
 use super::policy::Policy;
 use super::state::{IPV4, Identity, State};
@@ -12,6 +14,8 @@ const DEL_POLICY: u16 = 20;
 const GET_POLICY: u16 = 21;
 const UPDATE_POLICY: u16 = 25;
 
+const SOURCE: u16 = 13;
+
 const REQUEST: u16 = 0x1;
 const ACKNOWLEDGE: u16 = 0x4;
 const DUMP: u16 = 0x300;
@@ -22,8 +26,8 @@ const HEADER: usize = 16;
 pub enum Change<'a> {
     /// Makes a state.
     NewState(&'a State),
-    /// Removes a state.
-    DelState(Identity),
+    /// Removes a state, of this sender.
+    DelState(Identity, Ipv4Addr),
     /// Makes a policy.
     NewPolicy(&'a Policy),
     /// Puts a policy in the place of the one for the same packets, if there is one.
@@ -46,19 +50,20 @@ impl Change<'_> {
     pub fn write(&self, sequence: u32, bytes: &mut Vec<u8>) {
         let number = match self {
             Self::NewState(_) => NEW_STATE,
-            Self::DelState(_) => DEL_STATE,
+            Self::DelState(..) => DEL_STATE,
             Self::NewPolicy(_) => NEW_POLICY,
             Self::UpdatePolicy(_) => UPDATE_POLICY,
             Self::DelPolicy(_) => DEL_POLICY,
         };
         message(number, REQUEST | ACKNOWLEDGE, sequence, bytes, |writer| match self {
             Self::NewState(state) => state.write(writer),
-            Self::DelState(identity) => {
+            Self::DelState(identity, source) => {
                 writer.address(identity.destination);
                 writer.be32(identity.spi);
                 writer.u16(IPV4);
                 writer.u8(identity.protocol);
                 writer.zeros(1);
+                writer.attribute(SOURCE, |inside| inside.address(*source));
             }
             Self::NewPolicy(policy) | Self::UpdatePolicy(policy) => policy.write(writer),
             Self::DelPolicy(policy) => policy.write_key(writer),

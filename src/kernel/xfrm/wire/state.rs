@@ -221,7 +221,10 @@ impl State {
                 AEAD => state.aead = Some(Aead::decode(value)?),
                 REPLAY_ESN => state.numbering = Numbering::Long(Replay::decode(value)?),
                 MARK => state.mark = Some(Mark::decode(value)?),
-                AUTHENTICATION | CIPHER | COMPRESSION | ENCAPSULATION
+                AUTHENTICATION
+                | CIPHER
+                | COMPRESSION
+                | ENCAPSULATION
                 | TRUNCATED_AUTHENTICATION => state.is_otherwise = true,
                 _ => {}
             }
