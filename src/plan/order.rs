@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::node::{
-    LinkKind, Node, Object, Place, RealServerKey, SandboxName, VirtualServer, VirtualServerKey,
+    LinkKind, Node, Object, RealServerKey, SandboxName, VirtualServer, VirtualServerKey,
 };
 
 /// How high above the namespace an object stands: teardown goes from the highest floor down,
@@ -57,7 +57,7 @@ fn stage(sandbox: &SandboxName, object: &Object, sandbox_goes: bool) -> Stage {
         Object::State(_) => Stage::States,
         Object::Policy(_) => Stage::Shield,
         Object::BaseRule(rule) if rule.encrypts() => Stage::Shield,
-        Object::Table if matches!(sandbox.place(), Place::Node { .. }) => Stage::Shield,
+        Object::Table if sandbox.guest().is_some() => Stage::Shield,
         Object::Process(_) => Stage::Process,
         other if is_link(other) => Stage::Links,
         _ if sandbox_goes => Stage::Inside,

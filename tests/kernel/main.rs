@@ -8,6 +8,7 @@ mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;
+mod encryption;
 mod foreground;
 mod foreign;
 mod healing;
