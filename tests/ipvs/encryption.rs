@@ -326,8 +326,8 @@ fn keys_are_rotated_under_a_stream_and_no_datagram_is_lost() {
                 let now = || sent.load(Ordering::Acquire);
                 within("the stream goes on", SECONDS, now, |now| *now >= from + by);
             };
-            goes_on(20);
             for round in 0..2 {
+                goes_on(20);
                 let before = spis(&capture.packets());
                 assert_eq!(before.len(), 1, "one key at a time");
                 let blue = "blue".parse().expect("a name");
