@@ -4,24 +4,26 @@
 //! All three answer in one sandbox, on one CPU, the same questions of one generator on another CPU,
 //! in turns. `scripts/bench-dns.sh` starts it. It needs root, and ends with 1 when the bar is missed.
 
+mod apart;
+mod report;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use swarmlb::environment::variable;
 use swarmlb::keeper::sockets::RESOLVER;
 use swarmlb::kernel::{netns, program};
 
-/// Says that this process is in a world of its own already.
-const APART: &str = "SWARMLB_BENCH_APART";
-const ENTRY: &str = "mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && \"$@\"; exit $?";
+use apart::{Failure, Swarmlb, go_apart, is_apart};
+use report::conditions;
+
 /// The sandbox that all servers answer in.
 const SANDBOX: &str = "client.1";
 /// Names to ask for: services without tasks, which have an address all the same.
@@ -30,8 +32,6 @@ const SUBNET: &str = "10.77.0.0/24";
 const PORTS: [u16; 2] = [5301, 5302];
 /// At most this much of dnsmasq's CPU.
 const BAR: f64 = 1.0;
-
-type Failure = Box<dyn std::error::Error>;
 
 /// How a round asks.
 #[derive(Clone, Copy)]
@@ -80,8 +80,8 @@ fn main() -> ExitCode {
             println!("measures only for `cargo bench`");
             Ok(ExitCode::SUCCESS)
         }
-        _ if variable(APART).is_some() => compare(rounds(&arguments)),
-        _ => go_apart(&arguments),
+        _ if is_apart() => compare(rounds(&arguments)),
+        _ => go_apart(&[("dnsmasq", "dnsmasq-base")]),
     };
     match done {
         Ok(code) => code,
@@ -97,24 +97,6 @@ fn rounds(arguments: &[String]) -> usize {
     given.and_then(|number| number.parse().ok()).unwrap_or(7)
 }
 
-fn go_apart(arguments: &[String]) -> Result<ExitCode, Failure> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err("it needs root, for a network namespace".into());
-    }
-    for (name, package) in [("dnsmasq", "dnsmasq-base"), ("nft", "nftables"), ("ip", "iproute2")] {
-        program::find(name)
-            .ok_or_else(|| format!("{name} is missing; Debian has it as {package}"))?;
-    }
-    let status = program::command("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", ENTRY, "sh"])
-        .arg(std::env::current_exe()?)
-        .args(arguments.iter().skip(1))
-        .env(APART, "yes")
-        .status()?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3)))
-}
-
 /// Sends back what comes, as a reply.
 fn echo(port: &str) -> Result<ExitCode, Failure> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port.parse()?))?;
@@ -128,24 +110,11 @@ fn echo(port: &str) -> Result<ExitCode, Failure> {
 
 /// Everything that is started, which ends with this.
 struct World {
-    state: PathBuf,
     children: Vec<Child>,
+    swarmlb: Swarmlb,
 }
 
 impl World {
-    fn swarmlb(&self, line: &str) -> Result<String, Failure> {
-        let output = program::command(env!("CARGO_BIN_EXE_swarmlb"))
-            .args(["--state-dir".as_ref(), self.state.as_os_str()])
-            .args(line.split_whitespace())
-            .env("SWARMLB_NODE", "node-1")
-            .output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(format!("`swarmlb {line}`: {said}").into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
     /// Starts a program in the sandbox.
     fn start(&mut self, program: &Path, arguments: &[&str]) -> Result<Pid, Failure> {
         let namespace = netns::open(SANDBOX)?;
@@ -164,12 +133,11 @@ impl Drop for World {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = self.swarmlb("system reset --yes");
     }
 }
 
 fn compare(rounds: usize) -> Result<ExitCode, Failure> {
-    let mut world = World { state: "/run/swarmlb-bench".into(), children: Vec::new() };
+    let mut world = World { children: Vec::new(), swarmlb: Swarmlb::new() };
     let names = settle(&world)?;
     let servers = start_servers(&mut world, &names)?;
     pin(Pid::from_raw(0), Side::Generator)?;
@@ -192,7 +160,8 @@ fn compare(rounds: usize) -> Result<ExitCode, Failure> {
         println!("\n{}\n\n{text}", load.words);
         kept &= good;
     }
-    let verdict = if kept { "kept" } else { "MISSED" };
+    let verdict = if kept { "reached" } else { "MISSED" };
+    println!("\n{}", conditions());
     println!("bar: at most {BAR:.2} of dnsmasq's CPU for each query, whatever the load: {verdict}");
     io::stdout().flush()?;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -200,16 +169,16 @@ fn compare(rounds: usize) -> Result<ExitCode, Failure> {
 
 /// Makes the services, and says what their names mean.
 fn settle(world: &World) -> Result<Vec<(String, String)>, Failure> {
-    world.swarmlb(&format!("network create --subnet {SUBNET} bench"))?;
-    world.swarmlb("service create --name client --network bench")?;
+    world.swarmlb.run(&format!("network create --subnet {SUBNET} bench"))?;
+    world.swarmlb.run("service create --name client --network bench")?;
     for number in 0..SERVICES {
         let line = format!("service create --detach --replicas 0 --network bench --name s{number}");
-        world.swarmlb(&line)?;
+        world.swarmlb.run(&line)?;
     }
     // Waits until the agent has it all.
-    world.swarmlb("service create --name last --network bench")?;
+    world.swarmlb.run("service create --name last --network bench")?;
     let listed: serde_json::Value =
-        serde_json::from_str(&world.swarmlb("--format json service ls")?)?;
+        serde_json::from_str(&world.swarmlb.run("--format json service ls")?)?;
     let mut names = Vec::new();
     for row in listed.as_array().ok_or("no list of services")? {
         let vip = row["vips"]["bench"].as_str().ok_or("a service without a VIP")?;
@@ -219,10 +188,8 @@ fn settle(world: &World) -> Result<Vec<(String, String)>, Failure> {
 }
 
 fn start_servers(world: &mut World, names: &[(String, String)]) -> Result<Vec<Server>, Failure> {
-    let status: serde_json::Value =
-        serde_json::from_str(&world.swarmlb("--format json agent status")?)?;
-    let agent = status["agent"].as_i64().ok_or("there is no agent")?;
-    let hosts = world.state.join("hosts");
+    let agent = world.swarmlb.role("agent")?;
+    let hosts = world.swarmlb.state.join("hosts");
     let lines: Vec<String> =
         names.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
     std::fs::write(&hosts, lines.concat())?;
@@ -244,7 +211,7 @@ fn start_servers(world: &mut World, names: &[(String, String)]) -> Result<Vec<Se
     let dnsmasq = world.start(&dnsmasq, &arguments)?;
     let port = two.port().to_string();
     let echo = world.start(&std::env::current_exe()?, &["echo", &port])?;
-    let pid = Pid::from_raw(agent.try_into()?);
+    let pid = Pid::from_raw(agent);
     let servers = vec![
         Server { name: "swarmlb", address: RESOLVER.into(), pid, resolves: true },
         Server { name: "dnsmasq", address: one, pid: dnsmasq, resolves: true },

@@ -2,7 +2,7 @@
 //! beside a bare loop that only sends the same messages and waits for their acknowledgements.
 //!
 //! `scripts/bench.sh ipvs` runs it in the virtual machine; it needs root, IPVS and `ipvsadm`. Names of
-//! rows as arguments measure these only: `change`, `fill`, `share`.
+//! rows as arguments measure these only: `change`, `fill`, `bare`, `share`.
 
 mod report;
 
@@ -23,6 +23,7 @@ use swarmlb::kernel::ipvs::{self, Ipvs};
 use swarmlb::kernel::linux::{Linux, NoProcesses};
 use swarmlb::kernel::{carry_out, netns, program};
 use swarmlb::lower::overlay::loopback;
+use swarmlb::lower::shared::Shared;
 use swarmlb::node::{
     Forwarding, Node, Owner, RealServer, RealServerKey, Rotation, Sandbox, SandboxName,
     VirtualServer, VirtualServerKey,
@@ -42,6 +43,7 @@ const SMALL: u32 = 10;
 const MIDDLE: u32 = 1_000;
 /// `ipvsadm` takes many seconds a round.
 const LARGE_ROUNDS: usize = 3;
+const MIDDLE_ROUNDS: usize = 9;
 const SMALL_ROUNDS: usize = 200;
 /// As many messages in one datagram as swarmlb sends.
 const DATAGRAM: usize = 256;
@@ -61,7 +63,10 @@ fn main() -> ExitCode {
         rows.push(change());
     }
     if is_wanted("fill") {
-        rows.extend(fill(&ipvsadm));
+        rows.push(fill(&ipvsadm));
+    }
+    if is_wanted("bare") {
+        rows.extend(bare());
     }
     if is_wanted("share") {
         rows.push(share(&ipvsadm));
@@ -79,26 +84,29 @@ fn change() -> Row {
     Row {
         what: "one virtual server changed in a sandbox of 1,000",
         swarmlb: ours,
-        peer: "in one of 10",
-        peer_times: theirs,
+        peer: Some(("in one of 10", theirs)),
         bar: Bar::TimesThePeer(2.0),
     }
 }
 
-/// 10,000 × 5 into a fresh sandbox.
-fn fill(ipvsadm: &Path) -> Vec<Row> {
+/// 10,000 × 5 into a fresh sandbox, beside `ipvsadm`.
+fn fill(ipvsadm: &Path) -> Row {
     let text = Text::new("fill", &servers(SERVERS, 0));
-    let mut ours = || {
+    let mut original = || {
         let empty = Fresh::new("bench");
-        let desired = empty.node(servers(SERVERS, 0));
-        let mut kernel = Linux::new(NoProcesses);
-        let (time, held) = timed(|| {
-            let plan = Plan::between(&empty.held, &desired);
-            carry_out(&mut kernel, empty.held.clone(), &plan)
-        });
-        assert!(held.expect("Linux does it") == desired, "the rehearsal reached something else");
-        time
+        timed(|| ipvsadm_does(ipvsadm, &empty, &["-R"], Some(&text))).0
     };
+    let [ours, original] = rounds(LARGE_ROUNDS, [&mut filled, &mut original]);
+    Row {
+        what: FILLED,
+        swarmlb: ours,
+        peer: Some(("ipvsadm -R", original)),
+        bar: Bar::TimesFaster(12.0),
+    }
+}
+
+/// 10,000 × 5 into a fresh sandbox, beside what only sends the messages.
+fn bare() -> [Row; 2] {
     let bare = |acknowledged| {
         let empty = Fresh::new("bench");
         let plan = Plan::between(&empty.held, &empty.node(servers(SERVERS, 0)));
@@ -106,35 +114,28 @@ fn fill(ipvsadm: &Path) -> Vec<Row> {
         timed(|| bare.send()).0
     };
     let (mut each, mut last) = (|| bare(Acknowledged::Each), || bare(Acknowledged::Last));
-    let mut original = || {
-        let empty = Fresh::new("bench");
-        timed(|| ipvsadm_does(ipvsadm, &empty, &["-R"], Some(&text))).0
+    let [ours, each, last] = rounds(MIDDLE_ROUNDS, [&mut filled, &mut each, &mut last]);
+    let row = |peer, times| Row {
+        what: FILLED,
+        swarmlb: ours.clone(),
+        peer: Some((peer, times)),
+        bar: Bar::TimesThePeer(1.5),
     };
-    let [ours, each, last, original] =
-        rounds(LARGE_ROUNDS, [&mut ours, &mut each, &mut last, &mut original]);
-    vec![
-        Row {
-            what: "10,000 × 5 into a fresh sandbox",
-            swarmlb: ours.clone(),
-            peer: "ipvsadm -R",
-            peer_times: original,
-            bar: Bar::TimesFaster(12.0),
-        },
-        Row {
-            what: "10,000 × 5 into a fresh sandbox",
-            swarmlb: ours.clone(),
-            peer: "bare loop, each message acknowledged",
-            peer_times: each,
-            bar: Bar::TimesThePeer(1.5),
-        },
-        Row {
-            what: "10,000 × 5 into a fresh sandbox",
-            swarmlb: ours,
-            peer: "bare loop, the very same bytes",
-            peer_times: last,
-            bar: Bar::TimesThePeer(1.5),
-        },
-    ]
+    [row("bare loop, each message acknowledged", each), row("bare loop, the very same bytes", last)]
+}
+
+const FILLED: &str = "10,000 × 5 into a fresh sandbox";
+
+fn filled() -> Duration {
+    let empty = Fresh::new("bench");
+    let desired = empty.node(servers(SERVERS, 0));
+    let mut kernel = Linux::new(NoProcesses);
+    let (time, held) = timed(|| {
+        let plan = Plan::between(&empty.held, &desired);
+        carry_out(&mut kernel, empty.held.clone(), &plan)
+    });
+    assert!(held.expect("Linux does it") == desired, "the rehearsal reached something else");
+    time
 }
 
 /// 1 % of 10,000 × 5 changed.
@@ -159,8 +160,7 @@ fn share(ipvsadm: &Path) -> Row {
     Row {
         what: "1 % of that table changed",
         swarmlb: ours_took,
-        peer: "ipvsadm -C; ipvsadm -R",
-        peer_times: original,
+        peer: Some(("ipvsadm -C; ipvsadm -R", original)),
         bar: Bar::TimesFaster(100.0),
     }
 }
@@ -168,6 +168,12 @@ fn share(ipvsadm: &Path) -> Row {
 /// Virtual servers by mark. The real servers of the first `changed` have another weight. (Another
 /// scheduler would cost the kernel a wait that hides all else.)
 fn servers(count: u32, changed: u32) -> Table {
+    servers_sharing(count, changed, &mut Shared::default())
+}
+
+/// The same as an agent makes it, which shares with the time before what did not change.
+fn servers_sharing(count: u32, changed: u32, shared: &mut Shared) -> Table {
+    shared.begin();
     let real = |number: u32, place: u8| {
         let [_, _, high, low] = number.to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(10, high, low, place));
@@ -175,15 +181,20 @@ fn servers(count: u32, changed: u32) -> Table {
         let real = RealServer { forwarding: Forwarding::Masquerade, weight };
         (RealServerKey { address, port: 0 }, real)
     };
-    let server = |number: u32| VirtualServer {
+    let mut server = |number: u32, fwmark: Fwmark| VirtualServer {
         scheduler: "wrr".into(),
         flags: 0,
         persistence: 0,
         rotation: Rotation(0),
-        real_servers: (1..=REAL_SERVERS).map(|place| real(number, place)).collect(),
+        real_servers: shared.real_servers(Ipv4Addr::from_bits(number), fwmark, || {
+            (1..=REAL_SERVERS).map(|place| real(number, place)).collect()
+        }),
     };
-    let key = |number: u32| VirtualServerKey::Fwmark(Fwmark(Fwmark::FIRST.0 + number));
-    (0..count).map(|number| (key(number), server(number))).collect()
+    let entry = |number: u32| {
+        let fwmark = Fwmark(Fwmark::FIRST.0 + number);
+        (VirtualServerKey::Fwmark(fwmark), server(number, fwmark))
+    };
+    (0..count).map(entry).collect()
 }
 
 /// A sandbox without virtual servers, gone when it is dropped.
@@ -242,6 +253,7 @@ struct Filled {
     sandbox: Fresh,
     held: Node,
     kernel: Linux<NoProcesses>,
+    shared: Shared,
     servers: u32,
     turned: bool,
 }
@@ -250,17 +262,21 @@ impl Filled {
     fn new(name: &str, count: u32) -> Self {
         let sandbox = Fresh::new(name);
         let mut kernel = Linux::new(NoProcesses);
-        let desired = sandbox.node(servers(count, 0));
+        let mut shared = Shared::default();
+        let desired = sandbox.node(servers_sharing(count, 0, &mut shared));
         let plan = Plan::between(&sandbox.held, &desired);
-        let held = carry_out(&mut kernel, sandbox.held.clone(), &plan).expect("Linux does it");
-        Self { sandbox, held, kernel, servers: count, turned: false }
+        let mut held = carry_out(&mut kernel, sandbox.held.clone(), &plan).expect("Linux does it");
+        // As the agent does with what it has read.
+        held.share_with(&desired);
+        Self { sandbox, held, kernel, shared, servers: count, turned: false }
     }
 
     /// Changes so many virtual servers, or changes them back.
     fn turn(&mut self, changed: u32) -> Duration {
         self.turned = !self.turned;
-        let desired =
-            self.sandbox.node(servers(self.servers, if self.turned { changed } else { 0 }));
+        let changed_now = if self.turned { changed } else { 0 };
+        let table = servers_sharing(self.servers, changed_now, &mut self.shared);
+        let desired = self.sandbox.node(table);
         let (time, held) = timed(|| {
             let plan = Plan::between(&self.held, &desired);
             assert_eq!(plan.ops.len(), changed as usize * usize::from(REAL_SERVERS));

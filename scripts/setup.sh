@@ -6,6 +6,7 @@
 #   build   a C compiler, for the SQLite that is built in
 #   native  what swarmlb and the examples run on this machine
 #   vm      what the virtual machine of tests/vm is made from
+#   etcd    the server that the store is tested on
 #   bench   the peers that benches measure against
 #   test    all but the peers
 #
@@ -21,7 +22,9 @@ native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:
     iptables-legacy-save:iptables)
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
+etcd=(etcd:etcd-server)
 bench=(dnsmasq:dnsmasq-base)
+shells=(zsh:zsh fish:fish)
 
 wanted=()
 for purpose; do
@@ -29,12 +32,13 @@ for purpose; do
     build) wanted+=("${build[@]}") ;;
     native) wanted+=("${native[@]}") ;;
     vm) wanted+=("${vm[@]}") ;;
+    etcd) wanted+=("${etcd[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    test) wanted+=("${build[@]}" "${vm[@]}") ;;
-    *) die "no purpose is called $purpose: build, native, vm, bench or test" ;;
+    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${shells[@]}") ;;
+    *) die "no purpose is called $purpose: build, native, vm, etcd, bench or test" ;;
     esac
 done
-((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|bench|test...'
+((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|etcd|bench|test...'
 
 # An ordinary user's PATH leaves these out.
 PATH=$PATH:/usr/sbin:/sbin

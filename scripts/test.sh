@@ -3,8 +3,8 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm makes failures
-# of what is skipped for want of root or the virtual machine.
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd makes
+# failures of what is skipped for want of root, the virtual machine or an etcd.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -197,7 +197,7 @@ done
 # --- build ---
 
 PATH=$PATH:/usr/sbin:/sbin
-if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native); fi
+if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native etcd); fi
 # Without root the programs may be missing: each tier then says what it could not do.
 scripts/setup.sh "${purposes[@]}" || ((EUID != 0))
 

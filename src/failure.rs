@@ -73,8 +73,7 @@ impl Failure {
         let exit = match error {
             IntentError::NoIpvs { .. }
             | IntentError::NoEgress { .. }
-            | IntentError::NoEncryption { .. }
-            | IntentError::NoNode => Exit::Cannot,
+            | IntentError::NoEncryption { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -145,8 +144,25 @@ impl Failure {
             RecordError::Store(StoreError::NewerVersion { .. }) => {
                 failure.hint("a newer swarmlb wrote this state directory: use that one, or another `--state-dir`")
             }
+            RecordError::Store(
+                StoreError::Unreachable { path, source } | StoreError::Uncertain { path, source },
+            ) if path.starts_with("etcd:") => failure
+                .fact("because:", source.to_string())
+                .hint("see that etcd runs there, and whether it wants `--store-cacert`, `--store-cert` and `--store-key`"),
             RecordError::Store(StoreError::Unreachable { .. }) => {
                 failure.hint("see what `swarmlb agent status` says")
+            }
+            RecordError::Store(StoreError::OverLimit { option, .. }) => failure.hint(format!(
+                "start etcd with a greater `{option}`, or ask for less at once"
+            )),
+            RecordError::Store(StoreError::Credentials { .. }) => {
+                failure.hint("it must be a file in PEM")
+            }
+            RecordError::Store(StoreError::Denied { path }) if path.starts_with("etcd:") => {
+                failure.hint("etcd has users: the name in the certificate must be one, and may read and write below the prefix and the key `PREFIX.commit`")
+            }
+            RecordError::Store(StoreError::NoEtcd) => {
+                failure.hint("build it with cargo's feature `etcd`")
             }
             _ => failure,
         }
@@ -213,6 +229,12 @@ impl Failure {
         serde_json::to_string(&object).unwrap_or_default()
     }
 
+    /// What is wrong, and why, in one line.
+    pub fn reason(&self) -> String {
+        let facts = self.facts.iter().map(|(_, value)| value.as_str());
+        std::iter::once(self.problem.as_str()).chain(facts).collect::<Vec<_>>().join(": ")
+    }
+
     fn first_line(&self) -> String {
         format!("cannot {}: {}", self.what, self.problem)
     }
@@ -255,13 +277,15 @@ impl fmt::Display for Failure {
 fn intent_hint(error: &IntentError) -> Option<String> {
     Some(match error {
         IntentError::NoSuchNetwork { meant: Some(meant), .. }
-        | IntentError::NoSuchService { meant: Some(meant), .. } => {
+        | IntentError::NoSuchService { meant: Some(meant), .. }
+        | IntentError::NoSuchNode { meant: Some(meant), .. } => {
             format!("did you mean `{meant}`?")
         }
         IntentError::NoSuchTask { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
         IntentError::NoSuchTask { .. } => "see `swarmlb task ls`".into(),
         IntentError::ManyTasks { .. } => "give more of the id, or a name".into(),
         IntentError::Echo(_) => "it takes `--port N` and `--greet`".into(),
+        IntentError::NoSuchNode { .. } => "see `swarmlb node ls`".into(),
         IntentError::NoSuchNetwork { .. } => "see `swarmlb network ls`".into(),
         IntentError::NoSuchService { .. } => "see `swarmlb service ls`".into(),
         IntentError::NetworkExists { name } => format!("see `swarmlb network inspect {name}`"),
@@ -282,9 +306,16 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NotConnected { name, .. } => {
             format!("see `swarmlb network inspect {name}`")
         }
-        IntentError::NetworkInUse { by, .. } => {
+        IntentError::NetworkInUse { name, by, namespaces } => {
             let names: Vec<&str> = by.iter().map(|name| name.as_str()).collect();
-            format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "))
+            let services =
+                format!("remove what is on it first: `swarmlb service rm {}`", names.join(" "));
+            match namespaces.first() {
+                Some(first) => {
+                    format!("{services}, and `swarmlb network disconnect {name} {first}`")
+                }
+                None => services,
+            }
         }
         IntentError::VniUsed { free: Some(free), .. } => {
             format!("leave out `--opt vni`; the next free one is {free}")
@@ -293,6 +324,11 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         | IntentError::SubnetRouted { .. }
         | IntentError::SubnetGateway { .. } => {
             "leave out `--subnet` to have a free one chosen".into()
+        }
+        IntentError::NoFreeAddress { network, needed, capacity, .. } if needed <= capacity => {
+            format!(
+                "`swarmlb network inspect {network}` tells who has them; a network with a larger `--subnet` has more"
+            )
         }
         IntentError::NoFreeAddress { needed, free, .. } => {
             let lacking = count(needed.saturating_sub(*free) as usize, "replica");
@@ -311,9 +347,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NotEncrypted { .. } => {
             "make it anew with `-o encrypted`; what is encrypted is chosen once".into()
         }
-        IntentError::NoRoomOnGateway { .. } => {
-            "tasks that need nothing outside can be on a network made with `--internal`".into()
+        IntentError::ScaleGlobal { name } => {
+            format!(
+                "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
+            )
         }
+        IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use swarmlb::cli::{self, Builtin, Cli, Color, Command, Format};
-use swarmlb::commands::typing::{Misunderstood, understood};
+use swarmlb::commands::typing::{Misunderstood, understood, version};
 use swarmlb::commands::{self, Report};
 use swarmlb::environment::variable;
 use swarmlb::failure::{self, Exit};
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
     if words.len() <= 1 {
         complain(&cli::command().render_help().to_string(), Color::Never);
         return ExitCode::from(Exit::Usage as u8);
+    }
+    if let Some(text) = version(&words) {
+        return print(&Report::good(text), Format::Json, Color::Never);
     }
     match understood(&words) {
         Ok(cli) => run(cli),

@@ -24,8 +24,10 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    ["node", "node.key", "node.states", "node.part"].contains(&name)
-        || name.starts_with("store.db")
+    matches!(
+        name,
+        "node" | "node.key" | "node.states" | "node.part" | "store.json" | "store.json.new"
+    ) || name.starts_with("store.db")
         || ["keeper", "agent", "store"].into_iter().any(of)
 }
 
@@ -121,6 +123,11 @@ impl StateDir {
         self.root.join("node.states")
     }
 
+    /// Where the store is, once it is known to be elsewhere.
+    pub fn store_location(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
     /// Locked by the one keeper of this directory.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
@@ -162,6 +169,7 @@ mod tests {
             "agent.log.1",
             "node",
             "node.key",
+            "store.json",
             "mine.txt",
         ] {
             std::fs::write(directory.path().join(name), "x").unwrap();

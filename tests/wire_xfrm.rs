@@ -35,19 +35,19 @@ fn state(spi: u32) -> Object {
     let mut key = [0; KEY_LENGTH];
     key.iter_mut().zip(0x10..).for_each(|(byte, value)| *byte = value);
     let (reqid, key) = (Reqid::of(&cluster()), Key::new(key));
-    Object::State(SecurityState {
+    Object::State(Box::new(SecurityState {
         source,
         destination,
         spi: Spi(spi),
         reqid,
         form: Form::Ours,
         key,
-    })
+    }))
 }
 
 fn policy(spi: u32) -> Object {
     let (source, destination) = ends();
-    Object::Policy(SecurityPolicy {
+    Object::Policy(Box::new(SecurityPolicy {
         source,
         destination,
         port: 4789,
@@ -55,7 +55,7 @@ fn policy(spi: u32) -> Object {
         spi: Spi(spi),
         reqid: Reqid::of(&cluster()),
         form: Form::Ours,
-    })
+    }))
 }
 
 const OLD: u32 = 0x5a00_0001;
@@ -186,14 +186,14 @@ fn what_the_kernel_tells_is_what_was_asked_for() {
     };
     let [payload] = told(&states).try_into().expect("one state");
     let seen = xfrm::state_seen(&State::decode(&payload).unwrap(), reqid).expect("ours");
-    assert_eq!(Object::State(seen.clone()), state(OLD));
+    assert_eq!(Object::State(Box::new(seen.clone())), state(OLD));
     assert_eq!(seen.key.reveal(), None, "no key is kept");
     assert_eq!(xfrm::state_seen(&State::decode(&payload).unwrap(), Reqid(1)), None);
     let policies = recording("list-policies");
     assert_eq!(Query::Policies.to_bytes()[4..8], policies.sent[0][4..8]);
     let [payload] = told(&policies).try_into().expect("one policy");
     let seen = xfrm::policy_seen(&Policy::decode(&payload).unwrap(), reqid).expect("ours");
-    assert_eq!(Object::Policy(seen), policy(NEW));
+    assert_eq!(Object::Policy(Box::new(seen)), policy(NEW));
     assert_eq!(xfrm::policy_seen(&Policy::decode(&payload).unwrap(), Reqid(1)), None);
 }
 

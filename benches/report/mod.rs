@@ -1,38 +1,75 @@
 //! What every bench shares: rounds in turns, medians, and the table with its bars.
+// Each bench uses what it needs.
+#![allow(dead_code)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use swarmlb::render::table::table;
 
-/// How long one thing took, round by round.
-#[derive(Debug, Clone, Default)]
-pub struct Times(Vec<Duration>);
+/// What a figure is a figure of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    PerSecond,
+    MiB,
+}
 
-impl Times {
+/// What one thing took, round by round.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    unit: Unit,
+    values: Vec<f64>,
+}
+
+impl Figures {
+    pub fn new(unit: Unit, values: Vec<f64>) -> Self {
+        Self { unit, values }
+    }
+
+    pub fn of_times(times: &[Duration]) -> Self {
+        Self::new(Unit::Seconds, times.iter().map(Duration::as_secs_f64).collect())
+    }
+
     /// The middle one; of an even number the lower of the two.
-    pub fn median(&self) -> Duration {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+    pub fn median(&self) -> f64 {
+        self.at(0.5)
     }
 
-    /// `1.02 s (0.98 to 1.30 s)`
-    fn in_words(&self) -> String {
-        let (least, most) = (self.0.iter().min(), self.0.iter().max());
-        let (Some(least), Some(most)) = (least, most) else { return "-".into() };
-        let (unit, per_second) = match self.median() {
-            median if median >= Duration::from_secs(1) => ("s", 1e0),
-            median if median >= Duration::from_millis(1) => ("ms", 1e3),
-            _ => ("µs", 1e6),
-        };
-        let number = |time: &Duration| {
-            let number = time.as_secs_f64() * per_second;
-            let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
-            format!("{number:.digits$}")
-        };
-        format!("{} {unit} ({} to {})", number(&self.median()), number(least), number(most))
+    /// The smallest value that so large a share of all does not exceed.
+    fn at(&self, share: f64) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
     }
+
+    /// `1.02 s (0.98, 1.30; 20 ×)`
+    fn in_words(&self) -> String {
+        let (unit, factor) = self.shown_in();
+        let number = |value: f64| figure(value * factor);
+        let [least, median, most] = [0.0, 0.5, 0.9].map(|share| number(self.at(share)));
+        format!("{median} {unit} ({least}, {most}; {} ×)", self.values.len())
+    }
+
+    /// A unit in which the median is a number that is read easily, and how many there are of it.
+    fn shown_in(&self) -> (&'static str, f64) {
+        match self.unit {
+            Unit::PerSecond => ("/s", 1.0),
+            Unit::MiB => ("MiB", 1.0),
+            Unit::Seconds => match self.median() {
+                median if median >= 1.0 => ("s", 1e0),
+                median if median >= 1e-3 => ("ms", 1e3),
+                _ => ("µs", 1e6),
+            },
+        }
+    }
+}
+
+/// Three digits, where there are as many before the point as that.
+fn figure(number: f64) -> String {
+    let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+    format!("{number:.digits$}")
 }
 
 /// What is compared in the rounds of one row: each call does the work once and says how long it
@@ -43,18 +80,18 @@ pub type Contender<'a> = &'a mut dyn FnMut() -> Duration;
 const SHOWN: usize = 10;
 
 /// Lets contenders work in turns, so that what disturbs the machine meets all alike.
-pub fn rounds<const N: usize>(count: usize, mut contenders: [Contender<'_>; N]) -> [Times; N] {
-    let mut times = std::array::from_fn(|_| Times::default());
+pub fn rounds<const N: usize>(count: usize, mut contenders: [Contender<'_>; N]) -> [Figures; N] {
+    let mut times: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::new());
     for round in 1..=count {
         for (contender, times) in contenders.iter_mut().zip(&mut times) {
-            times.0.push(contender());
+            times.push(contender());
         }
         if count <= SHOWN {
-            let took: Vec<_> = times.iter().filter_map(|times| times.0.last()).collect();
+            let took: Vec<_> = times.iter().filter_map(|times| times.last()).collect();
             eprintln!("round {round} of {count}: {took:.3?}");
         }
     }
-    times
+    times.map(|times| Figures::of_times(&times))
 }
 
 /// Measures one piece of work.
@@ -71,63 +108,80 @@ pub enum Bar {
     TimesFaster(f64),
     /// So many times what the peer took, or less.
     TimesThePeer(f64),
+    /// This or less, in the row's own unit.
+    AtMost(f64),
+    /// This or more, in the row's own unit.
+    AtLeast(f64),
 }
 
 /// One line of the table.
 #[derive(Debug)]
 pub struct Row {
     pub what: &'static str,
-    pub swarmlb: Times,
-    pub peer: &'static str,
-    pub peer_times: Times,
+    pub swarmlb: Figures,
+    /// Whom it is compared with, where there is somebody.
+    pub peer: Option<(&'static str, Figures)>,
     pub bar: Bar,
 }
 
 impl Row {
-    fn ratio(&self) -> f64 {
-        let (ours, theirs) = (self.swarmlb.median(), self.peer_times.median());
-        match self.bar {
-            Bar::TimesFaster(_) => theirs.as_secs_f64() / ours.as_secs_f64(),
-            Bar::TimesThePeer(_) => ours.as_secs_f64() / theirs.as_secs_f64(),
-        }
+    /// How many times the peer's figure it is; none without a peer.
+    fn ratio(&self) -> Option<f64> {
+        self.peer.as_ref().map(|(_, theirs)| self.swarmlb.median() / theirs.median())
     }
 
     fn is_reached(&self) -> bool {
+        let ratio = self.ratio();
         match self.bar {
-            Bar::TimesFaster(least) => self.ratio() >= least,
-            Bar::TimesThePeer(most) => self.ratio() <= most,
+            Bar::TimesFaster(least) => ratio.is_some_and(|ratio| 1.0 / ratio >= least),
+            Bar::TimesThePeer(most) => ratio.is_some_and(|ratio| ratio <= most),
+            Bar::AtMost(most) => self.swarmlb.median() <= most,
+            Bar::AtLeast(least) => self.swarmlb.median() >= least,
         }
     }
 
     fn cells(&self) -> [String; 6] {
-        let (ratio, bar) = match self.bar {
-            Bar::TimesFaster(least) => {
-                (format!("{:.1} × faster", self.ratio()), format!("{least} × faster"))
-            }
-            Bar::TimesThePeer(most) => {
-                (format!("{:.2} ×", self.ratio()), format!("{most} × at most"))
-            }
+        let (unit, factor) = self.swarmlb.shown_in();
+        let limit = |value: f64| figure(value * factor);
+        let bar = match self.bar {
+            Bar::TimesFaster(least) => format!("{least} × faster"),
+            Bar::TimesThePeer(most) => format!("{most} × at most"),
+            Bar::AtMost(most) => format!("{} {unit} at most", limit(most)),
+            Bar::AtLeast(least) => format!("{} {unit} at least", limit(least)),
         };
-        let reached = if self.is_reached() { "reached" } else { "missed" };
-        [
-            self.what.into(),
-            self.swarmlb.in_words(),
-            format!("{}: {}", self.peer, self.peer_times.in_words()),
-            ratio,
-            bar,
-            reached.into(),
-        ]
+        let ratio = match (self.bar, self.ratio()) {
+            (_, None) => "-".into(),
+            (Bar::TimesFaster(_), Some(ratio)) => format!("{:.1} × faster", 1.0 / ratio),
+            (_, Some(ratio)) => format!("{ratio:.2} ×"),
+        };
+        let peer = match &self.peer {
+            Some((name, figures)) => format!("{name}: {}", figures.in_words()),
+            None => "-".into(),
+        };
+        let reached = if self.is_reached() { "reached" } else { "MISSED" };
+        [self.what.into(), self.swarmlb.in_words(), peer, ratio, bar, reached.into()]
     }
 }
 
 /// Prints the table and says whether every bar was reached, as an exit code: 1 where one was not.
 pub fn report(rows: &[Row]) -> ExitCode {
-    println!("median (least to most), rounds in turns");
+    println!("{}", conditions());
+    println!("median (least, 90th of 100; how often), rounds in turns");
     let headings = ["WHAT", "SWARMLB", "PEER", "RATIO", "BAR", ""];
     print!("{}", table(headings, rows.iter().map(Row::cells).collect()));
     let reached = rows.iter().filter(|row| row.is_reached()).count();
     println!("{reached} of {} reached", rows.len());
     if reached == rows.len() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// What the figures depend on: `Linux 6.12.8, 2 CPUs, load 0.52`.
+pub fn conditions() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    format!("Linux {}, {cpus} CPUs, load {load} at the end", kernel.trim())
 }
 
 /// Ends a bench that cannot run here: exit 3, as of the program itself.

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
-use crate::store::client::Client;
 use crate::store::records::INTENT;
-use crate::store::{LeaseId, Revision, Store, StoreError};
+use crate::store::{Handle, LeaseId, Revision, Store, StoreError};
 
 /// The first pause after a watch was refused; it doubles, unless the watch had held for a while.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,7 +28,7 @@ pub enum Event {
 /// # Errors
 /// When no thread can be made.
 pub fn follow_intent(
-    store: Client,
+    store: Handle,
     mut after: Revision,
     events: Sender<Event>,
 ) -> std::io::Result<()> {
@@ -65,7 +64,7 @@ enum Ended {
     Lost(StoreError),
 }
 
-fn follow_until_lost(store: &Client, after: &mut Revision, events: &Sender<Event>) -> Ended {
+fn follow_until_lost(store: &dyn Store, after: &mut Revision, events: &Sender<Event>) -> Ended {
     let mut watch = match store.watch(INTENT, *after) {
         Ok(watch) => watch,
         Err(error) => return Ended::Lost(error),
@@ -91,17 +90,29 @@ fn follow_until_lost(store: &Client, after: &mut Revision, events: &Sender<Event
 /// # Errors
 /// When no thread can be made.
 pub fn keep_lease(
-    store: Client,
+    store: Handle,
     lease: LeaseId,
     every: Duration,
     events: Sender<Event>,
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("lease".into()).spawn(move || {
+        let mut is_away = false;
         loop {
             std::thread::sleep(every);
-            if let Err(StoreError::LeaseGone { .. }) = store.keep_alive(lease) {
-                let _ = events.send(Event::LeaseGone);
-                return;
+            match store.keep_alive(lease) {
+                Err(StoreError::LeaseGone { .. }) => {
+                    let _ = events.send(Event::LeaseGone);
+                    return;
+                }
+                Err(error) if !is_away => {
+                    say(format!("goes on without the store: {error}"));
+                    is_away = true;
+                }
+                Ok(()) if is_away => {
+                    say("the store answers again");
+                    is_away = false;
+                }
+                Ok(()) | Err(_) => {}
             }
         }
     })?;

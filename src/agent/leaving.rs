@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::intent::{EndpointMode, Fwmark, Id, Intent, Leaving, NodeName, Task, TaskName};
+use crate::kernel::datagrams::Datagrams;
 use crate::kernel::sockets::{self, Activity};
 use crate::kernel::{Refusal, netns};
 use crate::node::SandboxName;
@@ -28,6 +29,8 @@ struct Look {
     out_since: Option<Instant>,
     quiet_since: Option<Instant>,
     activity: Activity,
+    /// What its clients send by UDP is listened to from the first look on.
+    datagrams: Option<Datagrams>,
 }
 
 /// A task that leaves, of this node.
@@ -71,6 +74,7 @@ impl Departures {
                     out_since: None,
                     quiet_since: None,
                     activity: Activity::default(),
+                    datagrams: None,
                 }
             });
         }
@@ -128,11 +132,11 @@ impl Departures {
         let mut left = Vec::new();
         for candidate in candidates(intent, node) {
             let Some(look) = self.looks.get_mut(&candidate.name) else { continue };
-            look.note(activity(&candidate.name));
+            look.note(&candidate.name);
             let seen = Seen {
                 out: look.out_since.map(|since| since.elapsed()),
                 quiet: look.quiet_since.map(|since| since.elapsed()),
-                datagrams: look.activity.datagrams.is_some(),
+                datagrams: !look.activity.datagrams.is_empty(),
                 ended: ended(&candidate.name),
                 kept: candidate.kept,
             };
@@ -153,13 +157,31 @@ impl Departures {
 
 impl Look {
     /// A sandbox that cannot be looked into is gone: nobody is connected there.
-    fn note(&mut self, activity: Result<Activity, Refusal>) {
-        let activity = activity.unwrap_or_default();
-        let quiet = activity.connections == 0 && activity.datagrams == self.activity.datagrams;
-        self.activity = activity;
+    fn note(&mut self, task: &TaskName) {
+        self.activity = activity(task).unwrap_or_default();
+        let is_silent = self.is_silent(task);
+        let quiet = self.activity.connections == 0 && is_silent;
         self.quiet_since =
             if quiet { self.quiet_since.or_else(|| Some(Instant::now())) } else { None };
     }
+
+    /// Whether nobody sent it a datagram since the last look. Who cannot be listened to may be busy:
+    /// it has until its drain timeout.
+    fn is_silent(&mut self, task: &TaskName) -> bool {
+        let ports = &self.activity.datagrams;
+        if ports.is_empty() {
+            return true;
+        }
+        if self.datagrams.is_none() {
+            self.datagrams = listen(task).ok();
+        }
+        self.datagrams.as_ref().is_some_and(|datagrams| matches!(datagrams.came_to(ports), Ok(0)))
+    }
+}
+
+fn listen(task: &TaskName) -> Result<Datagrams, Refusal> {
+    let namespace = netns::open(SandboxName::from(task).as_str())?;
+    Ok(Datagrams::of(namespace.as_fd())?)
 }
 
 fn activity(task: &TaskName) -> Result<Activity, Refusal> {

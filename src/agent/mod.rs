@@ -1,6 +1,7 @@
 //! The agent: makes its node what the intent says, answers DNS, reports. Level-triggered: it acts
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
+mod address;
 pub mod associations;
 mod events;
 mod leaving;

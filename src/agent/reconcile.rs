@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::associations::{self, Associations};
 use super::events::{self, Event};
 use super::leaving::Departures;
@@ -27,16 +29,16 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
 use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, xfrm};
 use crate::lower::dns::{self, Knowledge};
-use crate::lower::lower;
+use crate::lower::lower_sharing;
+use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{LeaseId, Revision, Store};
+use crate::store::{self, Handle, LeaseId, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
@@ -58,6 +60,8 @@ const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for the store at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -75,7 +79,7 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
-    store: Client,
+    store: Handle,
     lease: LeaseId,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
@@ -88,6 +92,8 @@ struct Agent {
     zones: BTreeMap<SandboxName, Knowledge>,
     /// Of which revision they are, and without how many namespaces that are gone.
     zoned: Option<(Revision, usize)>,
+    /// What the last lowering shares with the next.
+    shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
     observed: Option<Node>,
     /// Set when the keeper did not answer: only a new one and a new agent can go on.
@@ -111,7 +117,12 @@ struct Agent {
 ///
 /// # Errors
 /// When the keeper or the store is out of reach; the keeper then starts another agent.
-pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
         .create(true)
@@ -119,7 +130,7 @@ pub fn run(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Resul
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, arguments);
+    let ended = run_for_keeper(state, name, location, arguments);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
@@ -137,7 +148,12 @@ fn succeed(state: &StateDir, arguments: &[String]) {
     }
 }
 
-fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io::Result<Ended> {
+fn run_for_keeper(
+    state: &StateDir,
+    name: &NodeName,
+    location: &Location,
+    arguments: &[String],
+) -> io::Result<Ended> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
@@ -145,8 +161,9 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         say("another keeper has taken over, and has an agent of its own");
         return Ok(Ended::KeeperGone);
     }
-    let store =
-        Client::connect_within(&state.store_socket(), PATIENCE).map_err(io::Error::other)?;
+    let later = (!location.is_embedded()).then_some(LATER);
+    let patience = Patience { first: PATIENCE, later };
+    let store = store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -156,7 +173,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
     let associations = Associations::open(state)?;
-    let loaded = register(&store, name, &associations)?;
+    let loaded = register(&store, name, address::towards(location), &associations)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -184,6 +201,7 @@ fn run_for_keeper(state: &StateDir, name: &NodeName, arguments: &[String]) -> io
         revision: loaded.revision,
         zones,
         zoned: None,
+        shared: Shared::default(),
         observed: None,
         keeper_lost: false,
         refusal: None,
@@ -218,7 +236,12 @@ fn await_end(events: &Receiver<Event>) {
 }
 
 /// Makes this node known, and the cluster when it is the first.
-fn register(store: &dyn Store, name: &NodeName, associations: &Associations) -> io::Result<Loaded> {
+fn register(
+    store: &dyn Store,
+    name: &NodeName,
+    address: Option<Ipv4Addr>,
+    associations: &Associations,
+) -> io::Result<Loaded> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
     let esp = can_encrypt();
@@ -233,9 +256,14 @@ fn register(store: &dyn Store, name: &NodeName, associations: &Associations) -> 
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
         let record = NodeRecord::new(name.clone(), ipvs);
-        intent.nodes.entry(name.clone()).or_insert(record).ipvs = ipvs;
+        let record = intent.nodes.entry(name.clone()).or_insert(record);
+        record.ipvs = ipvs;
+        record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         intent.settle_encryption(name, esp.clone(), key, nonce, clock::millis());
+        // What its kernel can may have changed, and it is here.
+        intent.node_is_up(name, crate::clock::millis());
+        intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
@@ -490,14 +518,16 @@ impl Agent {
     }
 
     fn reconcile(&mut self) {
+        let mut shared = std::mem::take(&mut self.shared);
         let (intent, gone) = self.present();
-        let mut desired = lower(&intent, &self.name);
+        let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         self.associations.keyring.complete(&intent, &self.name, &mut desired);
         if self.zoned != Some((self.revision, gone)) {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = Some((self.revision, gone));
             self.zones = zones;
         }
+        self.shared = shared;
         self.resolvers.add_zones(&self.zones);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -551,6 +581,7 @@ impl Agent {
             intent.attachments.retain(|key, held| {
                 !(left(held) && self.intent.attachments.get(key) == Some(held))
             });
+            intent.settle();
             records::commit_intent(&self.store, loaded.edited, Some(&loaded.intent), &intent)
         });
         match forgotten {
@@ -637,6 +668,7 @@ impl Agent {
                 let scope = Scope::Cluster(self.intent.cluster.id.clone(), wanted);
                 let mut node = self.kernel.observe(&scope)?;
                 node.disown_others(&self.intent.cluster.id);
+                node.share_with(desired);
                 node
             }
         };
@@ -860,7 +892,7 @@ impl Agent {
 }
 
 /// What the nodes report; nothing when the store cannot say.
-fn statuses(store: &Client) -> BTreeMap<NodeName, NodeStatus> {
+fn statuses(store: &Handle) -> BTreeMap<NodeName, NodeStatus> {
     match records::load_status(store) {
         Ok((_, statuses)) => statuses,
         Err(error) => {
@@ -871,7 +903,7 @@ fn statuses(store: &Client) -> BTreeMap<NodeName, NodeStatus> {
 }
 
 /// The revision that every node has done.
-fn done_everywhere(store: &Client) -> Revision {
+fn done_everywhere(store: &Handle) -> Revision {
     let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
     Revision(statuses(store).values().map(done).min().unwrap_or_default())
 }

@@ -15,7 +15,7 @@ pub enum Command {
         /// The name: a service, tasks.SERVICE, a task, any of these with .NETWORK, or any other
         #[arg(value_name = "SERVICE|TASK|NAME")]
         name: String,
-        /// The sandbox to ask in [default: every task's sandbox]
+        /// The sandbox to ask in: a task, or a namespace that is on a network [default: every one]
         #[arg(long, value_name = "SANDBOX")]
         from: Option<String>,
     },
@@ -54,8 +54,9 @@ pub struct Compare {
     pub concurrency: u32,
     /// Ask from this sandbox; may be given several times
     ///
-    /// SANDBOX is a task, or a service for all of its tasks. [default: another service's task on the
-    /// same network, else the service's own first task]
+    /// SANDBOX is a task, a service for all of its tasks, or a namespace that was connected to the
+    /// network. [default: another service's task on the same network, else the service's own first
+    /// task]
     #[arg(long, value_name = "SANDBOX", requires = "service", conflicts_with = "clients")]
     pub from: Vec<String>,
     /// Ask from so many clients, made for this and removed [default without a service: 6]

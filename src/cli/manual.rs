@@ -44,9 +44,11 @@ const NOTHING: Page = Page { command: "", examples: &[], fields: &[], words: &[]
 const SERVICE_FIELDS: &[(&str, &str)] = &[
     ("id", "25 letters and digits"),
     ("name", "the service's name"),
-    ("mode", "`replicated`"),
-    ("replicas", "how many tasks are asked for"),
+    ("mode", "`replicated` or `global`"),
+    ("replicas", "how many tasks are asked for; of a global service, how many nodes may run it"),
     ("running", "how many of them run"),
+    ("pending", "how many of them wait for a place"),
+    ("max_per_node", "how many of them one node may have; null for any number"),
     ("image", "what the tasks run"),
     ("endpoint_mode", "`vip` or `dnsrr`"),
     ("data_plane", "what balances the VIP: `ipvs` or `nftables`"),
@@ -55,12 +57,12 @@ const SERVICE_FIELDS: &[(&str, &str)] = &[
 ];
 
 const TASK_FIELDS: &[(&str, &str)] = &[
-    ("id", "25 letters and digits"),
+    ("id", "25 letters and digits; null for a slot that waits for a place"),
     ("name", "the task's name"),
     ("service", "the service's name"),
     ("slot", "its place among the service's tasks, from 1"),
     ("image", "what it runs"),
-    ("node", "where it runs"),
+    ("node", "where it runs; null where there is no place yet"),
     ("addresses", "one on each network"),
     ("desired_state", "`running`; `shutdown` while it leaves"),
     (
@@ -70,7 +72,7 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("seconds", "how long it is in this state; null when nobody knows"),
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
-    ("error", "why it last did"),
+    ("error", "why it last did, or what it waits for"),
 ];
 
 const TASK_WORDS: Words = &[(
@@ -88,6 +90,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("internal", "whether its tasks reach nothing outside"),
     ("labels", "by key"),
     ("attachable", "whether namespaces of others may be joined to it"),
+    ("encrypted", "whether what is between nodes is encrypted"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
     (
@@ -122,8 +125,27 @@ pub const PAGES: &[Page] = &[
                 "Only show what it takes:",
                 "swarmlb network create --subnet 10.0.9.0/24 --opt mtu=1400 --dry-run green",
             ),
+            ("Encrypted between nodes:", "swarmlb network create -o encrypted private"),
         ],
-        exits: &[(2, "the name, VNI or range is taken or impossible; nothing was touched")],
+        exits: &[
+            (2, "the name, VNI or range is taken or impossible; nothing was touched"),
+            (3, "a node's kernel cannot encrypt; nothing was touched"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "network rotate-keys",
+        examples: &[
+            ("New keys for all nodes of a network:", "swarmlb network rotate-keys private"),
+            (
+                "What this node would make first, with the keys themselves:",
+                "swarmlb network rotate-keys --dry-run --show-keys private",
+            ),
+        ],
+        exits: &[
+            (1, "a node does not come along; the old keys stay in use beside the new ones"),
+            (2, "there is no such network, or it is not encrypted; nothing was touched"),
+        ],
         ..NOTHING
     },
     Page {
@@ -161,6 +183,10 @@ pub const PAGES: &[Page] = &[
             (
                 "The namespace of a process, with an address of your own choice:",
                 "swarmlb network connect --ip 10.0.3.77 blue 4711",
+            ),
+            (
+                "A container of Docker's, by the file of its sandbox:",
+                "swarmlb network connect blue /var/run/docker/netns/b2bfa013ce3a",
             ),
             ("What would be done:", "swarmlb network connect --dry-run blue legacy"),
         ],
@@ -210,13 +236,21 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --name files --env TIER=front host python3 -m http.server 80",
             ),
             (
+                "One task on every node with that label:",
+                "swarmlb service create --name cache --mode global --constraint node.label.disk==ssd",
+            ),
+            (
+                "At most two tasks on a node, and none on node one:",
+                "swarmlb service create --replicas 4 --replicas-max-per-node 2 --constraint node.name!=one",
+            ),
+            (
                 "Every operation it takes, without doing it:",
                 "swarmlb service create --dry-run --name web --replicas 3",
             ),
         ],
         exits: &[
-            (1, "the service is made, but a task does not stay up"),
-            (2, "the name is taken, or there are too few addresses; nothing was touched"),
+            (1, "the service is made, but a task does not stay up, or waits for a place"),
+            (2, "the name is taken, or a network could never hold its tasks; nothing was touched"),
         ],
         ..NOTHING
     },
@@ -235,7 +269,10 @@ pub const PAGES: &[Page] = &[
             ),
         ],
         fields: SERVICE_FIELDS,
-        words: &[("Replicas", "{{ running }}/{{ replicas }}")],
+        words: &[(
+            "Replicas",
+            "{{ running }}/{{ replicas }}{% if max_per_node is not none %} (max {{ max_per_node }} per node){% endif %}",
+        )],
         ..NOTHING
     },
     Page {
@@ -270,7 +307,13 @@ pub const PAGES: &[Page] = &[
             ("name", "the service's name"),
             ("image", "what its tasks run"),
             ("command", "the command of `host`, word by word"),
-            ("replicas", "how many tasks are asked for"),
+            ("mode", "`replicated` or `global`"),
+            (
+                "replicas",
+                "how many tasks are asked for; of a global service, how many nodes may run it",
+            ),
+            ("placement", "the constraints, and how many of its tasks one node may have"),
+            ("pending", "by slot: what waits for a place, and why"),
             ("networks", "the networks' names"),
             ("aliases", "by network: other names of the service there"),
             ("endpoint_mode", "`vip` or `dnsrr`"),
@@ -302,7 +345,7 @@ pub const PAGES: &[Page] = &[
             ("Two services at once, without waiting:", "swarmlb service scale -d web=3 api=2"),
             ("Which operations that would be:", "swarmlb service scale --dry-run web=5"),
         ],
-        exits: &[(1, "it is asked for, but a task does not stay up")],
+        exits: &[(1, "it is asked for, but a task does not stay up, or waits for a place")],
         ..NOTHING
     },
     Page {
@@ -547,6 +590,7 @@ pub const PAGES: &[Page] = &[
             ("ipvs", "IPVS's version; none where the kernel has none"),
             ("data_plane", "what `auto` means here"),
             ("egress", "how tasks reach the outside from here"),
+            ("encryption", "how networks are encrypted here"),
             ("programs", "each with name, path and needed_for"),
             ("limits", "what will not work, and why"),
             ("settings", "each with name, value and source"),

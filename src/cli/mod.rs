@@ -22,6 +22,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::intent::NodeName;
 use crate::render::template::Template;
+use crate::store::location::Address;
 use settings::Setting;
 
 /// Docker Swarm mode's load balancing as one inspectable binary.
@@ -54,6 +55,8 @@ pub struct Global {
     /// This node's name, at its first start [default: the host name]
     #[arg(long, global = true, env = "SWARMLB_NODE", value_name = "NAME")]
     pub node: Option<NodeName>,
+    #[command(flatten)]
+    pub store: StoreOptions,
     /// Print what is asked for as a `table`, as `json`, or by a template
     ///
     /// A template is text with fields, `'{{.Name}} {{.ID}}'` as Docker's or `'{{ name }} {{ id }}'`,
@@ -91,6 +94,33 @@ pub struct Global {
     /// Use a recorded intent instead of the store
     #[arg(long, global = true, hide = true, value_name = "INTENT.json")]
     pub intent: Option<PathBuf>,
+}
+
+/// Where the cluster's state is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct StoreOptions {
+    /// Where the cluster's state is: embedded, or in an etcd [default: sqlite]
+    ///
+    /// `sqlite` is a file in the state directory. `etcd://HOST:PORT,HOST:PORT` are the members of an
+    /// etcd (3.4 or newer), whose every client is a node of one cluster; `/PREFIX` at the end keeps
+    /// clusters that share an etcd apart (`/swarmlb` when left out). What a node was first started
+    /// with holds for every later command on its state directory.
+    #[arg(
+        long,
+        global = true,
+        env = "SWARMLB_STORE",
+        value_name = "sqlite|etcd://HOST:PORT[,...]"
+    )]
+    pub store: Option<Address>,
+    /// The authority that etcd's certificates are of: a file in PEM. The connections are over TLS then
+    #[arg(long, global = true, env = "SWARMLB_STORE_CACERT", value_name = "FILE")]
+    pub store_cacert: Option<PathBuf>,
+    /// The certificate to show to etcd: a file in PEM
+    #[arg(long, global = true, env = "SWARMLB_STORE_CERT", value_name = "FILE")]
+    pub store_cert: Option<PathBuf>,
+    /// The key of that certificate: a file in PEM
+    #[arg(long, global = true, env = "SWARMLB_STORE_KEY", value_name = "FILE")]
+    pub store_key: Option<PathBuf>,
 }
 
 /// What was typed, beyond the options' values.

@@ -40,8 +40,9 @@ pub enum Command {
     ///
     /// It gets a link with an address, every VIP of the network (balanced by nftables), and a
     /// resolver at 127.0.0.11. Its own resolv.conf is not changed: name 127.0.0.11 there to have the
-    /// network's names resolved. All of it is taken back by `network disconnect`; nothing else in the
-    /// namespace is touched.
+    /// network's names resolved; a Docker container has Docker's resolver at that address and keeps
+    /// it. `sandbox ls` lists it, `inspect vip` and `diag` look into it. All of it is taken back by
+    /// `network disconnect`; nothing else in the namespace is touched.
     Connect(Connect),
     /// Take back all that `network connect` made in a namespace
     Disconnect {

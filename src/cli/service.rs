@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::task::List;
 use super::{DryRun, logs};
 use crate::intent::service::DRAIN_TIMEOUT;
-use crate::intent::{Alias, DataPlaneChoice, Image, NetworkName, ServiceName, Span};
+use crate::intent::{Alias, Constraint, DataPlaneChoice, Image, NetworkName, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -69,9 +69,26 @@ pub struct Create {
     /// Its name [default: chosen]
     #[arg(long, value_name = "NAME")]
     pub name: Option<ServiceName>,
-    /// How many tasks, up to 1000
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::number::tasks)]
-    pub replicas: u32,
+    /// How many tasks, up to 1000 [default: 1]
+    #[arg(long, value_name = "N", value_parser = super::number::tasks)]
+    pub replicas: Option<u32>,
+    /// Whether it has a number of tasks, or one on every node
+    ///
+    /// A global service follows the nodes: one that comes, is activated or is labelled so that the
+    /// constraints are satisfied gets a task, and one that is drained loses it.
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+    /// A condition that a node must satisfy to get its tasks; may be given several times, and then
+    /// all must be satisfied
+    ///
+    /// Write node.name==NAME, node.name!=NAME, node.label.KEY==VALUE or node.label.KEY!=VALUE; Docker's
+    /// node.hostname and node.labels.KEY are the same. A node that has no such label has an empty
+    /// one. A task that no node satisfies waits for one: `service ps` says why.
+    #[arg(long = "constraint", value_name = "EXPRESSION")]
+    pub constraints: Vec<Constraint>,
+    /// How many of its tasks one node may have; 0 for any number
+    #[arg(long, value_name = "N", default_value_t, value_parser = super::number::tasks)]
+    pub replicas_max_per_node: u32,
     /// A network that its tasks are on, and other names for the service there; may be given
     /// several times [default: `default`, made on first use]
     ///
@@ -204,6 +221,16 @@ impl std::str::FromStr for Label {
         }
         Ok(Self { key: key.to_owned(), value: value.to_owned() })
     }
+}
+
+/// How many tasks a service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Mode {
+    /// As many as `--replicas` says, spread over the nodes
+    #[default]
+    Replicated,
+    /// One on every node that may run it
+    Global,
 }
 
 /// How clients find the tasks.

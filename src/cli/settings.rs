@@ -230,7 +230,8 @@ mod tests {
     #[test]
     fn every_option_with_a_variable_may_stand_in_the_file() {
         let text = "state-dir = \"/srv/lb\"\nnode = \"n1\"\nformat = \"json\"\ncolor = 'never'\n\
-                    quiet = true\nverbose = 2\ndata-plane = \"nftables\"\n";
+                    quiet = true\nverbose = 2\ndata-plane = \"nftables\"\nstore = \"etcd://a,b/x\"\n\
+                    store-cacert = \"/ca\"\nstore-cert = \"/c\"\nstore-key = \"/k\"\n";
         let file = parsed(text).expect("a good file");
         let names: Vec<String> = options(&command()).into_keys().collect();
         let held: Vec<String> = file.held.keys().cloned().collect();
@@ -269,6 +270,7 @@ mod tests {
         refused("color = \"red\"", 1, "auto, always, never", None);
         refused("verbose = 300", 1, "not a number from 0 to 255", None);
         refused("quiet = \"perhaps\"", 1, "neither true nor false", None);
+        refused("store = \"mysql\"", 1, "neither `sqlite` nor `etcd://HOST:PORT`", None);
         refused("data-plane = \"ebpf\"", 1, "auto, ipvs or nftables", None);
     }
 

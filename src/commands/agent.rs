@@ -46,10 +46,12 @@ pub fn agent(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the agent")?;
     must_be_root("run the agent")?;
     let failed = |error: std::io::Error| Failure::io("run the agent", &error);
+    super::store::remember(&session.location, &session.state).map_err(failed)?;
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
     crate::memory::share_heap();
-    crate::agent::run(&session.state, &session.node, session.arguments()).map_err(failed)?;
+    crate::agent::run(&session.state, &session.node, &session.location, session.arguments())
+        .map_err(failed)?;
     Ok(Report::good(""))
 }
 
@@ -64,7 +66,7 @@ pub fn keeper(
         true => Manner::Foreground(notify),
         false => Manner::Background,
     };
-    daemon::run(&session.state, session.arguments(), manner)
+    daemon::run(&session.state, session.arguments(), &session.location, manner)
         .map_err(|error| Failure::io("run the keeper", &error))?;
     Ok(Report::good(""))
 }
@@ -121,7 +123,12 @@ struct Roles {
     node: String,
     keeper: Option<i32>,
     agent: Option<i32>,
+    /// The process of an embedded store.
     store: Option<i32>,
+    /// `sqlite`, or the address of an etcd.
+    store_address: String,
+    /// Why it does not answer.
+    store_problem: Option<String>,
     keeper_seconds: u64,
     agent_restarts: u32,
     store_restarts: u32,
@@ -137,6 +144,8 @@ fn status(global: &Global) -> Result<Report, Failure> {
         keeper: None,
         agent: None,
         store: None,
+        store_address: session.location.address().to_string(),
+        store_problem: None,
         keeper_seconds: 0,
         agent_restarts: 0,
         store_restarts: 0,
@@ -155,12 +164,20 @@ fn status(global: &Global) -> Result<Report, Failure> {
         let tasks = keeper.list().unwrap_or_default();
         roles.tasks_running =
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
-        roles.report = session.statuses()?.remove(&session.node);
+        match session.statuses() {
+            Ok(mut reports) => roles.report = reports.remove(&session.node),
+            Err(failure) if session.location.is_embedded() => return Err(failure),
+            Err(failure) => roles.store_problem = Some(failure.reason()),
+        }
     }
     // The report of an agent that was killed stands until its lease runs out.
     let own = |report: &NodeStatus| roles.agent == Some(report.agent) && report.settled;
     let settled = roles.report.as_ref().is_some_and(own);
-    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && roles.store.is_some();
+    let has_store = match session.location.is_embedded() {
+        true => roles.store.is_some(),
+        false => roles.store_problem.is_none(),
+    };
+    let whole = settled && roles.keeper.is_some() && roles.agent.is_some() && has_store;
     let text = match global.format {
         Format::Json => Report::json(&roles)?.text,
         Format::Table => roles_text(&roles, &session),
@@ -198,14 +215,17 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
             ),
         },
     };
+    let store = match (session.location.is_embedded(), &roles.store_problem) {
+        (true, _) => format!("{}{}", pid(roles.store), again(roles.store_restarts)),
+        (false, None) => roles.store_address.clone(),
+        (false, Some(problem)) => problem.clone(),
+    };
     format!(
-        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {}{}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
+        "node     {}\nkeeper   pid {keeper}, up {}\nagent    {}{}\nstore    {store}\ntasks    {} running\nintent   {intent}\nlogs     {}\n",
         roles.node,
         duration(roles.keeper_seconds),
         pid(roles.agent),
         again(roles.agent_restarts),
-        pid(roles.store),
-        again(roles.store_restarts),
         roles.tasks_running,
         session.state.log("agent").display(),
     )

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use super::Report;
 use super::change::{Change, Reach};
@@ -26,7 +27,7 @@ pub fn connect(global: &Global, connect: Connect) -> Result<Report, Failure> {
     intent.network(&connect.name).map_err(|error| Failure::intent(what.as_str(), &error))?;
     let (file, path) = find(&target, &what)?;
     let failed = |error: std::io::Error| Failure::io(what.as_str(), &error);
-    let link = look(&intent, &file, &target, &what)?;
+    let link = look(&intent, &file, &path, &what)?;
     let identity = netns::identity(&file).map_err(failed)?;
     let path = known_path(&intent, identity).unwrap_or(path);
     let spec = AttachmentSpec {
@@ -115,8 +116,16 @@ fn known_path(intent: &Intent, identity: u64) -> Option<String> {
     attached.chain(named).find(|path| is_it(path))
 }
 
+/// `ip` in a namespace, as one types it.
+fn ip(path: &str) -> String {
+    match Path::new(path).strip_prefix(netns::DIRECTORY) {
+        Ok(name) => format!("ip -n {}", name.display()),
+        Err(_) => format!("nsenter --net={path} ip"),
+    }
+}
+
 /// Looks whether a namespace can be let onto a network; the name of a link that is free in it.
-fn look(intent: &Intent, file: &File, target: &str, what: &str) -> Result<String, Failure> {
+fn look(intent: &Intent, file: &File, path: &str, what: &str) -> Result<String, Failure> {
     let refused = |problem: &str| Err(Failure::new(Exit::Usage, what, problem));
     let failed = |refusal| Failure::kernel(what, &refusal);
     let identity = |file: std::io::Result<File>| file.and_then(|f| netns::identity(&f)).ok();
@@ -133,7 +142,7 @@ fn look(intent: &Intent, file: &File, target: &str, what: &str) -> Result<String
     }
     if !loopback.is_some_and(|lo| lo.link.up) {
         return Err(Failure::new(Exit::Usage, what, "its loopback is down, and VIPs need it")
-            .hint(format!("say `ip -n {target} link set lo up`")));
+            .hint(format!("say `{} link set lo up`", ip(path))));
     }
     // Those of its other networks may not be made yet.
     let identity = identity(file.try_clone());

@@ -4,12 +4,14 @@
 use std::time::Instant;
 
 use super::Report;
-use super::convergence::{Wait, Waited};
+use super::convergence::{Wait, Waited, pending};
 use super::interrupt;
+use super::narration::tell;
 use super::session::Session;
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::intent::{Intent, IntentError, ServiceName};
+use crate::intent::{Intent, IntentError, Mode, ServiceName};
+use crate::orchestrate::placement;
 
 /// How far a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,9 @@ impl Change<'_> {
             interrupt::listen();
         }
         let committed = self.session.edit(&store, edit)?;
+        self.tell_of_no_node(&committed.after);
         if self.reach == Reach::Commit {
+            self.tell_what_waits(&committed.after);
             return Ok(Report::good(told));
         }
         let wait = Wait {
@@ -83,6 +87,24 @@ impl Change<'_> {
                 Ok(Report::good(told))
             }
             Waited::LeftGoing => Ok(Report::good("")),
+        }
+    }
+
+    /// Who does not wait learns here which tasks have no place yet.
+    fn tell_what_waits(&self, after: &Intent) {
+        for (name, pending) in pending(after, self.services) {
+            tell(&format!("{name} waits for a place: {}", pending.reason));
+        }
+    }
+
+    /// A global service has what was asked for when no node may run it, but hardly what was meant.
+    fn tell_of_no_node(&self, after: &Intent) {
+        let services = self.services.iter().filter_map(|name| after.services.get(name));
+        for service in services.filter(|service| service.mode == Mode::Global) {
+            if service.replicas == 0 {
+                let why = placement::obstacles(after, service);
+                tell(&format!("no node may run `{}` yet: {why}", service.name));
+            }
         }
     }
 }

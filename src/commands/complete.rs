@@ -13,12 +13,14 @@ use clap_complete::engine::{ArgValueCompleter, complete};
 use super::Report;
 use super::typing::{file, innermost};
 use crate::cli;
+use crate::cli::StoreOptions;
 use crate::intent::Intent;
 use crate::kernel::netns;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
+use crate::store::location::Address;
 use crate::store::records::load_intent;
+use crate::store::{self, Patience};
 
 /// How long a store may take to answer: longer would be felt.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -189,8 +191,17 @@ fn intent(words: &[OsString]) -> Option<Intent> {
         return serde_json::from_slice(&std::fs::read(recorded).ok()?).ok();
     }
     let state = StateDir::new(inner.get_one::<PathBuf>("state_dir")?).ok()?;
-    let store = Client::connect_within(&state.store_socket(), PATIENCE).ok()?;
-    Some(load_intent(&store.with_patience(PATIENCE)).ok()??.intent)
+    let path = |name: &str| inner.get_one::<PathBuf>(name).cloned();
+    let typed = StoreOptions {
+        store: inner.get_one::<Address>("store").cloned(),
+        store_cacert: path("store_cacert"),
+        store_cert: path("store_cert"),
+        store_key: path("store_key"),
+    };
+    let location = super::store::choose(&typed, &state).ok()?;
+    let patience = Patience { first: PATIENCE, later: Some(PATIENCE) };
+    let store = store::open(&location, &state.store_socket(), patience).ok()?;
+    Some(load_intent(&store).ok()??.intent)
 }
 
 /// What is there of options, in words that are not finished.

@@ -12,11 +12,11 @@ use super::output::last_words;
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
-use crate::intent::{NodeName, ServiceName, Task, TaskName};
+use crate::intent::pending::told;
+use crate::intent::{Intent, NodeName, Pending, Service, ServiceName, Task, TaskName};
 use crate::killpoint;
 use crate::render::english::count;
 use crate::render::table::printable;
-use crate::store::client::Client;
 use crate::store::records::{self, STATUS};
 use crate::store::{Revision, Store};
 
@@ -43,6 +43,8 @@ struct Wanted {
     running: BTreeMap<TaskName, String>,
     /// Until they are gone, or called back.
     leaving: BTreeMap<TaskName, String>,
+    /// They wait for a place, and what they wait for is not waited for.
+    pending: BTreeMap<TaskName, Pending>,
 }
 
 fn is_leaving(status: &TaskStatus) -> bool {
@@ -52,7 +54,7 @@ fn is_leaving(status: &TaskStatus) -> bool {
 /// What is waited for.
 pub struct Wait<'a> {
     pub session: &'a Session,
-    pub store: &'a Client,
+    pub store: &'a dyn Store,
     pub what: &'a str,
     pub quiet: bool,
     pub services: &'a [ServiceName],
@@ -82,6 +84,7 @@ impl Wait<'_> {
         let wanted = Wanted {
             running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
             leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
+            pending: pending(&committed.after, self.services),
         };
         killpoint::pass(|| "before it is waited for".into());
         let progress = Progress::new(self.quiet, &wanted);
@@ -187,7 +190,36 @@ impl Wait<'_> {
         let settled = !statuses.is_empty()
             && there.len() == statuses.len()
             && there.iter().all(|status| status.settled);
-        Ok((settled && running == wanted.running.len() && leaving == 0).then_some(Ok(())))
+        let done = settled && running == wanted.running.len() && leaving == 0;
+        Ok(done.then(|| match wanted.pending.is_empty() {
+            true => Ok(()),
+            false => Err(self.unplaced(wanted)),
+        }))
+    }
+
+    /// All that could be placed runs; the rest waits for what may never come.
+    fn unplaced(&self, wanted: &Wanted) -> Failure {
+        let all = wanted.running.len() + wanted.pending.len();
+        let what = self.what.replacen("create", "bring up", 1);
+        let waiting = wanted.pending.len();
+        let problem = format!(
+            "{waiting} of {} {}",
+            count(all, "task"),
+            match waiting {
+                1 => "waits for a place",
+                _ => "wait for a place",
+            }
+        );
+        let reasons = told(wanted.pending.values());
+        let failure = Failure::new(Exit::Bad, what, problem);
+        let failure = reasons.into_iter().fold(failure, |failure, (slots, reason)| {
+            failure.fact(&format!("{}:", count(slots, "task")), reason)
+        });
+        let names = names(self.services);
+        failure.hint(format!(
+            "each is started as soon as there is a place for it: see `swarmlb service ps {names}`; take it \
+             back with `swarmlb service scale` or `rm`"
+        ))
     }
 
     fn hopeless(&self, name: &TaskName, status: Option<&TaskStatus>) -> Option<Failure> {
@@ -241,6 +273,17 @@ impl Wait<'_> {
     }
 }
 
+/// The slots of services that wait for a place.
+pub fn pending(intent: &Intent, services: &[ServiceName]) -> BTreeMap<TaskName, Pending> {
+    let services = services.iter().filter_map(|name| intent.services.get(name));
+    let of = |service: &Service| {
+        let name = service.name.clone();
+        let pending = service.pending.clone().into_iter();
+        pending.map(move |(slot, pending)| (TaskName { service: name.clone(), slot }, pending))
+    };
+    services.flat_map(of).collect()
+}
+
 fn names(services: &[ServiceName]) -> String {
     services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" ")
 }
@@ -254,7 +297,12 @@ struct Progress {
 
 impl Progress {
     fn new(quiet: bool, wanted: &Wanted) -> Self {
-        let tasks: BTreeMap<_, _> = wanted.running.iter().chain(&wanted.leaving).collect();
+        let mut tasks: BTreeMap<&TaskName, String> = BTreeMap::new();
+        let placed = wanted.running.keys().chain(wanted.leaving.keys());
+        tasks.extend(placed.map(|name| (name, "waiting".to_owned())));
+        let pending =
+            |(name, pending): (_, &Pending)| (name, format!("pending: {}", pending.reason));
+        tasks.extend(wanted.pending.iter().map(pending));
         let all = MultiProgress::new();
         if quiet {
             all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
@@ -267,12 +315,12 @@ impl Progress {
         let mut total = None;
         if tasks.len() <= BARS {
             let width = tasks.keys().map(|name| name.to_string().len()).max().unwrap_or_default();
-            for name in tasks.keys() {
+            for (name, message) in tasks {
                 let bar = all.add(ProgressBar::new_spinner().with_style(line.clone()));
                 bar.set_prefix(format!("{name:<width$}"));
-                bar.set_message("waiting");
+                bar.set_message(message);
                 bar.enable_steady_tick(Duration::from_millis(100));
-                bars.insert((*name).clone(), bar);
+                bars.insert(name.clone(), bar);
             }
         } else {
             total = Some(all.add(ProgressBar::new(wanted.running.len() as u64).with_style(bar)));

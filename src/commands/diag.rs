@@ -3,6 +3,7 @@
 mod bench;
 mod comparison;
 mod report_file;
+mod seat;
 mod throwaway;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,10 +17,10 @@ use super::session::{Session, must_be_root};
 use crate::cli::diag::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, Task, TaskName};
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::netns;
-use crate::lower::dns::expected;
+use crate::lower::dns::{Knowledge, expected, zones};
+use crate::node::SandboxName;
 use crate::probe::resolve::{RecordType, resolve};
 use crate::render::figure;
 use crate::render::table::table;
@@ -37,7 +38,7 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
 /// What one sandbox's resolver answered.
 #[derive(Serialize)]
 struct Asked {
-    sandbox: TaskName,
+    sandbox: String,
     /// In the order received.
     addresses: Vec<IpAddr>,
     ttl: Option<u32>,
@@ -55,17 +56,18 @@ fn dns(global: &Global, name: &str, from: Option<&str>) -> Result<Report, Failur
     let session = Session::new(global, what.as_str())?;
     let intent = session.intent()?;
     must_be_root(&what)?;
-    let tasks: Vec<&Task> = match from {
-        Some(from) => vec![task(&intent, from, &what)?],
-        None => intent.tasks.values().filter(|task| task.node == session.node).collect(),
-    };
-    if tasks.is_empty() {
+    let mut zones = zones(&intent, &session.node);
+    if let Some(from) = from {
+        let wanted = seat::sandbox(&session, &intent, from, &what)?;
+        zones.retain(|sandbox, _| *sandbox == wanted);
+    }
+    if zones.is_empty() {
         return Err(Failure::new(Exit::Usage, what, "there is no task's sandbox to ask in")
             .hint("make one: `swarmlb service create`"));
     }
     let mut asked = Vec::new();
-    for task in tasks {
-        asked.push(ask(&intent, task, name, &what)?);
+    for (sandbox, known) in &zones {
+        asked.push(ask(sandbox, known, name, &what)?);
     }
     let all_right = asked.iter().all(|asked| asked.right);
     let text = match global.format {
@@ -75,25 +77,13 @@ fn dns(global: &Global, name: &str, from: Option<&str>) -> Result<Report, Failur
     Ok(if all_right { Report::good(text) } else { Report::bad(text) })
 }
 
-fn task<'a>(intent: &'a Intent, name: &str, what: &str) -> Result<&'a Task, Failure> {
-    let parsed: Option<TaskName> = name.parse().ok();
-    parsed.and_then(|name| intent.tasks.get(&name)).ok_or_else(|| {
-        let names: Vec<String> = intent.tasks.keys().map(ToString::to_string).collect();
-        let problem = format!("there is no task `{}`", name.escape_debug());
-        let failure = Failure::new(Exit::Usage, what, problem);
-        match crate::intent::name::nearest(name, names.iter().map(String::as_str)) {
-            Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
-            None => failure.hint("see `swarmlb sandbox ls`"),
-        }
-    })
-}
-
-fn ask(intent: &Intent, task: &Task, name: &str, what: &str) -> Result<Asked, Failure> {
-    let namespace = netns::open(&task.name.to_string())
-        .map_err(|error| Failure::io(what, &error).fact("sandbox:", task.name.to_string()))?;
+fn ask(sandbox: &SandboxName, known: &Knowledge, name: &str, what: &str) -> Result<Asked, Failure> {
+    let called = sandbox.called().to_owned();
+    let namespace = netns::of(sandbox)
+        .map_err(|error| Failure::io(what, &error).fact("sandbox:", called.clone()))?;
     let answer =
         resolve(namespace.as_fd(), SocketAddr::V4(RESOLVER), name, RecordType::A, PATIENCE);
-    let expected = expected(intent, task, name);
+    let expected = expected(known, name);
     Ok(match answer {
         Ok(resolution) => {
             let mut got: Vec<IpAddr> = resolution.addresses.clone();
@@ -104,7 +94,7 @@ fn ask(intent: &Intent, task: &Task, name: &str, what: &str) -> Result<Asked, Fa
                 got == expected
             });
             Asked {
-                sandbox: task.name.clone(),
+                sandbox: called,
                 addresses: resolution.addresses.clone(),
                 ttl: resolution.ttl,
                 verdict: resolution.verdict(),
@@ -115,7 +105,7 @@ fn ask(intent: &Intent, task: &Task, name: &str, what: &str) -> Result<Asked, Fa
             }
         }
         Err(error) => Asked {
-            sandbox: task.name.clone(),
+            sandbox: called,
             addresses: Vec::new(),
             ttl: None,
             verdict: error.to_string(),
@@ -141,7 +131,7 @@ fn dns_text(asked: &[Asked]) -> String {
             (None, false) => "WRONG: no answer".into(),
         };
         [
-            asked.sandbox.to_string(),
+            asked.sandbox.clone(),
             if addresses.is_empty() { "-".into() } else { addresses.join(" ") },
             asked.ttl.map_or_else(|| "-".into(), |ttl| format!("{ttl} s")),
             asked.verdict.clone(),

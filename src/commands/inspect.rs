@@ -6,19 +6,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::recorded::{self, Recorded, Unread};
 use super::session::{Session, read_json};
-use super::{Report, recorded, watch};
+use super::{Report, watch};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, Service, Vip, name};
+use crate::intent::{DataPlane, Intent, Service, Vip, name};
 use crate::keeper::descriptors;
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::Scope;
 use crate::node::{Node, SandboxName};
 use crate::probe::survey::survey;
 use crate::render;
-use crate::trace::expected::{Expected, of_intent, of_node};
+use crate::trace::expected::{Client, Expected, of_intent, of_node};
 use crate::trace::vip::{Answers, Traffic, Walk, walks};
 
 /// How long a sandbox's resolver may take.
@@ -93,11 +94,16 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
         return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
     }
     descriptors::raise();
-    let (node, traffic) = session.observe_counted(&Scope::Only(names.into_iter().collect()))?;
-    let answers = match session.is_recorded() {
-        true => Answers::new(),
-        false => answers(&expected, &node),
-    };
+    let scope = Scope::Only(names.into_iter().collect());
+    // The kernel and the resolvers are asked at the same time.
+    let (seen, answers) = std::thread::scope(|both| {
+        let asking = (!session.is_recorded()).then(|| both.spawn(|| answers(&expected)));
+        let seen = session.observe_counted(&scope);
+        let answers = asking
+            .map(|asking| asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (seen, answers.unwrap_or_default())
+    });
+    let (node, traffic) = seen?;
     Ok(walks(&expected, &node, &answers, &traffic))
 }
 
@@ -108,7 +114,7 @@ fn dumped(
     vip: Option<&str>,
     what: &str,
 ) -> Result<Vec<Walk>, Failure> {
-    let node = recorded::read(dump)?;
+    let Recorded { node, unread } = recorded::read(dump)?;
     let mut expected = match &global.intent {
         None => of_node(&node),
         Some(intent) => {
@@ -118,6 +124,7 @@ fn dumped(
     };
     // Of what was not dumped nothing can be said.
     for one in &mut expected {
+        one.clients.iter_mut().for_each(|client| as_dumped(client, &node));
         one.clients.retain(|client| node.sandboxes.contains_key(&client.sandbox));
         for task in &mut one.tasks {
             task.sandbox = task.sandbox.take().filter(|name| node.sandboxes.contains_key(name));
@@ -131,7 +138,30 @@ fn dumped(
                 .hint("leave it out to see every VIP that they know of"));
         }
     }
+    tell_what_is_not_known(&unread, &expected);
     Ok(walks(&expected, &node, &Answers::new(), &Traffic::new()))
+}
+
+/// A namespace of others is dumped under the name that it is called by.
+fn as_dumped(client: &mut Client, node: &Node) {
+    let called = SandboxName(client.sandbox.called().to_owned());
+    if !node.sandboxes.contains_key(&client.sandbox) && node.sandboxes.contains_key(&called) {
+        client.sandbox = called;
+    }
+}
+
+/// What could not be read when the dump was made looks as if it were missing. Where IPVS balances
+/// nothing, nobody misses its table.
+fn tell_what_is_not_known(unread: &[Unread], expected: &[Expected]) {
+    let balances = |sandbox: &SandboxName| {
+        let mut clients = expected.iter().flat_map(|one| &one.clients);
+        clients.any(|client| client.sandbox == *sandbox && client.plane == DataPlane::Ipvs)
+    };
+    for Unread { sandbox, part, why } in unread {
+        if *part != "ipvs" || balances(sandbox) {
+            eprintln!("note: the dump has no {part} of sandbox {sandbox}: {why}");
+        }
+    }
 }
 
 fn unknown(intent: &Intent, vip: &str, what: &str) -> Failure {
@@ -162,10 +192,10 @@ fn sandboxes(expected: &[Expected]) -> BTreeSet<SandboxName> {
 }
 
 /// What each client's own resolver says of the services' names.
-fn answers(expected: &[Expected], node: &Node) -> Answers {
+fn answers(expected: &[Expected]) -> Answers {
     let mut asked = BTreeMap::<SandboxName, Vec<&str>>::new();
     for one in expected {
-        for client in one.clients.iter().filter(|c| node.sandboxes.contains_key(&c.sandbox)) {
+        for client in &one.clients {
             asked.entry(client.sandbox.clone()).or_default().push(&one.service);
         }
     }

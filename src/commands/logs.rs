@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, UNIX_EPOCH};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Report;
 use super::output::{Line, Output, Range};
@@ -166,7 +169,9 @@ impl Show<'_> {
         out.flush()?;
         let mut round = 0;
         while self.options.follow {
-            std::thread::sleep(PAUSE);
+            if closed_within(PAUSE) {
+                break;
+            }
             self.print_new(&mut out)?;
             out.flush()?;
             round = (round + 1) % ROUNDS;
@@ -225,6 +230,16 @@ impl Show<'_> {
         self.add(&intent, Range::default())?;
         Ok(!self.sources.is_empty() || self.wanted.stands(&intent))
     }
+}
+
+/// Waits so long, or until nobody reads standard output any more, which is then true.
+fn closed_within(pause: Duration) -> bool {
+    let out = io::stdout();
+    // Errors and the other end's going are told unasked.
+    let mut waiting = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO);
+    let told = poll(&mut waiting, pause).is_ok_and(|ready| ready > 0);
+    told && waiting.iter().any(|one| one.any() == Some(true))
 }
 
 fn write_line(

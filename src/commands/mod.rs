@@ -20,6 +20,7 @@ mod rotation;
 mod sandbox;
 mod service;
 mod session;
+mod store;
 mod system;
 mod task;
 pub mod typing;

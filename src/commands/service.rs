@@ -1,6 +1,7 @@
 //! `swarmlb service …`
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use serde::Serialize;
 
@@ -9,13 +10,16 @@ use super::network::{joined, named_once};
 use super::session::Session;
 use super::{Report, logs, task};
 use crate::agent::status::TaskState;
-use crate::cli::service::{Command, Create, EndpointMode as TypedMode, Scale};
+use crate::cli::service::{
+    Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
+};
 use crate::cli::task::List;
 use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    EndpointMode, Intent, IntentError, NetworkName, NetworkSpec, Service, ServiceName, ServiceSpec,
+    EndpointMode, Intent, IntentError, Mode, NetworkName, NetworkSpec, Placement, Service,
+    ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::render;
@@ -40,13 +44,14 @@ const DEFAULT_NETWORK: &str = "default";
 
 fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let id = crate::random::id(25);
-    let name = match create.name {
-        Some(name) => name,
+    let name = match &create.name {
+        Some(name) => name.clone(),
         None => format!("svc-{}", &id[..8])
             .parse()
             .map_err(|error| Failure::new(crate::failure::Exit::Usage, "choose a name", error))?,
     };
     let what = format!("create service `{name}`");
+    let mode = mode(&create, &what)?;
     let session = Session::new(global, what.as_str())?;
     let usage = |error: crate::intent::name::NameError| {
         Failure::new(crate::failure::Exit::Usage, what.as_str(), error)
@@ -62,12 +67,17 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         name: name.clone(),
         image: create.image,
         command: create.command,
-        replicas: create.replicas,
+        mode,
+        replicas: create.replicas.unwrap_or(1),
+        placement: Placement {
+            constraints: create.constraints,
+            max_per_node: NonZeroU32::new(create.replicas_max_per_node),
+        },
         networks,
         aliases: aliased.map(|on| (on.name, on.aliases.into_iter().collect())).collect(),
         endpoint_mode: match create.endpoint_mode {
-            TypedMode::Vip => EndpointMode::Vip,
-            TypedMode::Dnsrr => EndpointMode::Dnsrr,
+            TypedEndpointMode::Vip => EndpointMode::Vip,
+            TypedEndpointMode::Dnsrr => EndpointMode::Dnsrr,
         },
         data_plane: create.data_plane,
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
@@ -92,14 +102,33 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         .make(format!("{id}\n"), edit)
 }
 
+/// The mode that was asked for; a global service takes no number of tasks.
+fn mode(create: &Create, what: &str) -> Result<Mode, Failure> {
+    let refused = |option: &str| {
+        let problem = format!("`{option}` is for replicated services, and it shall be global");
+        Err(Failure::new(crate::failure::Exit::Usage, what, problem).hint(
+            "a global service has one task on every node; say which nodes with `--constraint`",
+        ))
+    };
+    match create.mode {
+        TypedMode::Replicated => Ok(Mode::Replicated),
+        TypedMode::Global if create.replicas.is_some() => refused("--replicas"),
+        TypedMode::Global if create.replicas_max_per_node > 0 => refused("--replicas-max-per-node"),
+        TypedMode::Global => Ok(Mode::Global),
+    }
+}
+
 /// A service on one line.
 #[derive(Serialize)]
 struct Row<'a> {
     id: &'a str,
     name: &'a ServiceName,
-    mode: &'static str,
+    mode: Mode,
     replicas: u32,
     running: usize,
+    /// How many of them wait for a place.
+    pending: usize,
+    max_per_node: Option<NonZeroU32>,
     image: String,
     endpoint_mode: EndpointMode,
     data_plane: String,
@@ -121,9 +150,11 @@ fn ls(global: &Global) -> Result<Report, Failure> {
         Row {
             id: &service.id,
             name: &service.name,
-            mode: "replicated",
+            mode: service.mode,
             replicas: service.replicas,
             running,
+            pending: service.pending.len(),
+            max_per_node: service.placement.max_per_node,
             image: service.image.to_string(),
             endpoint_mode: service.endpoint_mode,
             data_plane: data_plane(&intent, service),
@@ -143,8 +174,11 @@ fn ls(global: &Global) -> Result<Report, Failure> {
         [
             row.id.chars().take(12).collect(),
             row.name.to_string(),
-            row.mode.into(),
-            format!("{}/{}", row.running, row.replicas),
+            row.mode.to_string(),
+            match row.max_per_node {
+                Some(most) => format!("{}/{} (max {most} per node)", row.running, row.replicas),
+                None => format!("{}/{}", row.running, row.replicas),
+            },
             row.image.clone(),
             if vips.is_empty() { "(dnsrr)".into() } else { vips.join(", ") },
             row.data_plane.clone(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::narration::Narration;
+use super::store;
 use crate::agent::associations::private_key;
 use crate::agent::status::NodeStatus;
 use crate::agent::{can_encrypt, has_ipvs, way_out};
@@ -27,9 +28,8 @@ use crate::plan::Plan;
 use crate::plan::runbook::show_key;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::client::Client;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{Revision, StoreError};
+use crate::store::{Handle, Location, Revision, Store, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
@@ -39,10 +39,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 1000;
 
+/// How long an etcd may take to answer for the first time.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// What a command works on.
 pub struct Session {
     pub state: StateDir,
     pub node: NodeName,
+    pub location: Location,
     narration: Narration,
     arguments: Vec<String>,
     /// What it is about to do, for errors.
@@ -70,8 +74,10 @@ impl Session {
             Failure::new(Exit::Usage, what, error)
         })?;
         let node = node_name(global, &state)?;
+        let location = store::choose(&global.store, &state)?;
         let mut arguments = vec!["--state-dir".to_owned(), state.root().display().to_string()];
         arguments.extend(["--node".to_owned(), node.to_string()]);
+        arguments.extend(location.arguments());
         let recorded_intent = global.intent.as_deref().map(read_json).transpose()?;
         let recorded_node = global.kernel.as_deref().map(read_json).transpose()?;
         let narration = Narration::of(global.verbose);
@@ -89,6 +95,7 @@ impl Session {
         Ok(Self {
             state,
             node,
+            location,
             narration,
             arguments,
             what,
@@ -111,19 +118,29 @@ impl Session {
     ///
     /// # Errors
     /// Without root, or when they do not start.
-    pub fn store(&self) -> Result<Client, Failure> {
+    pub fn store(&self) -> Result<Handle, Failure> {
         must_be_root(&self.what)?;
         self.state.create().map_err(|error| Failure::state(&self.state, &error))?;
+        // Before anything is started that could not work without it.
+        let elsewhere = match self.location.is_embedded() {
+            true => None,
+            false => Some(self.elsewhere()?),
+        };
+        store::remember(&self.location, &self.state)
+            .map_err(|error| Failure::state(&self.state, &error))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let started = daemon::ensure(&self.state, &self.arguments)
+            let started = daemon::ensure(&self.state, &self.arguments, &self.location)
                 .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
             self.narration.step(|| match started {
-                true => "started the keeper, which runs store and agent".into(),
+                true => "started the keeper, which runs what else there is".into(),
                 false => "the keeper runs already".into(),
             });
             killpoint::pass(|| "the keeper answers".into());
-            match Client::connect_within(&self.state.store_socket(), LOOK) {
+            if let Some(store) = elsewhere {
+                return Ok(store);
+            }
+            match store::connect(&self.location, &self.state, LOOK) {
                 // Its keeper may have been killed just now, and whoever would start another with it.
                 Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
                 other => {
@@ -134,10 +151,26 @@ impl Session {
         }
     }
 
+    /// A store that is no process of this node's.
+    fn elsewhere(&self) -> Result<Handle, Failure> {
+        let begun = Instant::now();
+        let store = store::connect(&self.location, &self.state, ANSWER)
+            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))?;
+        self.narration.step(|| {
+            let milliseconds = begun.elapsed().as_millis();
+            format!("{} answered after {milliseconds} ms", self.location.address())
+        });
+        Ok(store)
+    }
+
     /// Whether anything was ever made in this state directory.
     pub fn is_fresh(&self) -> bool {
+        let first = match self.location {
+            Location::Embedded => self.state.database(),
+            Location::Etcd(_) => self.state.node_name(),
+        };
         // What may not be looked at is not fresh: it is root's.
-        matches!(self.state.database().try_exists(), Ok(false))
+        matches!(first.try_exists(), Ok(false))
     }
 
     /// What was asked for. Where nothing ever was, nothing is started to say so.
@@ -149,9 +182,19 @@ impl Session {
             return Ok(intent.clone());
         }
         if self.is_fresh() {
-            return Ok(self.first_intent());
+            return self.intent_of_others();
         }
         Ok(self.loaded(&self.store()?)?.intent)
+    }
+
+    /// What was asked for without this node, which is in no cluster yet.
+    fn intent_of_others(&self) -> Result<Intent, Failure> {
+        if self.location.is_embedded() {
+            return Ok(self.first_intent());
+        }
+        let loaded = records::load_intent(&self.elsewhere()?)
+            .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+        Ok(loaded.map_or_else(|| self.first_intent(), |loaded| loaded.intent))
     }
 
     fn first_intent(&self) -> Intent {
@@ -167,7 +210,7 @@ impl Session {
     }
 
     /// Waits until this node is part of the cluster, then loads.
-    fn loaded(&self, store: &Client) -> Result<Loaded, Failure> {
+    fn loaded(&self, store: &dyn Store) -> Result<Loaded, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let loaded = records::load_intent(store)
@@ -193,7 +236,7 @@ impl Session {
     /// What the edit refused, or when the store cannot be reached.
     pub fn edit<T>(
         &self,
-        store: &Client,
+        store: &dyn Store,
         mut edit: impl FnMut(&mut Intent) -> Result<T, IntentError>,
     ) -> Result<Committed, Failure> {
         for _ in 0..ATTEMPTS {
@@ -244,6 +287,21 @@ impl Session {
             None => self.desired(&before),
         };
         let mut text = format!("# on node {}\n", self.node);
+        for service in after.services.values() {
+            for (slot, pending) in &service.pending {
+                if before
+                    .services
+                    .get(&service.name)
+                    .is_some_and(|b| b.pending.get(slot) == Some(pending))
+                {
+                    continue;
+                }
+                text.push_str(&format!(
+                    "# {}.{slot} waits for a place: {}\n",
+                    service.name, pending.reason
+                ));
+            }
+        }
         let mut held = observed;
         let mut is_idle = true;
         for (condition, intent) in stages(after) {
@@ -284,11 +342,16 @@ impl Session {
     /// # Errors
     /// When the store cannot be reached.
     pub fn statuses(&self) -> Result<BTreeMap<NodeName, NodeStatus>, Failure> {
-        if self.recorded_intent.is_some() || self.is_fresh() {
+        if self.recorded_intent.is_some() || self.is_fresh() && self.location.is_embedded() {
             return Ok(BTreeMap::new());
         }
-        let store = self.store()?;
-        self.loaded(&store)?;
+        let store = match self.is_fresh() {
+            true => self.elsewhere()?,
+            false => self.store()?,
+        };
+        if !self.is_fresh() {
+            self.loaded(&store)?;
+        }
         records::load_status(&store)
             .map(|(_, statuses)| statuses)
             .map_err(|error| Failure::record(self.what.as_str(), &error))

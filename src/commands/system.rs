@@ -18,6 +18,7 @@ use crate::kernel::program;
 use crate::node::LinkName;
 use crate::render::english::count;
 use crate::render::table::table;
+use crate::store::records;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -246,14 +247,25 @@ fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
             return Ok(Report::good(""));
         }
         end_keeper(&session)?;
+        if !session.location.is_embedded() {
+            records::forget_node(&store, &session.node)
+                .map_err(|error| Failure::record(what, &error))?;
+        }
     }
     session.state.remove().map_err(|error| Failure::io(what, &error))?;
     Ok(Report::good(""))
 }
 
 fn about(session: &Session, intent: &Intent) -> String {
+    let others: Vec<&str> = (intent.nodes.keys().filter(|node| **node != session.node))
+        .map(|node| node.as_str())
+        .collect();
+    let everywhere = match others.is_empty() {
+        true => String::new(),
+        false => format!(", on {} too", others.join(", ")),
+    };
     format!(
-        "This removes {}, {} and {}, and deletes {}.",
+        "This removes {}, {} and {}{everywhere}, and deletes {}.",
         count(intent.services.len(), "service"),
         count(intent.tasks.len(), "task"),
         count(intent.networks.len(), "network"),

@@ -12,7 +12,7 @@ use crate::agent::status::{NodeStatus, TaskStatus};
 use crate::cli::task::{Command, Filter, Key, List};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Intent, NodeName, ServiceName, Task};
+use crate::intent::{Intent, NodeName, Service, ServiceName, Task};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::protocol::Request;
 use crate::keeper::record::Record;
@@ -81,6 +81,9 @@ pub fn status<'a>(
     (status.task == task.id).then_some(status)
 }
 
+/// What stands where a slot that waits for a place has nothing yet.
+const NONE: &str = "-";
+
 /// Ids are shown by their first twelve letters, as Docker's.
 pub fn short(id: &str, whole: bool) -> &str {
     if whole { id } else { id.get(..12).unwrap_or(id) }
@@ -103,36 +106,50 @@ pub fn list(
     for name in names {
         intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
     }
-    let tasks: Vec<&Task> = match names {
-        [] => intent.tasks.values().collect(),
-        names => names.iter().flat_map(|name| intent.tasks_of(name)).collect(),
+    let services: Vec<&Service> = match names {
+        [] => intent.services.values().collect(),
+        names => names.iter().filter_map(|name| intent.services.get(name)).collect(),
     };
-    let rows = tasks.into_iter().map(|task| row(&intent, &statuses, task));
+    let rows = services.into_iter().flat_map(|service| rows(&intent, &statuses, service));
     let rows: Vec<Row<'_>> = rows.filter(|row| fits(row, &options.filters)).collect();
     if global.format == Format::Json {
         return Report::json(&rows);
     }
     if global.quiet {
-        return Ok(Report::lines(rows.iter().map(|row| row.id)));
+        return Ok(Report::lines(rows.iter().filter_map(|row| row.id)));
     }
     let cells = rows.iter().map(|row| {
         [
-            short(row.id, options.no_trunc).to_owned(),
+            row.id.map_or(NONE, |id| short(id, options.no_trunc)).to_owned(),
             row.name.to_string(),
             row.image.clone(),
-            row.node.to_string(),
+            row.node.map_or(NONE, NodeName::as_str).to_owned(),
             row.desired_state.to_string(),
             match row.seconds {
                 Some(seconds) => format!("{} {} ago", row.state, duration(seconds)),
                 None => row.state.to_string(),
             },
-            printable(row.error.unwrap_or_default()),
+            printable(row.error.as_deref().unwrap_or_default()),
             row.addresses.join(", "),
         ]
     });
     let heading =
         ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "ADDRESS"];
     Ok(Report::good(table(heading, cells.collect())))
+}
+
+/// The tasks of a service and the slots that have none yet, by slot.
+fn rows<'a>(
+    intent: &'a Intent,
+    statuses: &'a BTreeMap<NodeName, NodeStatus>,
+    service: &'a Service,
+) -> Vec<Row<'a>> {
+    let placed = intent.tasks_of(&service.name).map(|task| row(intent, statuses, task));
+    let waiting = service.pending.iter();
+    let waiting = waiting.map(|(slot, pending)| Row::waiting(service, *slot, pending));
+    let mut rows: Vec<Row<'a>> = placed.chain(waiting).collect();
+    rows.sort_by_key(|row| row.slot);
+    rows
 }
 
 fn row<'a>(
@@ -142,22 +159,22 @@ fn row<'a>(
 ) -> Row<'a> {
     let status = status(statuses, task);
     Row {
-        id: &task.id,
-        name: &task.name,
+        id: Some(&task.id),
+        name: task.name.clone(),
         service: &task.name.service,
         slot: task.name.slot,
         image: intent
             .services
             .get(&task.name.service)
             .map_or_else(String::new, |s| s.image.to_string()),
-        node: &task.node,
+        node: Some(&task.node),
         addresses: task.endpoints.iter().map(|e| e.address.to_string()).collect(),
         desired_state: State::desired(task),
         state: state(statuses, task),
         seconds: status.map(|status| now().saturating_sub(status.since)),
         pid: status.and_then(|status| status.pid),
         failures: status.map_or(0, |status| status.failures),
-        error: status.and_then(|status| status.error.as_deref()),
+        error: status.and_then(|status| status.error.as_deref()).map(Into::into),
     }
 }
 
@@ -177,10 +194,10 @@ fn fits(row: &Row<'_>, filters: &[Filter]) -> bool {
         let value = filter.value.as_str();
         let is = |state: State| state.to_string().eq_ignore_ascii_case(value);
         match filter.key {
-            Key::Id => row.id.starts_with(value),
+            Key::Id => row.id.is_some_and(|id| id.starts_with(value)),
             Key::Name => row.name.to_string().starts_with(value),
             Key::Service => row.service.as_str().starts_with(value),
-            Key::Node => row.node.as_str() == value,
+            Key::Node => row.node.is_some_and(|node| node.as_str() == value),
             Key::State => is(row.state),
             Key::DesiredState => is(row.desired_state),
         }

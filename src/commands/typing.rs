@@ -24,12 +24,21 @@ pub enum Misunderstood {
     Failure(Failure),
 }
 
+/// The version, where nothing but that is asked for: to make all commands only to find the flag among
+/// theirs would be most of the time that it takes.
+pub fn version(words: &[OsString]) -> Option<String> {
+    let [_, word] = words else { return None };
+    let asked = ["--version", "-V"].iter().any(|flag| word == flag);
+    asked.then(|| concat!("swarmlb ", env!("CARGO_PKG_VERSION"), "\n").to_owned())
+}
+
 /// Understands what was typed.
 ///
 /// # Errors
 /// Help, when that was asked for; else what is wrong with words, variables or the file.
 pub fn understood(words: &[OsString]) -> Result<Cli, Misunderstood> {
-    let mut command = cli::command();
+    // Made once: to make the tree of commands is a good part of a short command's time.
+    let command = cli::command();
     let mut matches = parsed(command.clone(), words)?;
     let file = match is_own(&matches) {
         // What the keeper starts was told all that it needs, and runs whatever the file says.
@@ -37,12 +46,11 @@ pub fn understood(words: &[OsString]) -> Result<Cli, Misunderstood> {
         false => file(matches.get_one::<PathBuf>("config")).map_err(Misunderstood::Failure)?,
     };
     if let Some(file) = &file {
-        command = file.applied(command);
-        matches = parsed(command, words)?;
+        matches = parsed(file.applied(command.clone()), words)?;
     }
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| told(error, words))?;
     let (path, inner) = innermost(&matches);
-    let all = settings(&cli::command(), inner, file.as_ref(), variable);
+    let all = settings(&command, inner, file.as_ref(), variable);
     cli.global.typed.settings = all;
     cli.global.typed.command = path;
     take_template(&mut cli, inner).map_err(Misunderstood::Failure)?;

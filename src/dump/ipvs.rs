@@ -120,7 +120,7 @@ impl Server {
             (real.key, node::RealServer { forwarding, weight: real.weight })
         };
         let server = VirtualServer {
-            scheduler: self.scheduler.clone(),
+            scheduler: self.scheduler.clone().into(),
             flags: scheduler_flags.sum::<u32>() | one_packet,
             persistence: self.persistence.as_ref().map_or(0, |persistence| persistence.timeout),
             rotation: Rotation::default(),

@@ -16,12 +16,13 @@ pub mod nftables;
 pub mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::intent::ClusterId;
 use crate::node::{self, Connection, LinkKind, Node, Owner, Sandbox, SandboxName, Sysctl};
-use crate::plan::runbook::owner_of;
+use crate::plan::runbook::{guest_alias, guest_of, owner_of};
 
 pub use conntrack::Tracked;
 pub use docker::Container;
@@ -278,6 +279,9 @@ impl Contents {
             part.as_ref().and_then(Part::read).cloned().unwrap_or_default()
         };
         let links = read(&self.links);
+        if let Some(cluster) = self.guest() {
+            return self.as_guest(cluster, &links, table);
+        }
         let routes = self.routes.as_ref().and_then(Part::read).into_iter().flatten();
         let servers = self.ipvs.as_ref().and_then(Part::read).into_iter().flatten();
         Sandbox {
@@ -294,6 +298,46 @@ impl Contents {
             virtual_servers: servers.map(ipvs::Server::in_a_node).collect(),
             process: None,
         }
+    }
+
+    /// What a cluster has in a namespace of others: its links, and what stands on these.
+    fn as_guest(
+        &self,
+        cluster: ClusterId,
+        links: &[Interface],
+        table: Option<node::Table>,
+    ) -> Sandbox {
+        let alias = guest_alias(&cluster);
+        let own: Vec<&Interface> =
+            links.iter().filter(|link| link.alias.as_deref() == Some(&alias)).collect();
+        let addresses: BTreeSet<node::Address> =
+            own.iter().flat_map(|link| link.addresses_in_a_node()).collect();
+        let routes = self.routes.as_ref().and_then(Part::read).into_iter().flatten();
+        let is_own = |route: &node::Route| {
+            addresses.iter().any(|address| address.net.addr() == route.source)
+        };
+        Sandbox {
+            owner: Owner::Guest(cluster),
+            links: own.iter().map(|link| (link.name.clone(), link.in_a_node())).collect(),
+            routes: routes.filter_map(Route::in_a_node).filter(is_own).collect(),
+            addresses,
+            table,
+            ..Sandbox::default()
+        }
+    }
+
+    /// The cluster that is a guest there.
+    pub fn guest(&self) -> Option<ClusterId> {
+        let links = self.links.as_ref().and_then(Part::read)?;
+        links.iter().find_map(|link| guest_of(link.alias.as_deref()?))
+    }
+
+    /// The addresses that it has as one.
+    pub fn guest_addresses(&self) -> Vec<Ipv4Addr> {
+        let links = self.links.as_ref().and_then(Part::read).into_iter().flatten();
+        let own = links.filter(|link| link.alias.as_deref().and_then(guest_of).is_some());
+        let addresses = own.flat_map(Interface::addresses_in_a_node);
+        addresses.map(|address| address.net.addr()).collect()
     }
 
     /// The cluster whose mark the namespace bears.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Container, Contents, Iptables, Part, ipvs};
 use crate::intent::Intent;
-use crate::node::VirtualServerKey;
+use crate::lower::attachment;
+use crate::node::{SandboxName, VirtualServerKey};
 
 /// The address at which each sandbox's resolver answers, Docker's and ours.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -39,8 +40,6 @@ impl Names {
         names.addresses.insert(RESOLVER.into(), "resolver".into());
         for service in intent.services.values() {
             for (network, vip) in &service.vips {
-                let network_name = intent.networks.get(network).map(|network| &network.name);
-                let network = network_name.map_or_else(|| network.to_string(), ToString::to_string);
                 let words = format!("service {} (network {network})", service.name);
                 let of = |task: &&crate::intent::Task| task.name.service == service.name;
                 let tasks = intent.tasks.values().filter(of);
@@ -55,6 +54,10 @@ impl Names {
                     let words = format!("{words}, for old connections");
                     names.marks.insert(retired.fwmark.0, marked(words));
                 }
+                if intent.attached_to(network).next().is_some() {
+                    let mark = attachment::mark(vip.address);
+                    names.marks.insert(mark.0, marked(words.clone()));
+                }
                 names.marks.insert(vip.fwmark.0, marked(words));
             }
         }
@@ -62,6 +65,10 @@ impl Names {
             for endpoint in &task.endpoints {
                 names.addresses.insert(endpoint.address.into(), task.name.to_string());
             }
+        }
+        for held in intent.attachments.values().filter(|held| !held.leaving) {
+            let called = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
+            names.addresses.insert(held.endpoint.address.into(), called.called().to_owned());
         }
         for network in intent.networks.values() {
             for pool in &network.pools {

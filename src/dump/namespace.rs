@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Container;
 use super::docker::{self, Kind};
+use super::{Container, Contents};
 use crate::intent::{ClusterId, Intent, NetworkName, TaskName};
 use crate::node::SandboxName;
 
@@ -52,6 +52,16 @@ impl Namespace {
         self.paths.iter().map(String::as_str).find_map(below)
     }
 
+    /// Whether a path names it, `/proc/PID/ns/net` among others.
+    pub fn is_at(&self, path: &str) -> bool {
+        // /var/run is /run.
+        let plain = |path: &str| path.strip_prefix("/var").unwrap_or(path).to_owned();
+        let process = path.strip_prefix("/proc/").and_then(|path| path.strip_suffix("/ns/net"));
+        let process = process.and_then(|pid| pid.parse::<i32>().ok());
+        self.paths.iter().any(|known| plain(known) == plain(path))
+            || process.is_some_and(|pid| self.processes.iter().any(|one| one.pid == pid))
+    }
+
     /// Without the arguments of commands: they may hold what is nobody else's business.
     #[must_use]
     pub fn without_arguments(mut self) -> Self {
@@ -91,6 +101,12 @@ pub enum Belonging {
     LeftOver,
     /// Another cluster of swarmlb.
     Cluster(ClusterId),
+    /// Somebody's that was let onto networks of ours.
+    Attached {
+        networks: Vec<NetworkName>,
+        /// Whose it is.
+        own: Box<Belonging>,
+    },
     /// An overlay of Docker, by the name that its containers know it by, or its id.
     DockerNetwork(String),
     /// What balances on that network.
@@ -150,6 +166,20 @@ impl Belonging {
         }
     }
 
+    /// The same, where this cluster is a guest there: on which networks.
+    #[must_use]
+    pub fn joined(self, contents: &Contents, intent: &Intent) -> Self {
+        if self.is_ours() || contents.guest().as_ref() != Some(&intent.cluster.id) {
+            return self;
+        }
+        let held: Vec<_> = contents.guest_addresses();
+        let here = |network: &&NetworkName| {
+            intent.attached_to(network).any(|on| held.contains(&on.endpoint.address))
+        };
+        let networks = intent.networks.keys().filter(here).cloned().collect();
+        Belonging::Attached { networks, own: Box::new(self) }
+    }
+
     fn ours(name: &str, intent: &Intent) -> Self {
         let is = |other: SandboxName| other.as_str() == name;
         let task = intent.tasks.values().find(|task| is(SandboxName::from(&task.name)));
@@ -188,6 +218,7 @@ impl Belonging {
             Belonging::Task(_) => "task",
             Belonging::Network(_) => "network",
             Belonging::LeftOver => "left over",
+            Belonging::Attached { .. } => "attached",
             Belonging::Cluster(_) => "foreign",
             Belonging::DockerNetwork(_)
             | Belonging::Balancer(_)
@@ -199,6 +230,11 @@ impl Belonging {
         }
     }
 
+    /// Whether this cluster has something there.
+    pub fn concerns_us(&self) -> bool {
+        self.is_ours() || matches!(self, Belonging::Attached { .. })
+    }
+
     /// Whether it is of this cluster.
     pub fn is_ours(&self) -> bool {
         matches!(self, Belonging::Task(_) | Belonging::Network(_) | Belonging::LeftOver)
@@ -206,7 +242,10 @@ impl Belonging {
 
     /// Whether it is Docker's.
     pub fn is_dockers(&self) -> bool {
-        self.kind() == "docker"
+        match self {
+            Belonging::Attached { own, .. } => own.is_dockers(),
+            _ => self.kind() == "docker",
+        }
     }
 }
 
@@ -217,6 +256,15 @@ impl fmt::Display for Belonging {
             Belonging::Task(task) => write!(f, "service {}", task.service),
             Belonging::Network(network) => write!(f, "network {network}"),
             Belonging::LeftOver => f.write_str("nothing any more"),
+            Belonging::Attached { networks, own } => {
+                let names: Vec<String> = networks.iter().map(ToString::to_string).collect();
+                let noun = if names.len() == 1 { "network" } else { "networks" };
+                write!(f, "{noun} {}", names.join(", "))?;
+                match **own {
+                    Belonging::Named => Ok(()),
+                    _ => write!(f, " ({own})"),
+                }
+            }
             Belonging::Cluster(id) => write!(f, "swarmlb cluster {id}"),
             Belonging::DockerNetwork(network) => write!(f, "Docker network {network}"),
             Belonging::Balancer(network) => {

@@ -109,6 +109,13 @@ impl Intent {
         Ok(addresses)
     }
 
+    /// How many addresses of a network are free.
+    pub(super) fn left_on(&self, name: &NetworkName) -> u32 {
+        let used = self.addresses_used(name);
+        let pools = self.networks.get(name).map_or(&[][..], |network| &network.pools);
+        pools.iter().map(|pool| pool.left(&used)).sum()
+    }
+
     /// Every address of a network that a VIP, a task or a namespace of others holds.
     pub fn addresses_used(&self, name: &NetworkName) -> BTreeSet<Ipv4Addr> {
         let vips = self.services.values().filter_map(|service| service.vips.get(name));

@@ -30,6 +30,7 @@ impl Intent {
             node.egress = egress;
         }
         self.complete_egress(name);
+        self.settle();
     }
 
     fn choose_egress(&self, name: &NodeName, held: Option<Pool>, machine: &Machine) -> Egress {
@@ -71,7 +72,7 @@ impl Intent {
             outward.map(|task| task.name.clone()).collect()
         };
         for task in lacking(self) {
-            let address = self.next_egress(name).ok().flatten();
+            let address = self.next_egress(name);
             if let Some(task) = self.tasks.get_mut(&task) {
                 task.egress = address;
             }
@@ -84,16 +85,20 @@ impl Intent {
         !service.networks.iter().all(internal)
     }
 
-    /// The next address on a node's gateway bridge; none where there is no such bridge.
-    pub(super) fn next_egress(&mut self, name: &NodeName) -> Result<Option<Ipv4Addr>, IntentError> {
+    /// The next address on a node's gateway bridge; none where there is no such bridge, or no room.
+    pub(super) fn next_egress(&mut self, name: &NodeName) -> Option<Ipv4Addr> {
         let mut used = self.egress_used(name);
-        let Some(node) = self.nodes.get_mut(name) else { return Ok(None) };
-        let Egress::Through(pool) = &mut node.egress else { return Ok(None) };
+        let Egress::Through(pool) = &mut self.nodes.get_mut(name)?.egress else { return None };
         if pool.left(&used) == 0 {
-            let (node, most) = (name.clone(), pool.subnet.capacity());
-            return Err(IntentError::NoRoomOnGateway { node, most });
+            return None;
         }
-        Ok(pool.take(1, &mut used).pop())
+        pool.take(1, &mut used).pop()
+    }
+
+    /// How many more tasks a node's gateway bridge has room for; none where there is no such bridge.
+    pub fn room_on_gateway(&self, name: &NodeName) -> Option<u32> {
+        let pool = self.nodes.get(name)?.gateway()?;
+        Some(pool.left(&self.egress_used(name)))
     }
 
     /// The addresses of a node's gateway bridge that tasks have.
@@ -235,15 +240,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_gateway_bridge_refuses_the_task_that_has_no_room() {
+    fn a_task_that_a_full_gateway_bridge_has_no_room_for_waits_until_there_is() {
         let mut intent = one_node();
         intent.settle_egress(&node_1(), Ok(&machine(&[])));
         network(&mut intent, "blue", "10.8.0.0/16");
         service(&mut intent, "web", "blue", 1000);
-        service(&mut intent, "api", "blue", 21);
-        let before = intent.clone();
-        let refused = intent.scale_service(&"api".parse().unwrap(), 22).unwrap_err();
-        assert!(matches!(refused, IntentError::NoRoomOnGateway { most: 1021, .. }), "{refused}");
-        assert_eq!(intent, before);
+        service(&mut intent, "api", "blue", 22);
+        let api = "api".parse().unwrap();
+        let waiting = &intent.services[&api].pending;
+        assert_eq!(
+            waiting[&22].reason.to_string(),
+            "no suitable node: node-1 has 1021 tasks on its gateway bridge, which has room for no more"
+        );
+        intent.scale_service(&"web".parse().unwrap(), 999).unwrap();
+        assert!(intent.services[&api].pending.is_empty());
+        assert!(egress(&intent, "api.22").is_some());
     }
 }

@@ -13,8 +13,7 @@ use std::str::FromStr;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{Intent, IntentError, Network, NetworkName, NodeName, NodeRecord, Service};
-use crate::orchestrate::placement;
+use super::{Intent, IntentError, NetworkName, NodeName, NodeRecord, Service};
 
 /// What ESP takes of a packet: its header (8 bytes), the counter of AES-GCM (8), length of padding
 /// and protocol (2), and a check value of 128 bits (16).
@@ -336,24 +335,11 @@ impl Intent {
         peers.filter_map(|peer| self.nodes.get_key_value(peer)).collect()
     }
 
-    /// Why a node cannot have anything on a network.
-    pub fn keeps_from(&self, node: &NodeRecord, network: &Network) -> Option<String> {
-        match &node.encryption.esp {
-            Esp::Impossible(reason) if network.encrypted => Some(reason.clone()),
-            _ => None,
-        }
-    }
-
-    /// The node that a task of a service is placed on.
-    pub(super) fn node_for(&self, service: &Service) -> Result<NodeName, IntentError> {
-        let networks = || service.networks.iter().filter_map(|name| self.networks.get(name));
-        let reason = |node: &NodeRecord| networks().find_map(|n| self.keeps_from(node, n));
-        if let Some(node) = placement::choose(self, |node| reason(node).is_none()) {
-            return Ok(node);
-        }
-        let kept = self.nodes.values().find_map(|node| Some((node.name.clone(), reason(node)?)));
-        let (node, reason) = kept.ok_or(IntentError::NoNode)?;
-        Err(IntentError::NoEncryption { node, reason })
+    /// Why a node cannot have a task of a service: it would have to encrypt.
+    pub fn keeps_from<'a>(&self, node: &'a NodeRecord, service: &Service) -> Option<&'a str> {
+        let Esp::Impossible(reason) = &node.encryption.esp else { return None };
+        let encrypted = |name| self.networks.get(name).is_some_and(|network| network.encrypted);
+        service.networks.iter().any(encrypted).then_some(reason)
     }
 
     /// An encrypted network needs nodes that encrypt.
@@ -379,6 +365,7 @@ mod tests {
     use super::*;
     use crate::intent::tests::{one_node, service};
     use crate::intent::{Machine, NetworkSpec};
+    use crate::orchestrate::placement;
 
     fn node(number: usize) -> NodeName {
         format!("node-{number}").parse().unwrap()
@@ -491,8 +478,10 @@ mod tests {
             let record = intent.nodes.get_mut(&node(number)).unwrap();
             record.encryption.esp = Esp::Impossible("no ESP".into());
         }
-        let spec = crate::intent::tests::spec("more", "blue", 1);
-        let refused = intent.create_service(spec, "id".into(), 0).unwrap_err();
-        assert!(matches!(refused, IntentError::NoEncryption { .. }), "{refused}");
+        let service = intent.services.values().next().expect("a service");
+        assert_eq!(
+            placement::obstacles(&intent, service).to_string(),
+            "no suitable node: 3 nodes cannot encrypt (no ESP)"
+        );
     }
 }

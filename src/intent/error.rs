@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
-use super::{EchoError, NetworkName, NodeName, ServiceName, Subnet, TaskName, Vni};
+use super::{EchoError, NetworkName, NodeName, Reason, ServiceName, Subnet, TaskName, Vni};
 
 /// A request that cannot be. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -81,16 +81,20 @@ pub enum IntentError {
     NoEgress { node: NodeName, reason: String },
     #[error("subnet {subnet} overlaps {other}, from which node `{node}` reaches the outside")]
     SubnetGateway { subnet: Subnet, other: Subnet, node: NodeName },
-    #[error(
-        "node `{node}` runs {most} tasks that reach the outside; its gateway bridge has no room for more"
-    )]
-    NoRoomOnGateway { node: NodeName, most: u32 },
     #[error("node `{node}` cannot encrypt: {reason}")]
     NoEncryption { node: NodeName, reason: String },
     #[error("network `{name}` is not encrypted")]
     NotEncrypted { name: NetworkName },
-    #[error("no node is there to run tasks")]
-    NoNode,
+    #[error("there is no node `{name}`")]
+    NoSuchNode { name: String, meant: Option<String> },
+    #[error("node `{name}` is in the cluster already")]
+    DuplicateNode { name: NodeName },
+    #[error("{address} is the address of node `{by}`")]
+    DuplicateNodeAddress { address: Ipv4Addr, by: NodeName },
+    #[error("service `{name}` is global: how many tasks it has follows from the nodes")]
+    ScaleGlobal { name: ServiceName },
+    #[error("task {name} has no place yet: {reason}")]
+    Unplaced { name: TaskName, reason: Reason },
     #[error("node `{node}` has no IPVS")]
     NoIpvs { node: String },
     #[error("all fwmarks are in use")]

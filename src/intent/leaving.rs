@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::{
-    DataPlane, Fwmark, Id, Intent, IntentError, Leaving, NetworkName, Retired, ServiceName,
-    TaskName, Vip,
+    DataPlane, Fwmark, Id, Intent, Leaving, NetworkName, Retired, Service, ServiceName, TaskName,
+    Vip,
 };
+use crate::orchestrate::placement;
 
 /// Most old marks that a VIP keeps while connections hold them. Beyond that its tasks change under the
 /// mark that it has: evenness is given up before connections are.
@@ -33,35 +34,22 @@ impl Vip {
 }
 
 impl Intent {
-    /// Takes up to `count` tasks that are leaving back into rotation, the lowest slots first; tells
-    /// how many.
-    pub(super) fn call_back(&mut self, service: &ServiceName, count: usize) -> usize {
-        let leaving = self.tasks_of(service).filter(|task| !task.in_rotation());
-        let names: Vec<TaskName> = leaving.map(|task| task.name.clone()).take(count).collect();
-        for name in &names {
-            if let Some(task) = self.tasks.get_mut(name) {
-                task.leaving = None;
-            }
+    /// Takes a task that is leaving back into rotation, unless its node may not run it any more; tells
+    /// whether it did.
+    pub(super) fn call_back(&mut self, service: &Service, name: &TaskName) -> bool {
+        let node = self.tasks.get(name).and_then(|task| self.nodes.get(&task.node));
+        let may_stay = node.is_some_and(|node| {
+            let eligible = placement::eligible(self, node, service);
+            eligible.and_then(|()| placement::is_below_most(self, node, service)).is_ok()
+        });
+        if may_stay && let Some(task) = self.tasks.get_mut(name) {
+            task.leaving = None;
         }
-        names.len()
+        may_stay
     }
 
-    /// Lets tasks leave, and gives the service's VIPs new marks when the tasks in rotation are not
-    /// those of `before`.
-    pub(super) fn turn_over(
-        &mut self,
-        service: &ServiceName,
-        before: &[TaskName],
-        leave: &[TaskName],
-        departure: Departure,
-    ) -> Result<(), IntentError> {
-        let old: BTreeSet<TaskName> = before.iter().cloned().collect();
-        let gone: BTreeSet<&TaskName> = leave.iter().collect();
-        let new = self.rotation_of(service).map(|task| task.name.clone());
-        let new: BTreeSet<TaskName> = new.filter(|name| !gone.contains(name)).collect();
-        if old != new && !old.is_empty() && !new.is_empty() && self.uses_ipvs(service) {
-            self.renew_marks(service, &old)?;
-        }
+    /// Lets tasks leave.
+    pub(super) fn depart(&mut self, leave: &[TaskName], departure: Departure) {
         for name in leave {
             match departure {
                 Departure::AtOnce => self.remove_task(name),
@@ -72,7 +60,6 @@ impl Intent {
                 }
             }
         }
-        Ok(())
     }
 
     fn uses_ipvs(&self, service: &ServiceName) -> bool {
@@ -82,36 +69,42 @@ impl Intent {
         })
     }
 
-    fn renew_marks(
-        &mut self,
-        service: &ServiceName,
-        old: &BTreeSet<TaskName>,
-    ) -> Result<(), IntentError> {
-        let Some(held) = self.services.get(service) else { return Ok(()) };
+    /// Gives a service's VIPs new marks, where IPVS balances. The old ones keep what is left of the
+    /// tasks in `old`.
+    pub(super) fn renew_marks(&mut self, service: &ServiceName, old: &BTreeSet<Id>) {
+        if !self.uses_ipvs(service) {
+            return;
+        }
+        let Some(held) = self.services.get(service) else { return };
         let full = |vip: &Vip| vip.retired.len() >= MOST_RETIRED;
         let renewed = held.vips.iter().filter(|(_, vip)| !full(vip));
         let renewed: Vec<NetworkName> = renewed.map(|(network, _)| network.clone()).collect();
         for network in renewed {
-            let endpoint = |name| Some(self.tasks.get(name)?.endpoint(&network)?.address);
-            let targets: BTreeSet<Ipv4Addr> = old.iter().filter_map(endpoint).collect();
-            let mark = self.next_fwmark()?;
+            let kept = self.tasks_of(service).filter(|task| old.contains(&task.id));
+            let targets: BTreeSet<Ipv4Addr> =
+                kept.filter_map(|task| Some(task.endpoint(&network)?.address)).collect();
+            // When no mark is free, evenness is given up as well.
+            let Ok(mark) = self.next_fwmark() else { return };
             let vip = self.services.get_mut(service).and_then(|held| held.vips.get_mut(&network));
             if let Some(vip) = vip {
                 let fwmark = std::mem::replace(&mut vip.fwmark, mark);
-                vip.retired.push(Retired { fwmark, targets });
+                if !targets.is_empty() {
+                    vip.retired.push(Retired { fwmark, targets });
+                }
             }
         }
-        Ok(())
     }
 
-    /// Takes tasks away that have left; those that were called back meanwhile stay. Tells whether
-    /// any was there.
+    /// Takes tasks away that have left; those that were called back meanwhile stay. What waited for
+    /// their addresses gets them. Tells whether any was there.
     pub fn finish_leaving(&mut self, tasks: &[(TaskName, Id)]) -> bool {
         let left = |(name, id): &&(TaskName, Id)| {
             self.tasks.get(name).is_some_and(|task| task.id == *id && task.leaving.is_some())
         };
         let left: Vec<TaskName> = tasks.iter().filter(left).map(|(name, _)| name.clone()).collect();
-        left.iter().for_each(|name| self.remove_task(name));
+        if !left.is_empty() {
+            self.rearrange(|intent| left.iter().for_each(|name| intent.remove_task(name)));
+        }
         !left.is_empty()
     }
 

@@ -6,15 +6,19 @@
 
 pub mod allocate;
 pub mod attachment;
+pub mod constraint;
 pub mod echo;
 pub mod egress;
 pub mod encryption;
 pub mod error;
 mod leaving;
+mod membership;
 pub mod name;
 pub mod network;
 pub mod node;
+pub mod pending;
 pub mod service;
+mod settle;
 pub mod span;
 pub mod subnet;
 pub mod task;
@@ -26,13 +30,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
+pub use constraint::{Constraint, ConstraintError};
 pub use echo::{Echo, EchoError};
 pub use encryption::{Encryption, Esp, Hexadecimal, Life, Nonce, PublicKey, Spi};
 pub use error::IntentError;
+pub use membership::Newcomer;
 pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
-pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, NodeRecord};
-pub use service::{EndpointMode, Image, Retired, Scheduler, Service, ServiceSpec, Vip};
+pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Liveness, NodeRecord};
+pub use pending::{Blocked, Obstacle, Pending, Reason};
+pub use service::{
+    EndpointMode, Image, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip,
+};
 pub use span::Span;
 pub use subnet::Subnet;
 pub use task::{Endpoint, Leaving, Task};
@@ -115,12 +124,15 @@ impl Intent {
     /// The task of that name, or the one whose id begins so.
     ///
     /// # Errors
-    /// [`IntentError::NoSuchTask`], with the name that may have been meant, or
-    /// [`IntentError::ManyTasks`].
+    /// [`IntentError::NoSuchTask`], with the name that may have been meant, [`IntentError::Unplaced`]
+    /// or [`IntentError::ManyTasks`].
     pub fn task(&self, asked: &str) -> Result<&Task, IntentError> {
         let named = asked.parse::<TaskName>().ok().and_then(|name| self.tasks.get(&name));
         if let Some(task) = named {
             return Ok(task);
+        }
+        if let Some((name, reason)) = self.unplaced(asked) {
+            return Err(IntentError::Unplaced { name, reason });
         }
         let begins = |task: &&Task| !asked.is_empty() && task.id.starts_with(asked);
         let found: Vec<&Task> = self.tasks.values().filter(begins).collect();
@@ -141,6 +153,13 @@ impl Intent {
                 names: many.iter().map(|task| task.name.clone()).collect(),
             }),
         }
+    }
+
+    /// A slot that has no task yet, and why.
+    fn unplaced(&self, asked: &str) -> Option<(TaskName, Reason)> {
+        let name: TaskName = asked.parse().ok()?;
+        let pending = self.services.get(&name.service)?.pending.get(&name.slot)?;
+        Some((name, pending.reason.clone()))
     }
 
     /// The tasks of one service, by slot.

@@ -55,6 +55,15 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pool>, 
 }
 
 impl Network {
+    /// How many addresses VIPs, tasks and namespaces of others can have.
+    pub fn capacity(&self) -> u32 {
+        self.pools.iter().map(|pool| pool.subnet.capacity()).sum()
+    }
+
+    pub fn subnets(&self) -> Vec<Subnet> {
+        self.pools.iter().map(|pool| pool.subnet).collect()
+    }
+
     /// The subnet that an address is from.
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<Subnet> {
         self.pools.iter().map(|pool| pool.subnet).find(|subnet| subnet.contains(address))
@@ -298,11 +307,11 @@ mod tests {
             addresses,
             ["10.0.3.3", "10.0.3.4", "10.0.3.5", "10.0.3.6", "10.0.5.1", "10.0.5.2", "10.0.5.3"]
         );
-        let refused = intent.create_service(spec("api", "blue", 3), "id".into(), 0).unwrap_err();
+        let refused = intent.create_service(spec("api", "blue", 10), "id".into(), 0).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "subnets 10.0.3.0/29, 10.0.5.0/29 of network `blue` have too few addresses: \
-             4 needed, 2 free of 10"
+             11 needed, 2 free of 10"
         );
         service(&mut intent, "api", "blue", 1);
     }

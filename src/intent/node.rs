@@ -31,12 +31,30 @@ pub struct NodeRecord {
     /// is alone in its cluster.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// The TCP port of its API, where it has an address.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The fingerprint of the certificate that it shows to others: SHA-256, hexadecimal.
+    #[serde(default)]
+    pub certificate: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
     #[serde(default)]
     pub encryption: Encryption,
+    #[serde(default)]
+    pub liveness: Liveness,
+}
+
+/// Whether a node is there, as its lease tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    #[default]
+    Up,
+    /// Its lease ran out, or it never had one: what it runs counts for nothing.
+    Down,
 }
 
 /// Whether a node takes tasks.
@@ -79,9 +97,12 @@ impl NodeRecord {
             ipvs,
             egress: Egress::default(),
             address: None,
+            port: None,
+            certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
             encryption: Encryption::default(),
+            liveness: Liveness::default(),
         }
     }
 

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::leaving::Departure;
 use super::{
-    Alias, DataPlaneChoice, Echo, Endpoint, Fwmark, Id, Intent, IntentError, Leaving, NetworkName,
-    ServiceName, Span, Task, TaskName,
+    Alias, Constraint, DataPlaneChoice, Echo, Fwmark, Id, Intent, IntentError, NetworkName,
+    NodeRecord, Pending, ServiceName, Span, TaskName,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -106,12 +107,48 @@ pub enum Scheduler {
     Rr,
 }
 
+impl Scheduler {
+    /// By the kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheduler::Rr => "rr",
+        }
+    }
+}
+
 impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How many tasks a service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// As many as were asked for, on any nodes.
+    #[default]
+    Replicated,
+    /// One on every node that may run it.
+    Global,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Scheduler::Rr => "rr",
+            Mode::Replicated => "replicated",
+            Mode::Global => "global",
         })
     }
+}
+
+/// Which nodes its tasks may be on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Placement {
+    /// All must be satisfied.
+    pub constraints: Vec<Constraint>,
+    /// How many of them one node may have; none for any number.
+    pub max_per_node: Option<NonZeroU32>,
 }
 
 /// A service's address on one network.
@@ -142,7 +179,15 @@ pub struct Service {
     pub name: ServiceName,
     pub image: Image,
     pub command: Vec<String>,
+    #[serde(default)]
+    pub mode: Mode,
+    /// How many tasks are wanted; of a global service, how many nodes may run it.
     pub replicas: u32,
+    #[serde(default)]
+    pub placement: Placement,
+    /// The slots that wait for a place.
+    #[serde(default)]
+    pub pending: BTreeMap<u32, Pending>,
     pub networks: Vec<NetworkName>,
     /// Its other names, each on one network only. Services may share one.
     #[serde(default)]
@@ -178,7 +223,10 @@ pub struct ServiceSpec {
     pub name: ServiceName,
     pub image: Image,
     pub command: Vec<String>,
+    pub mode: Mode,
+    /// Of a replicated service; a global one follows the nodes.
     pub replicas: u32,
+    pub placement: Placement,
     pub networks: Vec<NetworkName>,
     /// Names beside its own, by network.
     pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
@@ -203,7 +251,9 @@ impl ServiceSpec {
             name,
             image: Image::Whoami,
             command: Vec::new(),
+            mode: Mode::default(),
             replicas: 1,
+            placement: Placement::default(),
             networks: vec![network],
             aliases: BTreeMap::new(),
             endpoint_mode: EndpointMode::default(),
@@ -272,22 +322,23 @@ impl Intent {
         for network in &spec.networks {
             self.network(network)?;
         }
-        if spec.data_plane == DataPlaneChoice::Ipvs
-            && let Some(node) = self.nodes.values().find(|node| !node.ipvs)
-        {
-            return Err(IntentError::NoIpvs { node: node.name.to_string() });
+        self.check_ipvs(&spec)?;
+        if spec.mode == Mode::Replicated {
+            self.check_capacity(&spec.name, spec.endpoint_mode, &spec.networks, spec.replicas)?;
         }
         let vips = match spec.endpoint_mode {
             EndpointMode::Vip => self.choose_vips(&spec)?,
             EndpointMode::Dnsrr => BTreeMap::new(),
         };
-        let (name, replicas) = (spec.name.clone(), spec.replicas);
         let service = Service {
             id,
             name: spec.name,
             image: spec.image,
             command: spec.command,
-            replicas: 0,
+            mode: spec.mode,
+            replicas: spec.replicas,
+            placement: spec.placement,
+            pending: BTreeMap::new(),
             networks: spec.networks,
             aliases: spec.aliases,
             endpoint_mode: spec.endpoint_mode,
@@ -301,8 +352,62 @@ impl Intent {
             dns_ttl: spec.dns_ttl,
             created,
         };
-        self.services.insert(name.clone(), service);
-        self.set_replicas(&name, replicas, Departure::AtOnce)
+        self.rearrange(|intent| intent.services.insert(service.name.clone(), service));
+        Ok(())
+    }
+
+    /// A service that IPVS shall balance needs a node that can, and no sandbox on its networks where it
+    /// cannot.
+    fn check_ipvs(&self, spec: &ServiceSpec) -> Result<(), IntentError> {
+        if spec.data_plane != DataPlaneChoice::Ipvs {
+            return Ok(());
+        }
+        let lacks = |node: &&NodeRecord| !node.ipvs;
+        let on_it = |node: &&NodeRecord| {
+            let mut tasks = self.tasks.values().filter(|task| task.node == node.name);
+            tasks.any(|task| spec.networks.iter().any(|network| task.endpoint(network).is_some()))
+        };
+        let all = self.nodes.values().all(|node| lacks(&node));
+        let lacking = self.nodes.values().filter(lacks).find(|node| all || on_it(node));
+        match lacking {
+            Some(node) => Err(IntentError::NoIpvs { node: node.name.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what could never be, whoever went: more tasks than a network has addresses. Addresses
+    /// that others hold may come free, so tasks that only lack those wait for them.
+    fn check_capacity(
+        &self,
+        name: &ServiceName,
+        mode: EndpointMode,
+        networks: &[NetworkName],
+        replicas: u32,
+    ) -> Result<(), IntentError> {
+        for network in networks {
+            let held = self.network(network)?;
+            let needed = replicas + u32::from(mode == EndpointMode::Vip);
+            let (capacity, subnets) = (held.capacity(), held.subnets());
+            if needed > capacity {
+                let free = self.left_on(network) + self.held_by(name, network);
+                let network = network.clone();
+                return Err(IntentError::NoFreeAddress {
+                    network,
+                    subnets,
+                    needed,
+                    free,
+                    capacity,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many addresses of a network a service has.
+    fn held_by(&self, name: &ServiceName, network: &NetworkName) -> u32 {
+        let vip = self.services.get(name).and_then(|service| service.vips.get(network));
+        let tasks = self.tasks_of(name).filter(|task| task.endpoint(network).is_some());
+        u32::from(vip.is_some()) + tasks.count() as u32
     }
 
     fn choose_vips(
@@ -311,10 +416,7 @@ impl Intent {
     ) -> Result<BTreeMap<NetworkName, Vip>, IntentError> {
         let mut vips = BTreeMap::new();
         for network in &spec.networks {
-            // Room for the tasks is asked for as well, so that the error tells the whole need.
-            let room = self.clone().next_addresses(network, 1 + spec.replicas)?;
             let address = self.next_addresses(network, 1)?[0];
-            debug_assert_eq!(room.first(), Some(&address));
             vips.insert(
                 network.clone(),
                 Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() },
@@ -329,11 +431,7 @@ impl Intent {
     /// # Errors
     /// When there is no such service, or a network has too few addresses.
     pub fn scale_service(&mut self, name: &ServiceName, replicas: u32) -> Result<(), IntentError> {
-        check_replicas(replicas)?;
-        let mut edited = self.clone();
-        edited.set_replicas(name, replicas, Departure::AtOnce)?;
-        *self = edited;
-        Ok(())
+        self.set_replicas(name, replicas, |_| Departure::AtOnce)
     }
 
     /// Changes how many tasks a service has; those in the highest slots leave, as long as its drain
@@ -347,73 +445,43 @@ impl Intent {
         replicas: u32,
         now: u64,
     ) -> Result<(), IntentError> {
-        check_replicas(replicas)?;
-        let timeout = self.service(name)?.drain_timeout.millis();
-        let departure = match timeout {
-            0 => Departure::AtOnce,
-            _ => Departure::Drained(Leaving { since: now, until: now.saturating_add(timeout) }),
-        };
-        let mut edited = self.clone();
-        edited.set_replicas(name, replicas, departure)?;
-        *self = edited;
-        Ok(())
+        self.set_replicas(name, replicas, |service| Departure::of(service, now))
     }
 
     fn set_replicas(
         &mut self,
         name: &ServiceName,
         replicas: u32,
-        departure: Departure,
+        departure: impl FnOnce(&Service) -> Departure,
     ) -> Result<(), IntentError> {
-        let service = self.service(name)?.clone();
-        let before = self.rotation_of(name).map(|task| task.name.clone()).collect::<Vec<_>>();
-        let missing = (replicas as usize).saturating_sub(before.len());
-        let missing = missing - self.call_back(name, missing);
-        let slots: Vec<u32> = self.tasks_of(name).map(|task| task.name.slot).collect();
-        let free: Vec<u32> = (1..).filter(|slot| !slots.contains(slot)).take(missing).collect();
-        self.add_tasks(&service, &free)?;
-        let too_many = before.len().saturating_sub(replicas as usize);
-        let leave: Vec<TaskName> = before.iter().rev().take(too_many).cloned().collect();
-        if let Some(service) = self.services.get_mut(name) {
-            service.replicas = replicas;
+        check_replicas(replicas)?;
+        let service = self.service(name)?;
+        if service.mode == Mode::Global {
+            return Err(IntentError::ScaleGlobal { name: name.clone() });
         }
-        self.turn_over(name, &before, &leave, departure)
-    }
-
-    fn add_tasks(&mut self, service: &Service, slots: &[u32]) -> Result<(), IntentError> {
-        // In the order in which they were given: `eth0` is on the first.
-        let mut addresses = Vec::new();
-        for network in &service.networks {
-            let chosen = self.next_addresses(network, slots.len() as u32)?;
-            addresses.push((network.clone(), chosen.into_iter()));
-        }
-        for slot in slots {
-            let name = TaskName { service: service.name.clone(), slot: *slot };
-            let node = self.node_for(service)?;
-            let endpoints = addresses
-                .iter_mut()
-                .filter_map(|(network, addresses)| {
-                    let rank = self.next_rank(network);
-                    Some(Endpoint { network: network.clone(), address: addresses.next()?, rank })
-                })
-                .collect();
-            let egress = if self.is_outward(service) { self.next_egress(&node)? } else { None };
-            self.cluster.tasks_made += 1;
-            let id = super::task::id(&service.id, self.cluster.tasks_made);
-            let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
-            self.tasks.insert(name, task);
-        }
+        self.check_capacity(name, service.endpoint_mode, &service.networks, replicas)?;
+        let departure = departure(service);
+        let rotation: Vec<TaskName> = self.rotation_of(name).map(|t| t.name.clone()).collect();
+        let leave = rotation.get(replicas as usize..).unwrap_or_default();
+        self.rearrange(|intent| {
+            if let Some(service) = intent.services.get_mut(name) {
+                service.replicas = replicas;
+            }
+            intent.depart(leave, departure);
+        });
         Ok(())
     }
 
-    /// Takes a service and its tasks away.
+    /// Takes a service and its tasks away; what waited for their places gets them.
     ///
     /// # Errors
     /// When there is no such service.
     pub fn remove_service(&mut self, name: &ServiceName) -> Result<(), IntentError> {
         self.service(name)?;
-        self.services.remove(name);
-        self.tasks.retain(|task, _| task.service != *name);
+        self.rearrange(|intent| {
+            intent.services.remove(name);
+            intent.tasks.retain(|task, _| task.service != *name);
+        });
         Ok(())
     }
 }

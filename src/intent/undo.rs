@@ -33,7 +33,11 @@ impl Intent {
         intent.networks.retain(|name, _| !made.contains_key(name));
         let restored = removed.keys().filter_map(|name| before.networks.get(name));
         intent.networks.extend(restored.map(|network| (network.name.clone(), network.clone())));
-        (undone && networks && intent.is_consistent()).then_some(intent)
+        let holds = undone && networks && intent.is_consistent() && intent.is_well_placed();
+        holds.then(|| {
+            intent.settle();
+            intent
+        })
     }
 
     /// Whether everything is on networks that are there, and no address is held twice.

@@ -22,6 +22,7 @@ use crate::environment::variable;
 use crate::kernel::program;
 use crate::killpoint;
 use crate::state_dir::StateDir;
+use crate::store::Location;
 
 /// How long a keeper may take to be there, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,15 +34,15 @@ const ANSWER: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When it does not answer; its log says why.
-pub fn ensure(state: &StateDir, arguments: &[String]) -> io::Result<bool> {
-    if answers(state) {
+pub fn ensure(state: &StateDir, arguments: &[String], store: &Location) -> io::Result<bool> {
+    if answers(state, store) {
         return Ok(false);
     }
     state.create()?;
     state.try_writing()?;
     let mut child = spawn(state, arguments)?;
     let deadline = Instant::now() + PATIENCE;
-    while !answers(state) {
+    while !answers(state, store) {
         let hopeless = store_is_hopeless(state);
         if hopeless || Instant::now() > deadline {
             let why = why_not(state);
@@ -190,9 +191,13 @@ fn why_not(state: &StateDir) -> NotStarted {
     NotStarted { problem, hint: None }
 }
 
-/// Whether a keeper answers and its store accepts connections.
-fn answers(state: &StateDir) -> bool {
-    lives(state) && UnixStream::connect(state.store_socket()).is_ok()
+/// Whether a keeper answers, and its store accepts connections if it has one.
+fn answers(state: &StateDir, store: &Location) -> bool {
+    lives(state) && (!store.is_embedded() || has_store(state))
+}
+
+fn has_store(state: &StateDir) -> bool {
+    UnixStream::connect(state.store_socket()).is_ok()
 }
 
 /// Whether a keeper runs. The socket of one that was killed takes connections as long as the
@@ -216,7 +221,12 @@ pub enum Manner {
 ///
 /// # Errors
 /// What the system answered.
-pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result<()> {
+pub fn run(
+    state: &StateDir,
+    arguments: &[String],
+    store: &Location,
+    manner: Manner,
+) -> io::Result<()> {
     state.create()?;
     let lock =
         File::options().create(true).write(true).truncate(false).open(state.keeper_lock())?;
@@ -233,7 +243,7 @@ pub fn run(state: &StateDir, arguments: &[String], manner: Manner) -> io::Result
     leave_namespaces();
     super::descriptors::raise();
 
-    Keeper::new(state.clone(), lock, arguments, Readiness::new(notify))?.run()
+    Keeper::new(state.clone(), lock, arguments, store, Readiness::new(notify))?.run()
 }
 
 /// Takes the lock; false when another keeper has it that will do as well. One that was killed may have

@@ -28,6 +28,7 @@ use crate::killpoint;
 use crate::memory;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
+use crate::store::Location;
 
 /// How often a keeper that is starting looks whether its store is up, in milliseconds.
 const LOOK: u8 = 10;
@@ -69,7 +70,8 @@ pub struct Keeper {
     /// How many connections there ever were: a descriptor's number is used again at once.
     accepted: u64,
     agent: Supervised,
-    store: Supervised,
+    /// None where the store is elsewhere.
+    store: Option<Supervised>,
     since: u64,
     stopping: bool,
     readiness: Readiness,
@@ -98,6 +100,7 @@ impl Keeper {
         state: StateDir,
         lock: File,
         arguments: &[String],
+        store: &Location,
         readiness: Readiness,
     ) -> io::Result<Self> {
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -124,7 +127,8 @@ impl Keeper {
             connections: BTreeMap::new(),
             accepted: 0,
             agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
-            store: Supervised::new("store", Bond::Ends, with(&["store-server"])),
+            store: (store.is_embedded())
+                .then(|| Supervised::new("store", Bond::Ends, with(&["store-server"]))),
             since: now(),
             stopping: false,
             readiness,
@@ -165,7 +169,7 @@ impl Keeper {
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
             memory::give_back_after(&mut self.rest);
-            for supervised in [&mut self.store, &mut self.agent] {
+            for supervised in self.store.iter_mut().chain([&mut self.agent]) {
                 if let Err(error) = supervised.tend(&self.state) {
                     say(format!("cannot start a process: {error}"));
                 }
@@ -180,7 +184,9 @@ impl Keeper {
         self.readiness.stopping();
         killpoint::pass(|| "before agent and store are ended".into());
         self.agent.end();
-        self.store.end();
+        if let Some(store) = &mut self.store {
+            store.end();
+        }
         killpoint::pass(|| "agent and store are ended".into());
         let _ = std::fs::remove_file(self.state.keeper_socket());
         Ok(())
@@ -211,9 +217,12 @@ impl Keeper {
         Ok(sources.into_iter().zip(hit).filter(|(_, hit)| *hit).map(|((_, w), _)| w).collect())
     }
 
-    /// The node is up as soon as the store accepts connections.
+    /// The node is up as soon as its store, if it has one, accepts connections.
     fn tell_readiness(&mut self) {
-        if !self.readiness.is_told() && UnixStream::connect(self.state.store_socket()).is_ok() {
+        if self.readiness.is_told() {
+            return;
+        }
+        if self.store.is_none() || UnixStream::connect(self.state.store_socket()).is_ok() {
             self.readiness.ready();
         }
     }
@@ -223,7 +232,8 @@ impl Keeper {
             return PollTimeout::from(LOOK);
         }
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
-        let due = [self.agent.due(), self.store.due(), self.marks.due(), shortage, self.rest];
+        let store = self.store.as_ref().and_then(Supervised::due);
+        let due = [self.agent.due(), store, self.marks.due(), shortage, self.rest];
         let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
@@ -292,7 +302,8 @@ impl Keeper {
             return;
         }
         let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
-        let known = known.chain(self.agent.pid()).chain(self.store.pid());
+        let known =
+            known.chain(self.agent.pid()).chain(self.store.as_ref().and_then(Supervised::pid));
         let known: BTreeSet<i32> = known.collect();
         let others: Vec<i32> =
             children().into_iter().filter(|child| !known.contains(child)).collect();
@@ -319,7 +330,8 @@ impl Keeper {
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
-        if self.agent.ended(pid.as_raw()) || self.store.ended(pid.as_raw()) {
+        let ended = |supervised: &mut Supervised| supervised.ended(pid.as_raw());
+        if self.store.iter_mut().chain([&mut self.agent]).any(ended) {
             return;
         }
         let name = self.tasks.iter_mut().find_map(|(name, task)| {
@@ -471,9 +483,9 @@ impl Keeper {
         Status {
             keeper: std::process::id() as i32,
             agent: self.agent.pid(),
-            store: self.store.pid(),
+            store: self.store.as_ref().and_then(Supervised::pid),
             agent_restarts: self.agent.restarts,
-            store_restarts: self.store.restarts,
+            store_restarts: self.store.as_ref().map_or(0, |store| store.restarts),
             since: self.since,
             version: env!("CARGO_PKG_VERSION").into(),
             executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("?")),

@@ -20,7 +20,6 @@ use crate::dump::{
     ipvs, nftables,
 };
 use crate::node::{Connection, Entry, LinkName};
-use crate::plan::runbook::TABLE;
 
 /// Reads the parts of a namespace that belong to `tables`.
 ///
@@ -69,11 +68,11 @@ pub fn read(
 }
 
 /// swarmlb's own table as a node has it; none where reading it would load nf_tables.
-pub fn own_table(at: BorrowedFd<'_>) -> Option<crate::node::Table> {
+pub fn own_table(at: BorrowedFd<'_>, name: &str) -> Option<crate::node::Table> {
     if module::would_load("nf_tables") {
         return None;
     }
-    let (table, _) = nft::Nft::open(at).and_then(|mut nft| nft.read(TABLE)).ok().flatten()?;
+    let (table, _) = nft::Nft::open(at).and_then(|mut nft| nft.read(name)).ok().flatten()?;
     Some(table)
 }
 

@@ -418,7 +418,7 @@ impl<P: Processes> Linux<P> {
         let processes: Vec<(&SandboxName, &Process)> = ops
             .iter()
             .filter_map(|op| match op.object() {
-                Object::Process(process) => Some((&op.sandbox, process)),
+                Object::Process(process) => Some((&op.sandbox, process.as_ref())),
                 _ => None,
             })
             .collect();

@@ -4,6 +4,7 @@
 //! at least as strict, rehearses every plan before Linux is touched.
 
 pub mod contents;
+pub mod datagrams;
 pub mod docker;
 pub mod egress;
 pub mod ipvs;

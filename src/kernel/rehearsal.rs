@@ -13,8 +13,8 @@ use super::{Kernel, Outcome, Refusal, Scope};
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
-    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, Sandbox, SandboxName,
-    SecurityPolicy, SecurityState, Table, VirtualServer,
+    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, RealServers, Sandbox,
+    SandboxName, SecurityPolicy, SecurityState, Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -26,7 +26,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    pub fn new(node: Node) -> Self {
+    pub fn new(mut node: Node) -> Self {
+        node.sandboxes.retain(|_, held| !is_left(held));
         Self { node }
     }
 
@@ -44,11 +45,17 @@ impl Rehearsal {
     /// As Linux would: EEXIST, ENOENT, ENODEV, EBUSY, EINVAL.
     pub fn try_op(&mut self, op: &Op) -> Outcome {
         let outcome = self.do_op(op);
-        // Where we are guests, the namespace is there before us and after us.
-        self.node
-            .sandboxes
-            .retain(|_, held| !(matches!(held.owner, Owner::Guest(_)) && held.is_vacant()));
+        self.leave(&op.sandbox);
+        if let Object::Veth { port, .. } = op.object() {
+            self.leave(&port.peer.sandbox);
+        }
         outcome
+    }
+
+    fn leave(&mut self, name: &SandboxName) {
+        if name.guest().is_some() && self.node.sandboxes.get(name).is_some_and(is_left) {
+            self.node.sandboxes.remove(name);
+        }
     }
 
     fn do_op(&mut self, op: &Op) -> Outcome {
@@ -193,6 +200,11 @@ impl Kernel for Rehearsal {
     }
 }
 
+/// Where we are guests, the namespace is there before us and after us.
+fn is_left(sandbox: &Sandbox) -> bool {
+    matches!(sandbox.owner, Owner::Guest(_)) && sandbox.is_vacant()
+}
+
 fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Outcome {
     match map.entry(key) {
         Entry::Occupied(_) => Err(Errno::EEXIST.into()),
@@ -244,7 +256,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Link { name, link } => {
             needs_master(sandbox, link.master.as_ref())?;
-            insert(&mut sandbox.links, name.clone(), link.clone())
+            insert(&mut sandbox.links, name.clone(), (**link).clone())
         }
         Object::Address(address) => {
             if !sandbox.links.contains_key(&address.link) {
@@ -298,7 +310,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 flags: *flags,
                 persistence: *persistence,
                 rotation: *rotation,
-                real_servers: BTreeMap::new(),
+                real_servers: RealServers::default(),
             };
             insert(&mut sandbox.virtual_servers, *key, server)
         }
@@ -308,22 +320,27 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 return Err(Errno::EINVAL.into());
             }
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
-            insert(&mut server.real_servers, *key, *real)
+            match server.real_servers.get(key) {
+                Some(_) => Err(Errno::EEXIST.into()),
+                None => {
+                    server.real_servers.insert(*key, *real);
+                    Ok(())
+                }
+            }
         }
         Object::State(state) => add_state(sandbox, state),
         Object::Policy(policy) => {
-            let key = object.key();
-            let same = |held: &SecurityPolicy| Object::Policy(held.clone()).key() == key;
+            let same = |held: &SecurityPolicy| held.packets() == policy.packets();
             if sandbox.policies.iter().any(same) {
                 return Err(Errno::EEXIST.into());
             }
             has_state(sandbox, policy)?;
-            sandbox.policies.insert(policy.clone());
+            sandbox.policies.insert((**policy).clone());
             Ok(())
         }
         Object::Process(_) if sandbox.process.is_some() => Err(Errno::EEXIST.into()),
         Object::Process(process) => {
-            sandbox.process = Some(process.clone());
+            sandbox.process = Some((**process).clone());
             Ok(())
         }
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
@@ -446,7 +463,7 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         },
         Object::RealServer { server, key, .. } => {
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
-            remove(&mut server.real_servers, key)
+            server.real_servers.remove(key).map(|_| ()).ok_or_else(|| Errno::ENOENT.into())
         }
         Object::State(state) => {
             if sandbox.policies.iter().any(|policy| state.serves(policy)) {
@@ -491,7 +508,7 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
             if !sandbox.policies.remove(from) {
                 return Err(Errno::ENOENT.into());
             }
-            sandbox.policies.insert(to.clone());
+            sandbox.policies.insert((**to).clone());
             Ok(())
         }
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {

@@ -7,13 +7,14 @@ use std::os::fd::BorrowedFd;
 use super::netns;
 
 /// How busy the servers of a namespace are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Activity {
     /// TCP connections and SCTP associations that somebody else opened to what listens here.
     pub connections: usize,
-    /// How many UDP datagrams the namespace ever received; none when no UDP socket could get one
-    /// from outside. UDP knows no connections: silence is all that can be seen.
-    pub datagrams: Option<u64>,
+    /// The ports at which anybody's UDP datagrams are received. UDP knows no connections: silence
+    /// there is all that can be seen. A socket that is connected is the task's own question to
+    /// somebody, unless another one at its port receives from all.
+    pub datagrams: BTreeSet<u16>,
 }
 
 /// Reads it from /proc/net.
@@ -26,7 +27,7 @@ pub fn activity(namespace: BorrowedFd<'_>) -> io::Result<Activity> {
         let udp = list("udp")? + &list("udp6")?;
         Ok(Activity {
             connections: connections(&tcp) + associations(&list("sctp/assocs")?),
-            datagrams: if has_udp(&udp) { datagrams(&list("snmp")?) } else { None },
+            datagrams: served(&udp),
         })
     })?
 }
@@ -50,6 +51,7 @@ fn socket(line: &str) -> Option<(&str, &str, &str)> {
 /// States of include/net/tcp_states.h in which somebody may still send or wait for data.
 const ALIVE: [&str; 7] = ["01", "03", "04", "05", "08", "09", "0C"];
 const LISTEN: &str = "0A";
+const CLOSE: &str = "07";
 
 /// Connections to ports that are listened on. Where nothing listens any more, every one counts.
 fn connections(text: &str) -> usize {
@@ -63,8 +65,12 @@ fn connections(text: &str) -> usize {
     sockets.iter().filter(alive).count()
 }
 
-fn has_udp(text: &str) -> bool {
-    text.lines().filter_map(socket).any(|(address, ..)| !is_loopback(address))
+/// The ports of UDP sockets that receive from anybody, not from the loopback only. The state of one
+/// that is connected is that of TCP: established.
+fn served(text: &str) -> BTreeSet<u16> {
+    let sockets = text.lines().filter_map(socket);
+    let open = sockets.filter(|(address, _, state)| *state == CLOSE && !is_loopback(address));
+    open.filter_map(|(_, port, _)| u16::from_str_radix(port, 16).ok()).collect()
 }
 
 /// 127.0.0.0/8 as the kernel prints it: in the byte order of the machine.
@@ -80,13 +86,6 @@ fn is_loopback(address: &str) -> bool {
 fn associations(text: &str) -> usize {
     let state = |line: &str| line.split_ascii_whitespace().nth(4).map(|state| state != "0");
     text.lines().skip(1).filter(|line| state(line) == Some(true)).count()
-}
-
-/// `InDatagrams` of /proc/net/snmp, which has a line of names and one of values.
-fn datagrams(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp:"));
-    let at = lines.next()?.split_ascii_whitespace().position(|name| name == "InDatagrams")?;
-    lines.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -128,19 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn a_resolver_on_loopback_is_no_udp_server() {
-        let line = |address: &str| format!("  5: {address}:0035 00000000:0000 07 0 0\n");
-        assert!(!has_udp(&line("0B00007F")));
-        assert!(has_udp(&line("00000000")));
-        assert!(!has_udp("  sl  local_address rem_address   st\n"));
-    }
-
-    #[test]
-    fn datagrams_are_found_by_name() {
-        let text = "Tcp: RtoAlgorithm\nTcp: 1\nUdp: InDatagrams NoPorts\nUdp: 42 7\nUdpLite: 1\n";
-        assert_eq!(datagrams(text), Some(42));
-        assert_eq!(datagrams("Udp: NoPorts\nUdp: 7\n"), None);
-        assert_eq!(datagrams(""), None);
+    fn neither_a_resolver_on_loopback_nor_a_question_is_a_udp_server() {
+        let line = |address: &str, peer: &str, state: &str| {
+            format!("  5: {address}:0035 {peer} {state} 0 0\n")
+        };
+        let (nobody, somebody) = ("00000000:0000", "0203000A:1F40");
+        assert!(served(&line("0B00007F", nobody, "07")).is_empty());
+        assert!(served(&line("0303000A", somebody, "01")).is_empty());
+        assert_eq!(served(&line("00000000", nobody, "07")), [53].into());
+        let both = line("0303000A", somebody, "01") + &line("00000000", nobody, "07");
+        assert_eq!(served(&both), [53].into());
+        assert!(served("  sl  local_address rem_address   st\n").is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::nft::Nft;
 use super::{Refusal, netns};
 use crate::intent::Fwmark;
 use crate::node::{Entry, SandboxName, Table, VirtualServer, VirtualServerKey};
-use crate::plan::runbook::TABLE;
+use crate::plan::runbook::table_of;
 use crate::trace::vip::{Tally, Traffic};
 
 /// IPVS's table of a sandbox, with every counter; none where the kernel has no IPVS.
@@ -31,10 +31,14 @@ pub fn entries(sandbox: &SandboxName) -> Result<Option<Vec<Entry>>, Refusal> {
 /// # Errors
 /// The kernel's refusal.
 pub fn count(sandbox: &SandboxName, traffic: &mut Traffic) -> Result<(), Refusal> {
-    let namespace = netns::open(sandbox.as_str())?;
+    let namespace = netns::of(sandbox)?;
     let mut nft = present(Nft::open(namespace.as_fd()))?;
-    let mut ipvs = Ipvs::open(namespace.as_fd())?;
-    let (_, counted) = table(nft.as_mut(), TABLE)?;
+    // What IPVS does in a namespace of others is theirs.
+    let mut ipvs = match sandbox.guest() {
+        None => Ipvs::open(namespace.as_fd())?,
+        Some(_) => None,
+    };
+    let (_, counted) = table(nft.as_mut(), &table_of(sandbox))?;
     let (_, balanced) = virtual_servers(ipvs.as_mut())?;
     for (mark, target, tally) in counted.into_iter().chain(balanced) {
         traffic.insert((sandbox.clone(), mark, target), tally);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::intent::service::DNS_TTL;
-use crate::intent::{Attachment, Endpoint, Intent, NetworkName, NodeName, Service, Task};
+use crate::intent::{Attachment, Endpoint, Intent, NetworkName, NodeName, Service};
 use crate::node::{SandboxName, Zone};
 
 /// What one sandbox's resolver answers from.
@@ -49,11 +49,6 @@ pub fn zones(intent: &Intent, node: &NodeName) -> BTreeMap<SandboxName, Knowledg
         .collect()
 }
 
-/// In the order in which the task is on them.
-fn networks(task: &Task) -> Vec<&NetworkName> {
-    task.endpoints.iter().map(|endpoint| &endpoint.network).collect()
-}
-
 /// What is known to whoever is on these networks: everything on them. Of the other networks only
 /// that they are the cluster's, so that nobody else is asked about their addresses.
 fn zone(intent: &Intent, networks: &[&NetworkName]) -> Zone {
@@ -80,10 +75,9 @@ fn zone(intent: &Intent, networks: &[&NetworkName]) -> Zone {
     zone
 }
 
-/// What `name` shall resolve to for a task; None when it is not the cluster's to answer.
-pub fn expected(intent: &Intent, task: &Task, name: &str) -> Option<Vec<Ipv4Addr>> {
-    let zone = zone(intent, &networks(task));
-    zone.named(name).map(|named| named.v4.clone())
+/// What `name` shall resolve to for a sandbox; None when it is not the cluster's to answer.
+pub fn expected(known: &Knowledge, name: &str) -> Option<Vec<Ipv4Addr>> {
+    known.zone.named(name).map(|named| named.v4.clone())
 }
 
 fn add_attachment(held: &Attachment, zone: &mut Zone) {
@@ -150,8 +144,8 @@ mod tests {
     use crate::intent::{EndpointMode, ServiceSpec};
 
     fn ask(intent: &Intent, name: &str) -> Option<Vec<String>> {
-        let task = &intent.tasks[&"collab-box.1".parse().unwrap()];
-        Some(expected(intent, task, name)?.iter().map(Ipv4Addr::to_string).collect())
+        let known = &all(intent)[&sandbox("collab-box.1")];
+        Some(expected(known, name)?.iter().map(Ipv4Addr::to_string).collect())
     }
 
     fn all(intent: &Intent) -> BTreeMap<SandboxName, Knowledge> {
@@ -225,9 +219,9 @@ mod tests {
         let own = ask(&intent, "collabweb").unwrap();
         assert_eq!(own, ["10.0.3.2".to_owned(), ask(&intent, "twin").unwrap().remove(0)]);
         service(&mut intent, "elsewhere", "other", 1);
-        let task = &intent.tasks[&"elsewhere.1".parse().unwrap()];
-        assert_eq!(expected(&intent, task, "db"), None);
-        assert_eq!(expected(&intent, task, "db-1").unwrap().len(), 1);
+        let known = &all(&intent)[&sandbox("elsewhere.1")];
+        assert_eq!(expected(known, "db"), None);
+        assert_eq!(expected(known, "db-1").unwrap().len(), 1);
     }
 
     #[test]
@@ -237,9 +231,9 @@ mod tests {
         let mut both = spec("both", "other", 1);
         both.networks.push("collabnet".parse().unwrap());
         intent.create_service(both, "id-both".into(), 0).unwrap();
-        let task = &intent.tasks[&"both.1".parse().unwrap()];
+        let known = &all(&intent)[&sandbox("both.1")];
         let asked = |name: &str| {
-            let addresses = expected(&intent, task, name).unwrap();
+            let addresses = expected(known, name).unwrap();
             addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>()
         };
         assert_eq!(asked("both"), ["10.0.4.2"]);
@@ -260,8 +254,7 @@ mod tests {
         let mut both = spec("both", "hidden", 1);
         both.networks.push("collabnet".parse().unwrap());
         intent.create_service(both, "id".into(), 0).unwrap();
-        let secluded =
-            |task: &str| zone(&intent, &networks(&intent.tasks[&task.parse().unwrap()])).secluded;
+        let secluded = |task: &str| all(&intent)[&sandbox(task)].zone.secluded;
         assert!(secluded("inner.1"));
         assert!(!secluded("both.1") && !secluded("collabweb.1"));
     }

@@ -7,19 +7,27 @@ pub mod encryption;
 pub mod endpoint;
 pub mod key;
 pub mod overlay;
+pub mod shared;
 pub mod vip;
 
 use crate::intent::{Echo, Image, Intent, NodeName, Service, Task};
 use crate::node::process::Program;
 use crate::node::{Node, Owner, Process, Sandbox, SandboxName};
+use shared::Shared;
 
 /// What `name` shall hold.
 pub fn lower(intent: &Intent, name: &NodeName) -> Node {
+    lower_sharing(intent, name, &mut Shared::default())
+}
+
+/// The same; what is as it was in the lowering before is shared with that.
+pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> Node {
+    shared.begin();
     let mut node = Node::default();
     overlay::lower(intent, name, &mut node);
     for task in intent.tasks.values().filter(|task| task.node == *name) {
         let sandbox = endpoint::lower(intent, task, &mut node);
-        vip::lower(intent, task, &mut *sandbox);
+        vip::lower(intent, task, shared, &mut *sandbox);
         let service = intent.services.get(&task.name.service);
         sandbox.process = service.map(|service| process(service, task));
         egress::lower(intent, task, &mut node);

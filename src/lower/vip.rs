@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::shared::Shared;
 use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, Service, Task, Vip};
 use crate::node::{
-    BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, Rotation, Route, Sandbox, Sysctl,
-    Table, VirtualServer, VirtualServerKey,
+    BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, RealServers, Rotation, Route,
+    Sandbox, Sysctl, Table, VirtualServer, VirtualServerKey,
 };
 
 /// Set wherever IPVS balances. Without the first, a UDP client with a fixed port fails for ever after
@@ -17,11 +18,11 @@ use crate::node::{
 const IPVS_SYSCTLS: [(Sysctl, u32); 2] =
     [(Sysctl::ExpireNodestConn, 1), (Sysctl::ExpireQuiescentTemplate, 1)];
 
-pub(super) fn lower(intent: &Intent, task: &Task, sandbox: &mut Sandbox) {
+pub(super) fn lower(intent: &Intent, task: &Task, shared: &mut Shared, sandbox: &mut Sandbox) {
     let Some(node) = intent.nodes.get(&task.node) else { return };
     for endpoint in &task.endpoints {
         let how = |service: &Service, vip: &Vip| (service.data_plane.on(node), vip.fwmark);
-        lower_all(intent, endpoint, how, sandbox);
+        lower_each(intent, endpoint, how, shared, sandbox);
     }
 }
 
@@ -32,10 +33,21 @@ pub(super) fn lower_all(
     how: impl Fn(&Service, &Vip) -> (DataPlane, Fwmark),
     sandbox: &mut Sandbox,
 ) {
+    lower_each(intent, endpoint, how, &mut Shared::default(), sandbox);
+}
+
+fn lower_each(
+    intent: &Intent,
+    endpoint: &Endpoint,
+    how: impl Fn(&Service, &Vip) -> (DataPlane, Fwmark),
+    shared: &mut Shared,
+    sandbox: &mut Sandbox,
+) {
     for service in intent.services.values() {
         if let Some(vip) = service.vips.get(&endpoint.network) {
             let (plane, fwmark) = how(service, vip);
-            lower_one(intent, endpoint, service, &Vip { fwmark, ..vip.clone() }, plane, sandbox);
+            let vip = Vip { fwmark, ..vip.clone() };
+            lower_one(intent, endpoint, service, &vip, plane, shared, sandbox);
         }
     }
 }
@@ -46,6 +58,7 @@ fn lower_one(
     service: &Service,
     vip: &Vip,
     plane: DataPlane,
+    shared: &mut Shared,
     sandbox: &mut Sandbox,
 ) {
     sandbox.routes.insert(Route { address: vip.address, source: endpoint.address });
@@ -69,23 +82,30 @@ fn lower_one(
         DataPlane::Ipvs => {
             sandbox.sysctls.extend(IPVS_SYSCTLS);
             for fwmark in vip.fwmarks() {
-                let server = virtual_server(intent, endpoint, service, vip, fwmark);
+                let made = || real_servers(intent, endpoint, service, vip, fwmark);
+                let server = VirtualServer {
+                    scheduler: service.scheduler.name().into(),
+                    flags: 0,
+                    persistence: 0,
+                    rotation: Rotation(endpoint.rank),
+                    real_servers: shared.real_servers(vip.address, fwmark, made),
+                };
                 sandbox.virtual_servers.insert(VirtualServerKey::Fwmark(fwmark), server);
             }
         }
     }
 }
 
-/// The virtual server of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
+/// The real servers of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
 /// and those that are leaving unless an old mark has them; under an old mark, whoever is left of its
 /// targets. What is leaving has weight 0.
-fn virtual_server(
+fn real_servers(
     intent: &Intent,
     endpoint: &Endpoint,
     service: &Service,
     vip: &Vip,
     fwmark: Fwmark,
-) -> VirtualServer {
+) -> RealServers {
     let retired = vip.retired.iter().find(|retired| retired.fwmark == fwmark);
     let has = |task: &Task, address: &Ipv4Addr| match retired {
         Some(retired) => retired.targets.contains(address),
@@ -98,13 +118,7 @@ fn virtual_server(
         let real = RealServer { forwarding: Forwarding::Masquerade, weight };
         has(task, &address).then_some((key, real))
     };
-    VirtualServer {
-        scheduler: service.scheduler.to_string(),
-        flags: 0,
-        persistence: 0,
-        rotation: Rotation(endpoint.rank),
-        real_servers: intent.tasks_of(&service.name).filter_map(real_server).collect(),
-    }
+    intent.tasks_of(&service.name).filter_map(real_server).collect()
 }
 
 #[cfg(test)]

@@ -157,6 +157,13 @@ pub struct SecurityPolicy {
     pub form: Form,
 }
 
+impl SecurityPolicy {
+    /// Which packets it is for: from, to, port and mark.
+    pub fn packets(&self) -> (Ipv4Addr, Ipv4Addr, u16, Fwmark) {
+        (self.source, self.destination, self.port, self.mark)
+    }
+}
+
 impl SecurityState {
     /// Whether a policy sends under it.
     pub fn serves(&self, policy: &SecurityPolicy) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! A [`Node`] is a set of objects in another form: plans are differences of such sets.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::intent::{ClusterId, Fwmark, Spi};
 
-/// One thing in a sandbox.
+/// One thing in a sandbox. There may be as many as real servers, so what is large and rare is boxed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Object {
     /// The namespace itself, marked as its owner's.
@@ -24,7 +25,7 @@ pub enum Object {
     /// A link other than a veth; `lo` is there from the start, and an object only when it is up.
     Link {
         name: LinkName,
-        link: Link,
+        link: Box<Link>,
     },
     /// A veth pair, seen from the end that is no bridge's port.
     Veth {
@@ -32,7 +33,7 @@ pub enum Object {
         mac: Option<Mac>,
         mtu: u32,
         up: bool,
-        port: Port,
+        port: Box<Port>,
     },
     Address(Address),
     Path(Path),
@@ -55,7 +56,7 @@ pub enum Object {
     },
     VirtualServer {
         key: VirtualServerKey,
-        scheduler: String,
+        scheduler: Cow<'static, str>,
         flags: u32,
         persistence: u32,
         rotation: Rotation,
@@ -65,9 +66,9 @@ pub enum Object {
         key: RealServerKey,
         real: RealServer,
     },
-    Process(Process),
-    State(SecurityState),
-    Policy(SecurityPolicy),
+    Process(Box<Process>),
+    State(Box<SecurityState>),
+    Policy(Box<SecurityPolicy>),
 }
 
 use super::Mac;
@@ -125,8 +126,9 @@ impl Object {
             Object::RealServer { server, key, .. } => Key::RealServer(*server, *key),
             Object::Process(_) => Key::Process,
             Object::State(state) => Key::State(state.destination, state.spi),
-            Object::Policy(SecurityPolicy { source, destination, port, mark, .. }) => {
-                Key::Policy(*source, *destination, *port, *mark)
+            Object::Policy(policy) => {
+                let (source, destination, port, mark) = policy.packets();
+                Key::Policy(source, destination, port, mark)
             }
         }
     }
@@ -252,9 +254,9 @@ impl Sandbox {
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
-        objects.extend(self.states.iter().cloned().map(Object::State));
-        objects.extend(self.policies.iter().cloned().map(Object::Policy));
-        objects.extend(self.process.iter().cloned().map(Object::Process));
+        objects.extend(self.states.iter().cloned().map(Box::new).map(Object::State));
+        objects.extend(self.policies.iter().cloned().map(Box::new).map(Object::Policy));
+        objects.extend(self.process.iter().cloned().map(Box::new).map(Object::Process));
         objects
     }
 
@@ -300,7 +302,7 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
     match &link.kind {
         LinkKind::Loopback if !link.up => None,
         LinkKind::Loopback | LinkKind::Bridge | LinkKind::Vxlan { .. } | LinkKind::Other { .. } => {
-            Some(Object::Link { name: name.clone(), link: link.clone() })
+            Some(Object::Link { name: name.clone(), link: Box::new(link.clone()) })
         }
         LinkKind::Veth { peer } if name.as_str().starts_with(ENDPOINT) => {
             Some(endpoint_object(name, link, peer.as_ref(), node))
@@ -308,7 +310,7 @@ fn link_object(name: &LinkName, link: &Link, node: &Node) -> Option<Object> {
         // The end of a pair whose other end is in no sandbox that is known: what is left when a
         // namespace was deleted by hand while something still holds it.
         LinkKind::Veth { .. } if name.is_port() && !link.has_peer_in(node) => {
-            Some(Object::Link { name: name.clone(), link: link.clone() })
+            Some(Object::Link { name: name.clone(), link: Box::new(link.clone()) })
         }
         LinkKind::Veth { .. } => None,
     }
@@ -327,11 +329,11 @@ fn endpoint_object(name: &LinkName, link: &Link, peer: Option<&PeerName>, node: 
     let other = |peer: &PeerName| node.sandboxes.get(&peer.sandbox)?.links.get(&peer.link);
     let name = name.clone();
     match peer.and_then(|peer| Some((peer, other(peer)?))) {
-        None => Object::Link { name, link: link.clone() },
+        None => Object::Link { name, link: Box::new(link.clone()) },
         Some((peer, other)) => {
             let (peer, master) = (peer.clone(), other.master.clone());
             let (mtu, isolated, up) = (other.mtu, other.isolated, other.up);
-            let port = Port { peer, master, mtu, isolated, up };
+            let port = Box::new(Port { peer, master, mtu, isolated, up });
             Object::Veth { name, mac: link.mac, mtu: link.mtu, up: link.up, port }
         }
     }

@@ -57,6 +57,18 @@ impl SandboxName {
         Place::Attached { cluster, identity: identity.parse().unwrap_or_default(), path }
     }
 
+    /// What an operator calls it, and may say to `sandbox dump`.
+    pub fn called(&self) -> &str {
+        match self.place() {
+            Place::Named(name) => name,
+            Place::Node { .. } => "host",
+            Place::Attached { path, .. } => {
+                let process = path.strip_prefix("/proc/").and_then(|p| p.strip_suffix("/ns/net"));
+                path.strip_prefix("/run/netns/").or(process).unwrap_or(path)
+            }
+        }
+    }
+
     /// The cluster that is a guest there; none where the sandbox as such is somebody's.
     pub fn guest(&self) -> Option<ClusterId> {
         match self.place() {
@@ -205,6 +217,11 @@ mod tests {
         let namespace = Namespace { target: "12".into(), path: path.into(), identity };
         let name = SandboxName::of_attached(&cluster, &namespace);
         assert_eq!(name.place(), Place::Attached { cluster: "c1", identity, path });
-        assert_eq!(name.guest(), Some(cluster));
+        assert_eq!(name.guest(), Some(cluster.clone()));
+        assert_eq!(name.called(), "12");
+        for (path, called) in [("/run/netns/old", "old"), ("/srv/ns", "/srv/ns")] {
+            let namespace = Namespace { target: "x".into(), path: path.into(), identity };
+            assert_eq!(SandboxName::of_attached(&cluster, &namespace).called(), called);
+        }
     }
 }

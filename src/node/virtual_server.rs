@@ -1,12 +1,13 @@
 //! IPVS's entries: virtual servers and their real servers.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::RealServers;
 use crate::intent::Fwmark;
 
 /// A transport protocol that IPVS balances.
@@ -32,7 +33,7 @@ impl fmt::Display for Protocol {
 }
 
 /// What a virtual server matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VirtualServerKey {
     /// Packets with this mark.
@@ -47,6 +48,37 @@ impl VirtualServerKey {
     /// Whether swarmlb makes such virtual servers.
     pub fn is_of_our_kind(&self) -> bool {
         matches!(self, Self::Fwmark(mark) if *mark >= Fwmark::FIRST)
+    }
+}
+
+impl PartialOrd for VirtualServerKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By kind, in the order in which they stand above. Marks are what maps of thousands are searched for.
+impl Ord for VirtualServerKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Fwmark(one), Self::Fwmark(other)) => one.cmp(other),
+            _ => self.in_full().cmp(&other.in_full()),
+        }
+    }
+}
+
+impl VirtualServerKey {
+    /// Its kind, its mark, and its address.
+    fn in_full(self) -> (u8, Fwmark, Option<(Protocol, IpAddr, u16)>) {
+        match self {
+            Self::Fwmark(mark) => (0, mark, None),
+            Self::Address { protocol, address, port } => {
+                (1, Fwmark(0), Some((protocol, address, port)))
+            }
+            Self::Fwmark6(mark) => (2, mark, None),
+        }
     }
 }
 
@@ -142,10 +174,10 @@ pub struct RealServer {
 }
 
 /// An entry of IPVS.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VirtualServer {
     /// By the kernel's name, which may be one that swarmlb never asks for.
-    pub scheduler: String,
+    pub scheduler: Cow<'static, str>,
     #[serde(default)]
     pub flags: u32,
     /// Persistence in seconds; 0 for none.
@@ -153,50 +185,92 @@ pub struct VirtualServer {
     pub persistence: u32,
     #[serde(default, skip_serializing)]
     pub rotation: Rotation,
-    #[serde(with = "real_servers_as_list")]
-    pub real_servers: BTreeMap<RealServerKey, RealServer>,
+    pub real_servers: RealServers,
 }
+
+impl PartialEq for VirtualServer {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { scheduler, flags, persistence, rotation, real_servers } = self;
+        *flags == other.flags
+            && *persistence == other.persistence
+            && *rotation == other.rotation
+            && *real_servers == other.real_servers
+            && is_same(scheduler, &other.scheduler)
+    }
+}
+
+/// Whether names are equal. Those of one place in the program are, without a look there.
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
+}
+
+impl Eq for VirtualServer {}
 
 /// JSON keys are strings, so maps with other keys are written as lists of entries.
-macro_rules! map_as_list {
-    ($module:ident, $key:ty, $value:ty) => {
-        pub mod $module {
-            use std::collections::BTreeMap;
+pub mod as_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    /// One entry: its key, and beside it what the value consists of.
+    #[derive(Serialize, Deserialize)]
+    struct Entry<K, V> {
+        key: K,
+        #[serde(flatten)]
+        value: V,
+    }
 
-            use super::*;
+    /// # Errors
+    /// What the serializer refuses.
+    pub fn serialize<'a, K, V, S>(
+        map: impl IntoIterator<Item = (&'a K, &'a V)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + 'a,
+        V: Serialize + 'a,
+        S: Serializer,
+    {
+        serializer.collect_seq(map.into_iter().map(|(key, value)| Entry { key, value }))
+    }
 
-            #[derive(Serialize)]
-            struct Lent<'a> {
-                key: &'a $key,
-                #[serde(flatten)]
-                value: &'a $value,
-            }
-
-            #[derive(Deserialize)]
-            struct Owned {
-                key: $key,
-                #[serde(flatten)]
-                value: $value,
-            }
-
-            pub fn serialize<S: Serializer>(
-                map: &BTreeMap<$key, $value>,
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(map.iter().map(|(key, value)| Lent { key, value }))
-            }
-
-            pub fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<BTreeMap<$key, $value>, D::Error> {
-                let list = Vec::<Owned>::deserialize(deserializer)?;
-                Ok(list.into_iter().map(|entry| (entry.key, entry.value)).collect())
-            }
-        }
-    };
+    /// # Errors
+    /// What is no such list.
+    pub fn deserialize<'de, K, V, M, D>(deserializer: D) -> Result<M, D::Error>
+    where
+        K: Deserialize<'de>,
+        V: Deserialize<'de>,
+        M: FromIterator<(K, V)>,
+        D: Deserializer<'de>,
+    {
+        let list = Vec::<Entry<K, V>>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
 }
 
-map_as_list!(as_list, VirtualServerKey, VirtualServer);
-map_as_list!(real_servers_as_list, RealServerKey, RealServer);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_by_kind_and_then_by_what_they_match() {
+        let at = |protocol, last: u8, port| VirtualServerKey::Address {
+            protocol,
+            address: [10, 0, 3, last].into(),
+            port,
+        };
+        let sorted = [
+            VirtualServerKey::Fwmark(Fwmark(1)),
+            VirtualServerKey::Fwmark(Fwmark(256)),
+            at(Protocol::Tcp, 2, 80),
+            at(Protocol::Tcp, 2, 81),
+            at(Protocol::Tcp, 3, 80),
+            at(Protocol::Udp, 2, 80),
+            VirtualServerKey::Fwmark6(Fwmark(1)),
+            VirtualServerKey::Fwmark6(Fwmark(256)),
+        ];
+        for (place, one) in sorted.iter().enumerate() {
+            for (number, other) in sorted.iter().enumerate() {
+                assert_eq!(one.cmp(other), place.cmp(&number), "{one} beside {other}");
+            }
+        }
+    }
+}

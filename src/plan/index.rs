@@ -13,15 +13,18 @@ pub type Place<'a> = (&'a SandboxName, Key);
 pub struct Index<'a>(Vec<(Place<'a>, Object)>);
 
 impl<'a> Index<'a> {
+    /// Takes the objects of one sandbox after the other; those of each in any order.
     fn new(mut objects: Vec<(Place<'a>, Object)>) -> Self {
-        objects.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for sandbox in objects.chunk_by_mut(|((one, _), _), ((other, _), _)| same(one, other)) {
+            sandbox.sort_by(|((_, one), _), ((_, other), _)| one.cmp(other));
+        }
         // Of two in one place, as only somebody else leaves them, the last counts.
         objects.dedup_by(|last, first| {
-            let same = last.0 == first.0;
-            if same {
+            let twice = same(last.0.0, first.0.0) && last.0.1 == first.0.1;
+            if twice {
                 std::mem::swap(last, first);
             }
-            same
+            twice
         });
         Self(objects)
     }
@@ -45,6 +48,11 @@ impl<'a> Index<'a> {
         let all = self.0.get(first..).unwrap_or_default().iter();
         all.take_while(move |((name, _), _)| *name == sandbox).map(|(_, object)| object)
     }
+}
+
+/// Whether both are one sandbox's name in one node: that is asked for every object.
+fn same(one: &SandboxName, other: &SandboxName) -> bool {
+    std::ptr::eq(one, other)
 }
 
 /// The objects of both nodes that a plan between them may touch, or that stand near such.
@@ -139,6 +147,33 @@ fn differing<'a, K: Ord, V: PartialEq>(
     one: &'a BTreeMap<K, V>,
     other: &'a BTreeMap<K, V>,
 ) -> Vec<&'a K> {
+    of_same_keys(one, other).unwrap_or_else(|| of_any_keys(one, other))
+}
+
+/// The same of maps that have the same keys, as mostly when little changes; none where they have not.
+fn of_same_keys<'a, K: Eq, V: PartialEq>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+) -> Option<Vec<&'a K>> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let mut differing = Vec::new();
+    for ((key, one), (same, other)) in one.iter().zip(other) {
+        if key != same {
+            return None;
+        }
+        if one != other {
+            differing.push(key);
+        }
+    }
+    Some(differing)
+}
+
+fn of_any_keys<'a, K: Ord, V: PartialEq>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+) -> Vec<&'a K> {
     let mut differing = Vec::new();
     let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
     loop {
@@ -169,5 +204,7 @@ mod tests {
         assert_eq!(differing(&one, &other), [&1, &3, &4, &5, &6]);
         assert_eq!(differing(&one, &one), [&0; 0]);
         assert_eq!(differing(&BTreeMap::new(), &one), [&1, &2, &4, &5]);
+        let changed = BTreeMap::from([(1, 'a'), (2, 'x'), (4, 'd'), (5, 'y')]);
+        assert_eq!(differing(&one, &changed), [&2, &5]);
     }
 }

@@ -204,7 +204,7 @@ impl<'a> Picks<'a> {
 /// The place of a real server in the order in which round robin shall pick: the `rotation`-th of
 /// the sorted list is the first.
 fn position(server: &VirtualServer, real: &RealServerKey) -> usize {
-    let index = server.real_servers.keys().position(|key| key == real).unwrap_or_default();
+    let index = server.real_servers.position(real).unwrap_or_default();
     let count = server.real_servers.len().max(1);
     (index + count - server.rotation.0 as usize % count) % count
 }

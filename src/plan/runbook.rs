@@ -82,7 +82,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Link { name, link } => add_link(sandbox, name, link),
         Object::Veth { name, mac, mtu, up, port } => {
             let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-            let Port { peer, .. } = port;
+            let peer = &port.peer;
             let mut line = format!(
                 "ip link add {name}{}{address} mtu {mtu} type veth peer {}{} mtu {}",
                 into(sandbox),
@@ -241,6 +241,12 @@ pub fn owner_prefix(owner: &ClusterId) -> String {
 /// What a link of ours bears as its alias in a namespace of somebody else.
 pub fn guest_alias(cluster: &ClusterId) -> String {
     format!("swarmlb:{cluster}/guest")
+}
+
+/// The cluster whose mark as a guest it is.
+pub fn guest_of(alias: &str) -> Option<ClusterId> {
+    let cluster = alias.strip_prefix("swarmlb:")?.strip_suffix("/guest")?;
+    Some(ClusterId(cluster.to_owned()))
 }
 
 /// The owner that an alias tells of the sandbox of that name.

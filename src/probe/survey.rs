@@ -116,7 +116,7 @@ struct Line<'a> {
 /// Opens a socket in each namespace, on one thread that goes from one to the next.
 fn open<'a>(asked: &'a BTreeMap<SandboxName, Vec<&'a str>>, server: SocketAddr) -> Vec<Line<'a>> {
     let line = |(sandbox, names): (&SandboxName, &'a Vec<&'a str>)| {
-        let namespace = netns::open(sandbox.as_str()).ok()?;
+        let namespace = netns::of(sandbox).ok()?;
         netns::enter(namespace.as_fd()).ok()?;
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect(server).ok()?;

@@ -1,8 +1,8 @@
 //! A service in words.
 
-use super::english::duration;
+use super::english::{count, duration};
 use super::table::printable;
-use crate::intent::Service;
+use crate::intent::{Mode, Service};
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -16,7 +16,16 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
         line("Label", format!("{key}={value}"));
     }
     line("Created", format!("{} ago", duration(now.saturating_sub(service.created))));
-    line("Mode", format!("replicated, {} wanted", service.replicas));
+    line("Mode", mode(service));
+    for constraint in &service.placement.constraints {
+        line("Placement", constraint.to_string());
+    }
+    if let Some(most) = service.placement.max_per_node {
+        line("Placement", format!("at most {most} on a node"));
+    }
+    for (slot, pending) in &service.pending {
+        line("Pending", format!("{}.{slot}: {}", service.name, pending.reason));
+    }
     line("Image", service.image.to_string());
     if !service.command.is_empty() {
         line("Command", service.command.join(" "));
@@ -45,10 +54,20 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     text
 }
 
+fn mode(service: &Service) -> String {
+    match service.mode {
+        Mode::Replicated => format!("replicated, {} wanted", service.replicas),
+        Mode::Global => format!("global, for {}", count(service.replicas as usize, "node")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::intent::tests::story;
+    use crate::intent::{Placement, ServiceSpec};
 
     #[test]
     fn a_service_is_told_a_fact_a_line() {
@@ -65,5 +84,28 @@ mod tests {
         DNS TTL:       2 s
         Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         ");
+    }
+
+    #[test]
+    fn where_its_tasks_may_be_is_told_and_what_waits() {
+        let mut intent = story();
+        let spec = crate::intent::tests::spec("cache", "collabnet", 1);
+        let constraints = vec!["node.labels.disk==ssd".parse().unwrap()];
+        let placement = Placement { constraints, max_per_node: NonZeroU32::new(2) };
+        intent.create_service(ServiceSpec { placement, ..spec }, "id".into(), 0).unwrap();
+        let text = pretty(&intent.services[&"cache".parse().unwrap()], "ipvs", 90);
+        let told: Vec<&str> = text.lines().skip(3).take(4).collect();
+        assert_eq!(
+            told,
+            [
+                "Mode:          replicated, 1 wanted",
+                "Placement:     node.label.disk==ssd",
+                "Placement:     at most 2 on a node",
+                "Pending:       cache.1: no suitable node: node-1 does not satisfy node.label.disk==ssd",
+            ]
+        );
+        let global =
+            Service { mode: Mode::Global, ..intent.services.into_values().next().unwrap() };
+        assert!(pretty(&global, "ipvs", 90).contains("Mode:          global, for 1 node\n"));
     }
 }

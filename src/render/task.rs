@@ -1,5 +1,6 @@
 //! A task as it is shown: on one line, whole as JSON, in words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use super::english::{count, duration};
 use super::table::printable;
 use crate::agent::status::TaskState;
-use crate::intent::{NetworkName, NodeName, ServiceName, Task, TaskName};
+use crate::intent::{NetworkName, NodeName, Pending, Service, ServiceName, Task, TaskName};
 use crate::keeper::protocol::Exit;
 
 /// Where a task is in its life, or that nobody knows.
@@ -57,15 +58,17 @@ impl fmt::Display for State {
     }
 }
 
-/// A task on one line.
+/// A task on one line, or a slot that has none yet.
 #[derive(Serialize)]
 pub struct Row<'a> {
-    pub id: &'a str,
-    pub name: &'a TaskName,
+    /// None while it waits for a place.
+    pub id: Option<&'a str>,
+    pub name: TaskName,
     pub service: &'a ServiceName,
     pub slot: u32,
     pub image: String,
-    pub node: &'a NodeName,
+    /// None while there is none for it.
+    pub node: Option<&'a NodeName>,
     pub addresses: Vec<String>,
     pub desired_state: State,
     pub state: State,
@@ -73,7 +76,28 @@ pub struct Row<'a> {
     pub seconds: Option<u64>,
     pub pid: Option<i32>,
     pub failures: u32,
-    pub error: Option<&'a str>,
+    pub error: Option<Cow<'a, str>>,
+}
+
+impl<'a> Row<'a> {
+    /// A slot that waits for a place.
+    pub fn waiting(service: &'a Service, slot: u32, pending: &'a Pending) -> Self {
+        Self {
+            id: None,
+            name: TaskName { service: service.name.clone(), slot },
+            service: &service.name,
+            slot,
+            image: service.image.to_string(),
+            node: pending.node.as_ref(),
+            addresses: Vec::new(),
+            desired_state: State::Running,
+            state: State::Pending,
+            seconds: None,
+            pid: None,
+            failures: 0,
+            error: Some(pending.reason.to_string().into()),
+        }
+    }
 }
 
 /// Everything that is known of a task.

@@ -108,7 +108,7 @@ pub fn walk(walk: &Walk) -> String {
         0 if total == 0 => "\nNo sandbox here is on its network.\n".to_owned(),
         0 => format!("\nIt works from {}.\n", all(total)),
         n => {
-            let names: Vec<&str> = broken.iter().map(|ladder| ladder.sandbox.as_str()).collect();
+            let names: Vec<&str> = broken.iter().map(|ladder| &*ladder.sandbox).collect();
             format!("\nIt is broken from {n} of {}: {}\n", count(total, "sandbox"), names.join(" "))
         }
     });

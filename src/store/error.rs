@@ -49,6 +49,13 @@ pub enum StoreError {
     /// Any other refusal of the database, in its own words.
     #[error("the database {} refused: {sentence}", path.display())]
     Database { path: PathBuf, sentence: String },
+    /// etcd takes no more at once than this option of its says.
+    #[error("etcd refused: {sentence}")]
+    OverLimit { option: &'static str, sentence: String },
+    #[error("{} is of no use for TLS: {sentence}", path.display())]
+    Credentials { path: PathBuf, sentence: String },
+    #[error("this swarmlb was built without etcd")]
+    NoEtcd,
     /// The other side said what this one does not understand.
     #[error("the store's peer broke the protocol: {sentence}")]
     Protocol { sentence: String },

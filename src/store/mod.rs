@@ -3,13 +3,17 @@
 //!
 //! The model is etcd's, and [`Store`] asks for nothing that etcd cannot do. The store does not know what its objects mean: a
 //! value is JSON text that it keeps as it came. The embedded store is [`sqlite::Sqlite`]; one process of the cluster owns it
-//! and [`server::serve`]s it; everyone else is a [`client::Client`].
+//! and [`server::serve`]s it; everyone else is a [`client::Client`]. Instead of it an etcd can be used, without any process of
+//! ours between; [`open`] gives whichever there is.
 
 pub mod client;
 mod clock;
 mod error;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod feed;
 mod lease;
+pub mod location;
 pub mod records;
 pub mod server;
 pub mod sqlite;
@@ -17,11 +21,14 @@ mod transaction;
 mod wire;
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::StoreError;
+pub use location::Location;
 pub use transaction::{
     Commit, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPERATIONS, Put, Requirement,
     Transaction,
@@ -169,4 +176,68 @@ pub trait Watch: Send {
     /// [`StoreError::Unreachable`] if the store stayed away for longer than the client's patience, after which `next` may
     /// be called again.
     fn next(&mut self, timeout: Duration) -> Result<Option<Batch>, StoreError>;
+}
+
+/// A store, whatever it is made of. Clones share their connections.
+pub type Handle = Arc<dyn Store>;
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn load(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        (**self).load(prefix)
+    }
+
+    fn commit(&self, transaction: &Transaction) -> Result<Commit, StoreError> {
+        (**self).commit(transaction)
+    }
+
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        (**self).watch(prefix, after)
+    }
+
+    fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        (**self).grant(ttl)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        (**self).keep_alive(lease)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        (**self).revoke(lease)
+    }
+}
+
+/// How long is waited for a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Until it answers for the first time.
+    pub first: Duration,
+    /// In each later call; none for as long as that store's failures usually last.
+    pub later: Option<Duration>,
+}
+
+/// Connects to the store at `location`. The embedded one is served at `socket`.
+///
+/// # Errors
+/// [`StoreError::Unreachable`] when patience is over, and what else keeps it from answering.
+pub fn open(location: &Location, socket: &Path, patience: Patience) -> Result<Handle, StoreError> {
+    match location {
+        Location::Embedded => {
+            let client = client::Client::connect_within(socket, patience.first)?;
+            Ok(match patience.later {
+                Some(later) => Arc::new(client.with_patience(later)),
+                None => Arc::new(client),
+            })
+        }
+        #[cfg(feature = "etcd")]
+        Location::Etcd(location) => {
+            let etcd = etcd::Etcd::connect_within(location, patience.first)?;
+            Ok(match patience.later {
+                Some(later) => Arc::new(etcd.with_patience(later)),
+                None => Arc::new(etcd),
+            })
+        }
+        #[cfg(not(feature = "etcd"))]
+        Location::Etcd(_) => Err(StoreError::NoEtcd),
+    }
 }

@@ -130,6 +130,35 @@ pub fn take_back(
     Ok(None)
 }
 
+/// Takes a node that has nothing left to do out of the intent; with the last one everything goes.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub fn forget_node(store: &dyn Store, node: &NodeName) -> Result<(), RecordError> {
+    for _ in 0..ATTEMPTS {
+        let Some(loaded) = load_intent(store)? else { return Ok(()) };
+        let mut left = loaded.intent.clone();
+        left.nodes.remove(node);
+        let edit = match left.nodes.is_empty() {
+            true => erase(store, &loaded)?,
+            false => commit_intent(store, loaded.edited, Some(&loaded.intent), &left)?,
+        };
+        if let Edit::Done(_) = edit {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn erase(store: &dyn Store, loaded: &Loaded) -> Result<Edit, RecordError> {
+    let required = Transaction::new().require(CLUSTER, loaded.edited);
+    let transaction = objects(&loaded.intent)?.into_keys().fold(required, Transaction::delete);
+    Ok(match store.commit(&transaction)? {
+        Commit::Done(revision) => Edit::Done(revision),
+        Commit::Conflict { .. } => Edit::Overtaken,
+    })
+}
+
 /// Reads what one node reports; none when its agent is not there.
 ///
 /// # Errors

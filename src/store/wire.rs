@@ -117,6 +117,10 @@ impl From<StoreError> for Failure {
             StoreError::Unreachable { source, .. } => {
                 Self::Unreachable { sentence: source.to_string() }
             }
+            // Not of the embedded store.
+            StoreError::OverLimit { .. } | StoreError::Credentials { .. } | StoreError::NoEtcd => {
+                Self::Protocol { sentence: error.to_string() }
+            }
             StoreError::AlreadyServed { .. } => Self::Unreachable { sentence: error.to_string() },
             StoreError::Protocol { sentence } => Self::Protocol { sentence },
         }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::intent::{DataPlane, Fwmark, Intent, NetworkName, NodeName, Service, Vip};
+use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, NetworkName, NodeName, Service, Vip};
+use crate::lower::attachment;
 use crate::lower::dns::{self, Knowledge};
 use crate::node::object::ENDPOINT;
-use crate::node::{LinkKind, Node, Sandbox, SandboxName, VirtualServerKey};
+use crate::node::{LinkKind, Node, Owner, Sandbox, SandboxName, VirtualServerKey};
 
 /// A VIP as it should be on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub struct Client {
     pub sandbox: SandboxName,
     pub own: Ipv4Addr,
     pub resolved: BTreeSet<IpAddr>,
+    /// What balances there, and under which mark: a namespace of others is not as the node's tasks.
+    pub plane: DataPlane,
+    pub fwmark: Fwmark,
 }
 
 /// A task behind a VIP.
@@ -74,13 +78,19 @@ fn one_of_intent(
 ) -> Expected {
     let record = intent.nodes.get(node);
     let plane = record.map_or(DataPlane::Nftables, |record| service.data_plane.on(record));
-    let clients = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
-    let clients = clients.map(|(task, endpoint)| {
-        let sandbox = SandboxName::from(&task.name);
+    let client = |sandbox: SandboxName, endpoint: &Endpoint, plane, fwmark| {
         let known = zones.get(&sandbox).and_then(|known| known.zone.named(service.name.as_str()));
         let resolved = known.iter().flat_map(|named| &named.v4).copied().map(IpAddr::V4).collect();
-        Client { sandbox, own: endpoint.address, resolved }
+        Client { sandbox, own: endpoint.address, resolved, plane, fwmark }
+    };
+    let tasks = intent.tasks_on(network).filter(|(task, _)| task.node == *node);
+    let tasks = tasks
+        .map(|(task, endpoint)| client(SandboxName::from(&task.name), endpoint, plane, vip.fwmark));
+    let guests = intent.attached_to(network).filter(|held| held.node == *node).map(|held| {
+        let sandbox = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
+        client(sandbox, &held.endpoint, DataPlane::Nftables, attachment::mark(vip.address))
     });
+    let clients = tasks.chain(guests).collect();
     let tasks = intent.tasks_of(&service.name).filter_map(|task| {
         Some(Member {
             task: task.name.to_string(),
@@ -98,7 +108,7 @@ fn one_of_intent(
         retired: vip.retired.iter().map(|retired| retired.fwmark).collect(),
         plane,
         scheduler: (plane == DataPlane::Ipvs).then(|| service.scheduler.to_string()),
-        clients: clients.collect(),
+        clients,
         tasks: tasks.collect(),
     }
 }
@@ -122,8 +132,7 @@ fn vips_of(sandbox: &Sandbox) -> BTreeSet<Ipv4Addr> {
 }
 
 fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &SandboxName>) -> Expected {
-    let clients = clients_of_node(node, vip);
-    let sandboxes: Vec<&Sandbox> = node.sandboxes.values().collect();
+    let sandboxes = tried(node, vip);
     let marks = sandboxes.iter().filter_map(|sandbox| sandbox.table.as_ref()?.marks.get(&vip));
     let fwmark = most(marks.copied()).unwrap_or(Fwmark(0));
     let dispatched = |sandbox: &&Sandbox| {
@@ -136,7 +145,8 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
     let held: Vec<BTreeSet<Ipv4Addr>> =
         sandboxes.iter().filter_map(|sandbox| targets(sandbox, fwmark, plane)).collect();
     let key = VirtualServerKey::Fwmark(fwmark);
-    let schedulers = sandboxes.iter().filter_map(|s| Some(&s.virtual_servers.get(&key)?.scheduler));
+    let schedulers =
+        sandboxes.iter().filter_map(|s| Some(s.virtual_servers.get(&key)?.scheduler.to_string()));
     let tasks: Vec<Member> = most(held.into_iter())
         .unwrap_or_default()
         .into_iter()
@@ -146,6 +156,7 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
             Member { task, node: "-".into(), address, leaving: false, sandbox }
         })
         .collect();
+    let clients = clients_of_node(node, vip, plane, fwmark);
     Expected {
         service: service_of(&tasks),
         network: clients.iter().find_map(|(_, network)| network.clone()).unwrap_or("-".into()),
@@ -153,15 +164,32 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
         fwmark,
         retired: Vec::new(),
         plane,
-        scheduler: most(schedulers.cloned()).filter(|_| plane == DataPlane::Ipvs),
+        scheduler: most(schedulers).filter(|_| plane == DataPlane::Ipvs),
         clients: clients.into_iter().map(|(client, _)| client).collect(),
         tasks,
     }
 }
 
+/// The sandboxes that tell how a VIP is balanced: namespaces of others do it in their own way, and
+/// are asked where nobody else was recorded that knows of it.
+fn tried(node: &Node, vip: Ipv4Addr) -> Vec<&Sandbox> {
+    let is_guest = |sandbox: &&&Sandbox| matches!(sandbox.owner, Owner::Guest(_));
+    let (guests, own): (Vec<&Sandbox>, Vec<&Sandbox>) =
+        node.sandboxes.values().partition(|sandbox| is_guest(&sandbox));
+    match own.iter().any(|sandbox| vips_of(sandbox).contains(&vip)) {
+        true => own,
+        false => guests,
+    }
+}
+
 /// The sandboxes whose endpoint is in the VIP's range, with the network's name where it is known: that
 /// of the sandbox where the endpoint's other end is.
-fn clients_of_node(node: &Node, vip: Ipv4Addr) -> Vec<(Client, Option<String>)> {
+fn clients_of_node(
+    node: &Node,
+    vip: Ipv4Addr,
+    plane: DataPlane,
+    fwmark: Fwmark,
+) -> Vec<(Client, Option<String>)> {
     let mut clients = Vec::new();
     for (name, sandbox) in &node.sandboxes {
         let own = sandbox
@@ -173,8 +201,12 @@ fn clients_of_node(node: &Node, vip: Ipv4Addr) -> Vec<(Client, Option<String>)> 
             LinkKind::Veth { peer: Some(peer) } => Some(peer.sandbox.to_string()),
             _ => None,
         });
-        let client =
-            Client { sandbox: name.clone(), own: own.net.addr(), resolved: BTreeSet::new() };
+        let (plane, fwmark) = match sandbox.owner {
+            Owner::Guest(_) => (DataPlane::Nftables, attachment::mark(vip)),
+            Owner::Cluster(_) | Owner::Foreign => (plane, fwmark),
+        };
+        let (sandbox, own, resolved) = (name.clone(), own.net.addr(), BTreeSet::new());
+        let client = Client { sandbox, own, resolved, plane, fwmark };
         clients.push((client, network));
     }
     clients

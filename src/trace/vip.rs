@@ -58,7 +58,8 @@ pub struct Rung {
 /// The ladder in one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ladder {
-    pub sandbox: SandboxName,
+    /// What an operator calls it.
+    pub sandbox: String,
     pub rungs: Vec<Rung>,
 }
 
@@ -176,7 +177,7 @@ impl Look<'_> {
         let states: Vec<Option<String>> = vip.tasks.iter().map(|task| self.state(task)).collect();
         let tasks = self.tasks(&states);
         let ladders = vip.clients.iter().map(|client| Ladder {
-            sandbox: client.sandbox.clone(),
+            sandbox: client.sandbox.called().to_owned(),
             rungs: self.climb(client, answers, &wanted, &tasks),
         });
         let ladders: Vec<Ladder> = ladders.collect();
@@ -204,9 +205,13 @@ impl Look<'_> {
         wanted: &BTreeSet<Ipv4Addr>,
         tasks: &Rung,
     ) -> Vec<Rung> {
-        let (name, own) = (&client.sandbox, client.own);
-        let Some(sandbox) = self.node.sandboxes.get(name) else {
-            return vec![rung(Step::Sandbox, false, format!("namespace `{name}` is missing"))];
+        let (name, own) = (client.sandbox.called(), client.own);
+        let Some(sandbox) = self.node.sandboxes.get(&client.sandbox) else {
+            let what = match client.sandbox.guest() {
+                None => "is missing",
+                Some(_) => "is gone, or holds nothing of this cluster any more",
+            };
+            return vec![rung(Step::Sandbox, false, format!("namespace `{name}` {what}"))];
         };
         let mine = sandbox.owner != Owner::Foreign;
         let evidence = if mine {
@@ -215,14 +220,17 @@ impl Look<'_> {
             format!("namespace `{name}` was made by somebody else")
         };
         let mut rungs = vec![rung(Step::Sandbox, mine, evidence)];
-        let answer = answers.get(name).and_then(|names| names.get(&self.vip.service));
+        let answer = answers.get(&client.sandbox).and_then(|names| names.get(&self.vip.service));
         rungs.extend(answer.map(|answer| self.name(client, answer)));
-        rungs.push(self.settings(sandbox));
+        // Those of a namespace of others are its own affair.
+        if !matches!(sandbox.owner, Owner::Guest(_)) {
+            rungs.push(self.settings(sandbox));
+        }
         rungs.push(self.route(sandbox, own));
-        rungs.push(self.mark(sandbox));
+        rungs.push(self.mark(client, sandbox));
         rungs.push(self.fail_closed(sandbox));
-        rungs.push(self.virtual_server(sandbox));
-        rungs.push(self.real_servers(sandbox, wanted));
+        rungs.push(self.virtual_server(client, sandbox));
+        rungs.push(self.real_servers(client, sandbox, wanted));
         rungs.push(tasks.clone());
         rungs
     }
@@ -242,6 +250,11 @@ impl Look<'_> {
                         rung(Step::Name, true, format!("`{name}` is {is}"))
                     }
                     true => rung(Step::Name, true, format!("`{name}` is {is} of another network")),
+                    // Docker's containers have a resolver of Docker's at the same address.
+                    false if client.sandbox.guest().is_some() => {
+                        let evidence = format!("`{name}` is {is}, as its own resolver says");
+                        rung(Step::Name, true, evidence)
+                    }
                     false => {
                         rung(Step::Name, false, format!("`{name}` should be {want} and is {is}"))
                     }
@@ -281,8 +294,8 @@ impl Look<'_> {
         }
     }
 
-    fn mark(&self, sandbox: &Sandbox) -> Rung {
-        let (vip, want) = (self.vip.address, self.vip.fwmark);
+    fn mark(&self, client: &Client, sandbox: &Sandbox) -> Rung {
+        let (vip, want) = (self.vip.address, client.fwmark);
         let Some(table) = &sandbox.table else {
             return rung(Step::Mark, false, "nftables table `swarmlb` is missing");
         };
@@ -317,10 +330,10 @@ impl Look<'_> {
         rung(step, true, "what is not balanced is refused")
     }
 
-    fn virtual_server(&self, sandbox: &Sandbox) -> Rung {
-        let mark = self.vip.fwmark;
+    fn virtual_server(&self, client: &Client, sandbox: &Sandbox) -> Rung {
+        let mark = client.fwmark;
         let step = Step::VirtualServer;
-        match self.vip.plane {
+        match client.plane {
             DataPlane::Ipvs => match sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark)) {
                 Some(server) => {
                     let is = &server.scheduler;
@@ -348,9 +361,9 @@ impl Look<'_> {
     }
 
     /// The targets that a sandbox holds, with their weights.
-    fn held(&self, sandbox: &Sandbox) -> BTreeMap<Ipv4Addr, u32> {
-        let mark = self.vip.fwmark;
-        match self.vip.plane {
+    fn held(&self, client: &Client, sandbox: &Sandbox) -> BTreeMap<Ipv4Addr, u32> {
+        let mark = client.fwmark;
+        match client.plane {
             DataPlane::Ipvs => {
                 let server = sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark));
                 let reals = server.into_iter().flat_map(|server| &server.real_servers);
@@ -371,8 +384,13 @@ impl Look<'_> {
         }
     }
 
-    fn real_servers(&self, sandbox: &Sandbox, wanted: &BTreeSet<Ipv4Addr>) -> Rung {
-        let mut held = self.held(sandbox);
+    fn real_servers(
+        &self,
+        client: &Client,
+        sandbox: &Sandbox,
+        wanted: &BTreeSet<Ipv4Addr>,
+    ) -> Rung {
+        let mut held = self.held(client, sandbox);
         // What is leaving may stand in the table, with weight 0.
         let leaving = |address| self.vip.tasks.iter().any(|t| t.leaving && t.address == address);
         held.retain(|address, weight| *weight > 0 || !leaving(*address));
@@ -458,8 +476,10 @@ impl Look<'_> {
     /// What was counted of a target under each of the VIP's marks.
     fn tally(&self, target: Ipv4Addr, counted: &BTreeMap<(Fwmark, Ipv4Addr), Tally>) -> Tally {
         let mut tally = Tally::default();
-        for mark in self.vip.retired.iter().chain([&self.vip.fwmark]) {
-            if let Some(more) = counted.get(&(*mark, target)) {
+        let clients = self.vip.clients.iter().map(|client| client.fwmark);
+        let marks = self.vip.retired.iter().copied().chain([self.vip.fwmark]).chain(clients);
+        for mark in marks.collect::<BTreeSet<Fwmark>>() {
+            if let Some(more) = counted.get(&(mark, target)) {
                 tally.add(more);
             }
         }
@@ -473,7 +493,7 @@ impl Look<'_> {
     ) -> Vec<Target> {
         let clients = self.vip.clients.iter();
         let held: Vec<BTreeMap<Ipv4Addr, u32>> = clients
-            .filter_map(|client| Some(self.held(self.node.sandboxes.get(&client.sandbox)?)))
+            .filter_map(|client| Some(self.held(client, self.node.sandboxes.get(&client.sandbox)?)))
             .collect();
         let target = |(task, state): (&Member, Option<String>)| Target {
             task: task.task.clone(),

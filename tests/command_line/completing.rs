@@ -45,7 +45,10 @@ fn commands_options_and_values_are_offered() {
     let lab = Lab::new();
     assert_eq!(offered(&lab, &["serv"]), ["service"]);
     assert_eq!(offered(&lab, &["service", "crea"]), ["create"]);
-    assert_eq!(offered(&lab, &["service", "create", "--rep"]), ["--replicas"]);
+    assert_eq!(
+        offered(&lab, &["service", "create", "--rep"]),
+        ["--replicas", "--replicas-max-per-node"]
+    );
     assert_eq!(offered(&lab, &["--format", ""]), ["table", "json"]);
     assert_eq!(offered(&lab, &["--color="]), ["--color=auto", "--color=always", "--color=never"]);
     assert_eq!(offered(&lab, &["service", "create", "--data-plane", "n"]), ["nftables"]);

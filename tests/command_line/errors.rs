@@ -262,7 +262,10 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["network", "create", "a", "--opt", "vni=0"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "mtu=x"], "`x` is not a number"),
-        (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
+        (
+            &["network", "create", "a", "--opt", "color=red"],
+            "there are `encrypted`, `vni=N` and `mtu=N`",
+        ),
         (&["network", "create", "-a-"], "`swarmlb network create` has no option `-a`"),
         (&["network", "create", "a b"], "only letters, digits"),
         (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),
@@ -322,7 +325,7 @@ fn numbers_of_a_comparison_that_do_not_go_together_are_refused_before_anything_i
         ),
         (
             &["collabweb", "--from", "collab-box", "--from", "collab-box.1"],
-            "`--from` names task collab-box.1 twice\n",
+            "`--from` names collab-box.1 twice\n",
         ),
     ];
     for (words, problem) in cases {

@@ -279,6 +279,41 @@ fn a_dump_is_inspected_without_an_intent_and_without_root() {
 }
 
 #[test]
+fn what_a_dump_could_not_read_is_told_where_it_matters() {
+    use swarmlb::dump::{Contents, Dump, Part};
+    use swarmlb::node::{Dispatch, SandboxName};
+    let told = |dispatched: bool, part: &str| {
+        let lab = Lab::new();
+        let name = SandboxName("collabweb.1".into());
+        let mut sandbox = lab.node.sandboxes[&name].clone();
+        sandbox.virtual_servers.clear();
+        if dispatched {
+            let table = sandbox.table.as_mut().expect("a table");
+            for mark in table.marks.values() {
+                table.dispatches.insert(*mark, Dispatch { targets: Vec::new() });
+            }
+        }
+        let mut contents = Contents::default();
+        match part {
+            "ipvs" => contents.ipvs = Some(Part::unreadable("not permitted (EPERM)")),
+            _ => contents.routes = Some(Part::unreadable("not permitted (EPERM)")),
+        }
+        let dump = Dump {
+            sandboxes: Some([(name.clone(), sandbox)].into()),
+            contents: [(name, contents)].into(),
+        };
+        let path = lab.path("dump.json");
+        std::fs::write(&path, serde_json::to_vec(&dump).expect("JSON")).expect("a file");
+        let words = ["inspect", "vip", "--from", path.to_str().expect("UTF-8")];
+        crate::fixture::said(&mut lab.fresh(&words)).stderr
+    };
+    let note = "note: the dump has no ipvs of sandbox collabweb.1: not permitted (EPERM)\n";
+    assert_eq!(told(false, "ipvs"), note);
+    assert_eq!(told(true, "ipvs"), "", "where nftables balances nobody misses it");
+    assert_eq!(told(true, "routes"), note.replace("ipvs", "routes"));
+}
+
+#[test]
 fn a_watch_prints_one_look_below_the_other_until_nobody_reads() {
     use std::io::{BufRead, BufReader};
     let lab = Lab::new();

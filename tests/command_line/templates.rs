@@ -71,7 +71,8 @@ fn what_does_not_fit_is_refused_in_words() {
     assert_eq!(
         refused(&["service", "ls", "--format", "{{.Nam}}"]),
         "error: cannot print by the template `{{.Nam}}`: there is no field `Nam`\n  \
-         fields: data_plane endpoint_mode id image mode name networks replicas running vips Replicas\n\
+         fields: data_plane endpoint_mode id image max_per_node mode name networks pending replicas \
+         running vips Replicas\n\
          hint: did you mean `name`?\n"
     );
     assert_eq!(

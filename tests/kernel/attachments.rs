@@ -8,7 +8,8 @@ use crate::world::{Swarmlb, answers, apart, inside, request, shell, within};
 fn legacy() {
     shell(
         "ip netns add legacy && ip -n legacy link set lo up && \
-         ip -n legacy link add eth0 type bridge && ip -n legacy link set eth0 up && \
+         ip -n legacy link add eth0 type bridge && \
+         ip -n legacy link set eth0 addrgenmode none && ip -n legacy link set eth0 up && \
          ip -n legacy address add 198.51.100.1/24 dev eth0 && \
          ip -n legacy route add 203.0.113.0/24 dev eth0 proto 108 && \
          ip -n legacy route add local 203.0.113.9 dev lo table local proto 108 && \
@@ -24,6 +25,8 @@ fn seen() -> String {
          ip netns exec legacy sh -c 'sysctl net.ipv4.conf.all net.ipv4.ip_forward'",
     )
 }
+
+const SOON: Duration = Duration::from_secs(40);
 
 fn story() -> Swarmlb {
     let swarmlb = Swarmlb::new();
@@ -70,6 +73,73 @@ fn a_namespace_that_is_let_in_balances_resolves_and_is_found() {
         swarmlb.good("network connect blue legacy");
         swarmlb.reset();
         assert_eq!(seen(), before);
+        shell("ip netns del legacy");
+    });
+}
+
+#[test]
+fn a_namespace_that_is_let_in_is_looked_into_like_a_task() {
+    apart(|| {
+        legacy();
+        let swarmlb = story();
+        swarmlb.good("network connect --alias old blue legacy");
+        let told = swarmlb.good("inspect vip web");
+        assert!(told.contains("It works from all 4 sandboxes."), "{told}");
+        for _ in 0..3 {
+            request("legacy", "10.0.3.2").expect("an answer");
+        }
+        let counted = |swarmlb: &Swarmlb| {
+            let walks = swarmlb.json("inspect vip web");
+            let targets = walks[0]["targets"].as_array().expect("targets").iter();
+            targets.map(|target| target["connections"].as_u64().expect("a number")).sum::<u64>()
+        };
+        assert_eq!(counted(&swarmlb), 3);
+        // Its resolver, from its own point of view, and with those of all tasks.
+        let asked = swarmlb.json("diag dns old --from legacy");
+        assert_eq!((&asked[0]["sandbox"], &asked[0]["right"]), (&"legacy".into(), &true.into()));
+        assert_eq!(swarmlb.json("diag dns tasks.web").as_array().map(Vec::len), Some(4));
+        let (_, said) = swarmlb.ending("diag dns web --from legaci", 2);
+        assert!(said.contains("did you mean `legacy`?"), "{said}");
+        // A comparison whose client it is: its own counters agree with the replies.
+        let line = "diag compare-dns-ipvs web --from legacy --requests 30";
+        let report = swarmlb.json(line);
+        assert_eq!(report["verdict"]["agrees"], true, "{report:#}");
+        let vip = &report["ways"][1]["clients"][0];
+        assert_eq!((&vip["client"], &vip["counters"]["agrees"]), (&"legacy".into(), &true.into()));
+        // What sandboxes there are, and what is in this one: ours by name, and all else as it is.
+        let listed = swarmlb.good("sandbox ls");
+        let line = listed.lines().find(|line| line.starts_with("legacy ")).expect("it is listed");
+        assert!(line.contains("attached") && line.contains("network blue"), "{line}");
+        let dumped = swarmlb.good("sandbox dump legacy");
+        for words in ["VIP of web", "service web (network blue)", "198.51.100.1/24"] {
+            assert!(dumped.contains(words), "no `{words}` in {dumped}");
+        }
+        let dump = swarmlb.good("sandbox dump legacy --format json");
+        let file = std::path::Path::new("/run/legacy.json");
+        std::fs::write(file, dump).expect("a file");
+        let told = swarmlb.good(&format!("inspect vip --from {}", file.display()));
+        assert!(told.contains("10.0.3.2"), "{told}");
+        std::fs::remove_file(file).expect("the file");
+        // Each thing of ours that somebody breaks there is named, until the agent mends it.
+        for (damage, rung) in [
+            ("ip -n legacy route del local 10.0.3.2 table local", "route"),
+            ("ip netns exec legacy nft flush chain ip $table mangle-out", "mark"),
+            ("ip netns exec legacy nft flush chain ip $table filter-in", "fail-closed"),
+        ] {
+            let table = "table=$(ip netns exec legacy nft list tables | grep -o 'swarmlb-.*')";
+            let broken = || {
+                shell(&format!("{table}; {damage} 2>/dev/null || :"));
+                swarmlb.broken("web")
+            };
+            let seen = within(rung, SOON, broken, |broken| broken.contains_key("legacy"));
+            assert_eq!(seen["legacy"][0], rung);
+            swarmlb.mended("web", SOON);
+        }
+        swarmlb.good("network disconnect blue legacy");
+        let told = swarmlb.good("inspect vip web");
+        assert!(told.contains("It works from all 3 sandboxes."), "{told}");
+        assert!(!swarmlb.good("sandbox ls").contains("legacy"));
+        swarmlb.reset();
         shell("ip netns del legacy");
     });
 }

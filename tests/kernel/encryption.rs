@@ -105,16 +105,19 @@ fn policies_are_made_changed_and_removed_and_those_of_others_are_left_alone() {
         let others = shell("ip xfrm policy");
         let (first, second, changed) =
             (policy(2, 0x5a00_0001), policy(3, 0x5a00_0002), policy(2, 0x5a00_0003));
-        done(&op(Change::Add(Object::Policy(first.clone()))));
-        done(&op(Change::Add(Object::Policy(second.clone()))));
+        done(&op(Change::Add(Object::Policy(Box::new(first.clone())))));
+        done(&op(Change::Add(Object::Policy(Box::new(second.clone())))));
         assert_eq!(held().policies, [first.clone(), second.clone()].into());
-        let again =
-            Linux::new(NoProcesses).apply(&[op(Change::Add(Object::Policy(first.clone())))]);
+        let again = Linux::new(NoProcesses)
+            .apply(&[op(Change::Add(Object::Policy(Box::new(first.clone()))))]);
         assert!(again[0].is_err());
-        done(&op(Change::Set { from: Object::Policy(first), to: Object::Policy(changed.clone()) }));
+        done(&op(Change::Set {
+            from: Object::Policy(Box::new(first)),
+            to: Object::Policy(Box::new(changed.clone())),
+        }));
         assert_eq!(held().policies, [changed.clone(), second.clone()].into());
-        done(&op(Change::Del(Object::Policy(changed))));
-        done(&op(Change::Del(Object::Policy(second))));
+        done(&op(Change::Del(Object::Policy(Box::new(changed)))));
+        done(&op(Change::Del(Object::Policy(Box::new(second)))));
         assert_eq!(held(), Sandbox::default());
         assert_eq!(shell("ip xfrm policy"), others);
         shell("ip xfrm policy flush");

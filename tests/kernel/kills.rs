@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use swarmlb::killpoint::VARIABLE;
 
-use crate::world::{Swarmlb, apart, within};
+use crate::world::{Swarmlb, apart, request, shell, within};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,7 +60,8 @@ impl Scene {
     /// Runs a command; one that was killed, or whose keeper was killed under it, is run again as
     /// an operator would.
     fn play(&self, line: &str) {
-        let finished = ["exists already", "there is no", "nothing"];
+        let finished =
+            ["exists already", "there is no", "nothing", "is on network", "is not on network"];
         let mut said = String::new();
         for _ in 0..4 {
             // Only the story is counted, not those who look at it.
@@ -83,7 +84,7 @@ fn kill_at_each(role: &str, first: usize, step: usize) {
     let scene = Scene::new("");
     STORY.iter().for_each(|line| scene.play(line));
     let names = scene.passed(role);
-    clean(scene);
+    clean(scene, &["net"]);
     assert!(names.len() > 10, "only {} points of the {role}: {names:?}", names.len());
     println!("{role}: {} points, each {step}th from number {}", names.len(), first + 1);
     let mut killed = 0;
@@ -98,7 +99,7 @@ fn kill_at_each(role: &str, first: usize, step: usize) {
         STORY[FIRST..].iter().for_each(|line| scene.play(line));
         scene.swarmlb.whole(PATIENCE);
         let was_killed = scene.was_killed();
-        clean(scene);
+        clean(scene, &["net"]);
         killed += usize::from(was_killed);
         times.push(begun.elapsed());
         let seconds = begun.elapsed().as_secs_f64();
@@ -115,14 +116,43 @@ fn kill_at_each(role: &str, first: usize, step: usize) {
     assert!(middle < USUAL, "a story with a kill takes {middle:?}");
 }
 
+/// What a namespace of others needs to be let in.
+const BEFORE_A_GUEST: [&str; 2] = [
+    "network create --subnet 10.0.3.0/24 --attachable net",
+    "service create --replicas 2 --name web --network net",
+];
+
+/// A namespace of others comes and goes while the agent is killed; tells whether it was, in a scene
+/// that is left to look at.
+fn guest_comes_and_goes(order: &str) -> Scene {
+    let scene = Scene::new(order);
+    BEFORE_A_GUEST.iter().for_each(|line| scene.play(line));
+    let _ = std::fs::write(scene.points.join("before"), scene.passed("agent").len().to_string());
+    scene.play("network connect net legacy");
+    scene.swarmlb.whole(PATIENCE);
+    scene.swarmlb.mended("web", PATIENCE);
+    assert!(request("legacy", "10.0.3.2").is_ok(), "it reaches the VIP");
+    scene.play("network disconnect net legacy");
+    scene.swarmlb.whole(PATIENCE);
+    let left = || shell("ip -n legacy -br link; ip netns exec legacy nft list ruleset");
+    within("all is taken back", PATIENCE, left, |left| left.lines().count() == 1);
+    scene.play("service rm web");
+    scene
+}
+
 /// What is left is the machine's as it was: the world counts namespaces, links, mounts, processes.
-fn clean(scene: Scene) {
+fn clean(scene: Scene, left: &[&str]) {
     let Scene { swarmlb, points } = scene;
     let names = || -> Vec<String> {
         let entries = Path::new("/run/netns").read_dir().into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
-    within("the network's own sandbox alone is left", PATIENCE, names, |names| *names == ["net"]);
+    let sorted = || {
+        let mut names = names();
+        names.sort();
+        names
+    };
+    within("no task's sandbox is left", PATIENCE, sorted, |names| *names == left);
     swarmlb.reset();
     std::fs::remove_dir_all(points).expect("it is removed");
 }
@@ -140,6 +170,32 @@ fn the_agent_is_killed_at_every_even_point() {
 #[test]
 fn the_agent_is_killed_at_every_odd_point() {
     apart(|| kill_at_each("agent", 1, 2));
+}
+
+#[test]
+fn the_agent_is_killed_at_every_point_of_letting_a_namespace_in_and_out() {
+    apart(|| {
+        shell("ip netns add legacy && ip -n legacy link set lo up");
+        let scene = guest_comes_and_goes("");
+        let names = scene.passed("agent");
+        let before = std::fs::read_to_string(scene.points.join("before")).expect("a number");
+        let before: usize = before.parse().expect("a number");
+        let only = ["legacy", "net"];
+        clean(scene, &only);
+        println!("agent: {} points of {}", names.len() - before, names.len());
+        assert!(names.len() > before + 10, "{names:?}");
+        let mut killed = 0;
+        for (index, name) in names.iter().enumerate().skip(before) {
+            let scene = guest_comes_and_goes(&format!("agent {}", index + 1));
+            killed += usize::from(scene.was_killed());
+            println!("{name}");
+            clean(scene, &only);
+        }
+        let tried = names.len() - before;
+        println!("agent: killed at {killed} of {tried} points");
+        assert!(killed * 10 >= tried * 9, "only {killed} of {tried} points were met");
+        shell("ip netns del legacy");
+    });
 }
 
 #[test]

@@ -94,6 +94,35 @@ fn scaling_up_again_calls_a_leaving_task_back() {
 }
 
 #[test]
+fn the_questions_of_a_task_do_not_keep_it() {
+    apart(|| {
+        let (swarmlb, streams) = world("--drain-timeout 5m");
+        drop(streams);
+        let served = echo("web.3", 7);
+        let outside = echo("box.1", 9);
+        // It asks its resolver, and a task beyond its sandbox, all the time.
+        let asks = crate::world::Asking::begin("web.3", "10.0.3.7", 9);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Its sandbox goes at last, and so does its resolver.
+                    let _ = std::panic::catch_unwind(|| answers("web.3", "web"));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            swarmlb.good("service scale --detach web=2");
+            let left = || names(&swarmlb);
+            within("it is gone", SOON, left, |names| *names == ["web.1", "web.2"]);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        asks.end();
+        drop((served, outside));
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn a_task_that_serves_udp_goes_when_it_is_silent() {
     apart(|| {
         let (swarmlb, streams) = world("--drain-timeout 1m");

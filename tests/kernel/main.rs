@@ -9,6 +9,13 @@ mod comparison;
 mod dry_run;
 mod egress;
 mod encryption;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+#[allow(dead_code, reason = "each tier uses its part of it")]
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
+mod evenness;
 mod foreground;
 mod foreign;
 mod healing;
@@ -16,6 +23,7 @@ mod kills;
 mod leaving;
 mod networks;
 mod nftables;
+mod placing;
 mod resolver;
 mod sandboxes;
 mod state_dir;

@@ -184,6 +184,26 @@ fn lines_of_several_tasks_are_in_the_order_of_time_and_are_followed_through_kill
 }
 
 #[test]
+fn following_ends_when_nobody_reads_any_more_though_nothing_is_written() {
+    apart(|| {
+        let swarmlb = Swarmlb::new();
+        let create = "service create --name once host sh -c";
+        assert_eq!(said(&swarmlb, create, &["echo said; sleep 1000"]).0, Some(0));
+        let mut command = swarmlb.command("service logs --follow --raw once");
+        let mut follower = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut followed = BufReader::new(follower.stdout.take().expect("its output"));
+        let mut line = String::new();
+        followed.read_line(&mut line).expect("text");
+        assert_eq!(line, "said\n");
+        assert!(follower.try_wait().expect("its state").is_none(), "it follows");
+        drop(followed);
+        let ended = || follower.try_wait().expect("its state").map(|status| status.code());
+        within("it ends", Duration::from_secs(5), ended, |code| *code == Some(Some(0)));
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn echo_answers_streams_and_datagrams_behind_its_vip_task_by_task() {
     apart(|| {
         let swarmlb = Swarmlb::new();

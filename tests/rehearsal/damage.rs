@@ -170,6 +170,11 @@ fn key_of<K: Clone + Ord, V>(map: &BTreeMap<K, V>, which: &Index) -> Option<K> {
     (!keys.is_empty()).then(|| (*which.get(&keys)).clone())
 }
 
+fn real_key_of(server: &VirtualServer, which: &Index) -> Option<RealServerKey> {
+    let keys: Vec<RealServerKey> = server.real_servers.keys().copied().collect();
+    (!keys.is_empty()).then(|| *which.get(&keys))
+}
+
 fn item_of<T: Clone + Ord>(set: &BTreeSet<T>, which: &Index) -> Option<T> {
     let items: Vec<&T> = set.iter().collect();
     (!items.is_empty()).then(|| (*which.get(&items)).clone())
@@ -242,19 +247,21 @@ fn to_servers(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         Harm::Scheduler => server.scheduler = "wlc".into(),
         Harm::Persistence => (server.persistence, server.flags) = (360, 1),
         Harm::RealServer => {
-            key_of(&server.real_servers, which).map(|key| server.real_servers.remove(&key));
+            real_key_of(server, which).map(|key| server.real_servers.remove(&key));
         }
         Harm::StaleRealServer => {
             let key = RealServerKey { address: IpAddr::V4(STALE), port: 0 };
             server.real_servers.insert(key, real_server(1));
         }
         Harm::Weight => {
-            if let Some(real) = any_of(&mut server.real_servers, which) {
+            let key = real_key_of(server, which);
+            if let Some(real) = key.and_then(|key| server.real_servers.get_mut(&key)) {
                 real.weight = 0;
             }
         }
         Harm::Forwarding => {
-            if let Some(real) = any_of(&mut server.real_servers, which) {
+            let key = real_key_of(server, which);
+            if let Some(real) = key.and_then(|key| server.real_servers.get_mut(&key)) {
                 real.forwarding = Forwarding::Tunnel;
             }
         }
@@ -429,7 +436,8 @@ fn settle(node: &mut Node) {
         sandbox.addresses.retain(|address| links.contains(&address.link));
         let sources: BTreeSet<Ipv4Addr> =
             sandbox.addresses.iter().map(|address| address.net.addr()).collect();
-        let lo = lo_is_up(sandbox);
+        // A guest's loopback is its host's, which is not looked at.
+        let lo = lo_is_up(sandbox) || name.guest().is_some();
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
         let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);

@@ -2,11 +2,13 @@
 //! are part of it, and must change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use swarmlb::intent::{
     Alias, AttachmentSpec, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError,
-    Machine, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, ServiceName, ServiceSpec,
+    Machine, Mode, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, Placement,
+    ServiceName, ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
@@ -18,6 +20,8 @@ const MORE: [&str; 2] = ["10.0.20.0/29", "10.0.21.0/24"];
 const ALIASES: [&str; 2] = ["store", "api"];
 const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+const CONSTRAINTS: [&str; 3] =
+    ["node.label.disk==ssd", "node.label.disk!=ssd", "node.name!=node-2"];
 
 #[derive(Debug, Clone)]
 pub enum Edit {
@@ -48,6 +52,21 @@ pub enum Edit {
     },
     /// What is leaving has left, and no connection holds an old mark.
     Settle,
+    /// Something befalls a node.
+    Node(usize, Fate),
+}
+
+#[derive(Debug, Clone)]
+pub enum Fate {
+    Drained,
+    Activated,
+    Down,
+    Up,
+    Labelled,
+    Unlabelled,
+    Dismissed,
+    /// It comes, unless it is there.
+    Come,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +77,9 @@ pub struct Create {
     endpoint_mode: EndpointMode,
     data_plane: DataPlaneChoice,
     command: Option<String>,
+    mode: Mode,
+    constraint: Option<usize>,
+    max_per_node: u32,
 }
 
 /// Which nodes a cluster has, and what each kernel can.
@@ -94,6 +116,20 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (network, 0..3usize)
             .prop_map(|(network, namespace)| Edit::Disconnect { network, namespace }),
         1 => Just(Edit::ForgetLeft),
+        3 => (0..NODES.len(), fate()).prop_map(|(node, fate)| Edit::Node(node, fate)),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        2 => Just(Fate::Drained),
+        2 => Just(Fate::Activated),
+        2 => Just(Fate::Down),
+        2 => Just(Fate::Up),
+        1 => Just(Fate::Labelled),
+        1 => Just(Fate::Unlabelled),
+        1 => Just(Fate::Dismissed),
+        2 => Just(Fate::Come),
     ]
 }
 
@@ -119,14 +155,24 @@ fn create_service() -> impl Strategy<Value = Create> {
         2 => Just(DataPlaneChoice::Nftables),
     ];
     let command = prop::option::weighted(0.2, "[ -~\n\t\u{1b}é']{1,12}");
-    (0..SERVICES.len(), networks, 0..5u32, mode, plane, command).prop_map(
-        |(name, networks, replicas, endpoint_mode, data_plane, command)| Create {
-            name,
-            networks,
-            replicas,
-            endpoint_mode,
-            data_plane,
-            command,
+    let global = prop_oneof![3 => Just(Mode::Replicated), 1 => Just(Mode::Global)];
+    let constraint = prop::option::weighted(0.3, 0..CONSTRAINTS.len());
+    let most = prop_oneof![4 => Just(0), 1 => 1..3u32];
+    let placement = (global, constraint, most);
+    (0..SERVICES.len(), networks, 0..5u32, mode, plane, command, placement).prop_map(
+        |(name, networks, replicas, endpoint_mode, data_plane, command, placement)| {
+            let (mode, constraint, max_per_node) = placement;
+            Create {
+                name,
+                networks,
+                replicas,
+                endpoint_mode,
+                data_plane,
+                command,
+                mode,
+                constraint,
+                max_per_node,
+            }
         },
     )
 }
@@ -184,9 +230,11 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             intent.create_service(create.spec(), id, 0)
         }
         Edit::Connect { network: on, namespace } => {
-            let nodes: Vec<NodeName> = intent.nodes.keys().cloned().collect();
-            // A namespace is on one node.
-            let node = nodes[namespace % nodes.len()].clone();
+            // A namespace is on one node, for good.
+            let node = node(NODES[*namespace % NODES.len()]);
+            if !intent.nodes.contains_key(&node) {
+                return Ok(());
+            }
             let (identity, target) = (7 + *namespace as u64, format!("legacy-{namespace}"));
             let path = format!("/run/netns/{target}");
             intent.connect(AttachmentSpec {
@@ -205,6 +253,7 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             for node in intent.nodes.keys().cloned().collect::<Vec<_>>() {
                 intent.forget_left(&node);
             }
+            intent.settle();
             Ok(())
         }
         Edit::RemoveService(name) => intent.remove_service(&service(*name)),
@@ -219,6 +268,32 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             let left: Vec<_> = left.collect();
             intent.finish_leaving(&left);
             intent.forget_retired(&intent.retired_marks());
+            Ok(())
+        }
+        Edit::Node(at, fate) => befall(intent, &node(NODES[*at]), fate),
+    }
+}
+
+fn befall(intent: &mut Intent, name: &NodeName, fate: &Fate) -> Result<(), IntentError> {
+    let label = ("disk".to_owned(), "ssd".to_owned());
+    match fate {
+        Fate::Drained => intent.drain_node(name, 0),
+        Fate::Activated => intent.activate_node(name, 0),
+        Fate::Labelled => intent.label_node(name, [label].into(), &BTreeSet::new(), 0),
+        Fate::Unlabelled => intent.label_node(name, BTreeMap::new(), &[label.0].into(), 0),
+        Fate::Dismissed => intent.dismiss_node(name, 0),
+        Fate::Down => {
+            intent.node_is_down(name, 0);
+            Ok(())
+        }
+        Fate::Up => {
+            intent.node_is_up(name, 0);
+            Ok(())
+        }
+        Fate::Come => {
+            let record = NodeRecord::new(name.clone(), false);
+            intent.nodes.entry(name.clone()).or_insert(record);
+            intent.settle();
             Ok(())
         }
     }
@@ -243,6 +318,15 @@ impl Create {
             aliases: self.aliases(),
             endpoint_mode: self.endpoint_mode,
             data_plane: self.data_plane,
+            mode: self.mode,
+            placement: Placement {
+                constraints: self
+                    .constraint
+                    .iter()
+                    .map(|at| CONSTRAINTS[*at].parse().expect("a constraint"))
+                    .collect(),
+                max_per_node: NonZeroU32::new(self.max_per_node),
+            },
             ..ServiceSpec::new(service(self.name), network(self.networks[0]))
         }
     }

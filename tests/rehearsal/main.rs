@@ -4,6 +4,7 @@
 mod damage;
 mod edits;
 mod encryption;
+mod placement;
 mod refusing;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -428,7 +429,8 @@ fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
         | Edit::Settle
         | Edit::Connect { .. }
         | Edit::Disconnect { .. }
-        | Edit::ForgetLeft => false,
+        | Edit::ForgetLeft
+        | Edit::Node(..) => false,
     };
     (edits::cluster(), edits::edits(4..20))
         .prop_map(move |(cluster, edits)| (cluster, edits.into_iter().filter(made).collect()))
@@ -474,7 +476,7 @@ fn the_first_connections_of_all_sandboxes_are_spread_evenly() {
         let picks = first_picks(&intent);
         for service in intent.services.values() {
             for (network, vip) in &service.vips {
-                let targets = service.replicas as usize;
+                let targets = intent.rotation_of(&service.name).count();
                 let sandboxes = intent.tasks_on(network).count();
                 let found = picks.iter().filter(|((mark, _), _)| *mark == vip.fwmark.0);
                 let picked: Vec<&String> = found.flat_map(|(_, picked)| picked).collect();

@@ -8,6 +8,11 @@
 mod addresses;
 mod conformance;
 mod embedded;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
 mod lost_answer;
 mod process;
 
@@ -41,6 +46,10 @@ struct InProcess {
 }
 
 impl InProcess {
+    fn begin() -> Option<Self> {
+        Some(Self::new())
+    }
+
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let store = Sqlite::open_with(&directory.path().join("store"), HISTORY).expect("it opens");
@@ -83,6 +92,10 @@ struct Served {
 }
 
 impl Served {
+    fn begin() -> Option<Self> {
+        Some(Self::new())
+    }
+
     fn new() -> Self {
         Self::with_history(HISTORY)
     }
@@ -137,7 +150,9 @@ macro_rules! conforms {
             $(
                 #[test]
                 fn $check() {
-                    crate::conformance::$check(&<$subject>::new());
+                    if let Some(subject) = <$subject>::begin() {
+                        crate::conformance::$check(&subject);
+                    }
                 }
             )*
         }
@@ -169,17 +184,23 @@ macro_rules! suite {
 }
 
 suite!(in_process: crate::InProcess, served: crate::Served);
+#[cfg(feature = "etcd")]
+suite!(on_etcd: crate::etcd::Etcd);
 
 /// Whether this user is root; the tests that need it say so, and fail if `SWARMLB_TEST_REQUIRE` names it.
 fn is_root() -> bool {
-    let root = nix::unistd::Uid::effective().is_root();
+    has("root", nix::unistd::Uid::effective().is_root())
+}
+
+/// Whether a facility is there; the same holds for it.
+fn has(facility: &str, is_there: bool) -> bool {
     let required = std::env::var("SWARMLB_TEST_REQUIRE").unwrap_or_default();
     assert!(
-        root || !required.split(',').any(|facility| facility == "root"),
-        "this test needs root"
+        is_there || !required.split(',').any(|word| word.trim() == facility),
+        "this test needs {facility}"
     );
-    if !root {
-        eprintln!("not run: it needs root");
+    if !is_there {
+        eprintln!("not run: it needs {facility}");
     }
-    root
+    is_there
 }

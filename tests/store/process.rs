@@ -99,8 +99,8 @@ fn what_was_acknowledged_outlives_kill_9_and_clients_go_on() {
     put(&client(), "counter", "0");
     let (acknowledged, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        let watcher = client();
-        let watching = scope.spawn(|| follow(watcher, &stop));
+        let (watcher, stop_word) = (client(), &stop);
+        let watching = scope.spawn(move || follow(&watcher, stop_word));
         let writers: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (client, acknowledged, stop) = (client(), &acknowledged, &stop);
@@ -129,7 +129,7 @@ fn what_was_acknowledged_outlives_kill_9_and_clients_go_on() {
     });
 }
 
-fn await_count(acknowledged: &AtomicU64, count: u64) {
+pub fn await_count(acknowledged: &AtomicU64, count: u64) {
     let deadline = Instant::now() + LONG;
     while acknowledged.load(Ordering::SeqCst) < count {
         assert!(Instant::now() < deadline, "the clients did not go on");
@@ -138,8 +138,8 @@ fn await_count(acknowledged: &AtomicU64, count: u64) {
 }
 
 /// Counts in the store, leaving a key for each number, and returns the keys that were acknowledged.
-fn count(
-    client: &Client,
+pub fn count(
+    client: &dyn Store,
     number: usize,
     acknowledged: &AtomicU64,
     stop: &AtomicBool,
@@ -168,10 +168,10 @@ fn count(
 }
 
 /// Follows everything until the key `end`, without a gap.
-fn follow(client: Client, stop: &AtomicBool) -> (BTreeMap<String, Object>, Revision) {
+pub fn follow(client: &dyn Store, stop: &AtomicBool) -> (BTreeMap<String, Object>, Revision) {
     let mut watch = client.watch("", Revision::NEVER).expect("it watches");
     let (mut map, mut seen) = (BTreeMap::new(), Revision(1));
-    let deadline = Instant::now() + LONG * 2;
+    let deadline = Instant::now() + LONG * 4;
     loop {
         assert!(Instant::now() < deadline, "at {seen}, stopped: {stop:?}");
         let Some(batch) = watch.next(Duration::from_millis(100)).expect("the watch goes on") else {

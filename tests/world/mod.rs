@@ -2,6 +2,7 @@
 //! swarmlb is at home and of which the machine sees nothing, neither during nor after.
 
 pub mod agreement;
+pub mod evenness;
 pub mod intents;
 mod node;
 mod query;

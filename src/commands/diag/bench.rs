@@ -14,9 +14,10 @@ use super::PATIENCE;
 use super::throwaway::interrupted;
 use crate::commands::interrupt;
 use crate::failure::Failure;
-use crate::intent::{DataPlane, Intent, NetworkName, Service, TaskName, Vip};
+use crate::intent::{DataPlane, Intent, NetworkName, Service, Vip};
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::{netns, traffic};
+use crate::lower::attachment;
 use crate::node::SandboxName;
 use crate::probe::crowd::{self, Found, Plan, Resolve, ResolveFailure};
 use crate::probe::ports::{Ports, remembered_by};
@@ -80,7 +81,7 @@ struct WayName {
 
 /// One client, and what it did so far.
 struct Seat {
-    task: TaskName,
+    sandbox: SandboxName,
     namespace: File,
     /// Of both ways together: a task that still remembers a connection of the first would disturb
     /// one of the second.
@@ -104,7 +105,7 @@ impl<'a> Bench<'a> {
     pub fn open(
         subject: Subject<'a>,
         manner: Manner,
-        clients: &[TaskName],
+        clients: &[SandboxName],
         what: &'a str,
         progress: ProgressBar,
     ) -> Result<Self, Failure> {
@@ -113,13 +114,13 @@ impl<'a> Bench<'a> {
         let mut seats = Vec::with_capacity(clients.len());
         for (client, requests) in clients.iter().zip(shares(manner.requests, clients.len())) {
             let failed = |error: std::io::Error| {
-                Failure::io(what, &error).fact("sandbox:", client.to_string())
+                Failure::io(what, &error).fact("sandbox:", client.called().to_owned())
             };
-            let namespace = netns::open(&client.to_string()).map_err(failed)?;
+            let namespace = netns::of(client).map_err(failed)?;
             let ports = Arc::new(Ports::of(namespace.as_fd(), &taken).map_err(failed)?);
             let doing = |_: &WayName| Doing { stub: Stub::new(manner.cache), samples: Vec::new() };
             seats.push(Seat {
-                task: client.clone(),
+                sandbox: client.clone(),
                 namespace,
                 ports,
                 requests,
@@ -183,7 +184,7 @@ impl<'a> Bench<'a> {
         let mut longest = Duration::ZERO;
         for (seat, samples) in self.seats.iter_mut().zip(asked) {
             let samples = samples.map_err(|error| {
-                Failure::io(self.what, &error).fact("sandbox:", seat.task.to_string())
+                Failure::io(self.what, &error).fact("sandbox:", seat.sandbox.called().to_owned())
             })?;
             let ends = samples.iter().map(|sample| sample.started + sample.total);
             longest = longest.max(ends.max().unwrap_or_default());
@@ -235,13 +236,16 @@ impl<'a> Bench<'a> {
             return Ok(BTreeMap::new());
         };
         let mut counted = Traffic::new();
-        let sandbox = SandboxName::from(&seat.task);
-        traffic::count(&sandbox, &mut counted)
+        let mark = match seat.sandbox.guest() {
+            None => vip.fwmark,
+            Some(_) => attachment::mark(vip.address),
+        };
+        traffic::count(&seat.sandbox, &mut counted)
             .map_err(|refusal| Failure::kernel(self.what, &refusal))?;
         let mut by_task = BTreeMap::new();
         for task in self.subject.intent.rotation_of(&self.subject.service.name) {
             let Some(endpoint) = task.endpoint(self.subject.network) else { continue };
-            let at = (sandbox.clone(), vip.fwmark, endpoint.address);
+            let at = (seat.sandbox.clone(), mark, endpoint.address);
             if let Some(tally) = counted.get(&at) {
                 by_task.insert(task.name.to_string(), tally.connections);
             }
@@ -260,7 +264,7 @@ impl<'a> Bench<'a> {
                 let counters = (run.way == Way::Vip)
                     .then(|| Counters { before: seat.before.clone(), after: after.clone() });
                 run.clients.push(ClientRun {
-                    client: seat.task.to_string(),
+                    client: seat.sandbox.called().to_owned(),
                     samples: doing.samples,
                     answers: seen.first,
                     ttl: seen.ttl,

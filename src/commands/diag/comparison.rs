@@ -4,17 +4,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bench::{Bench, Manner, Subject};
 use super::report_file::Draft;
-use super::task;
+use super::seat;
 use super::throwaway::{self, Made, Target, Wanted};
 use crate::cli::diag::{ClientCache as TypedCache, Compare};
 use crate::cli::{Format, Global};
 use crate::commands::Report;
 use crate::commands::session::{Session, must_be_root};
 use crate::failure::{Exit, Failure};
-use crate::intent::{
-    DataPlane, Image, Intent, NetworkName, Service, ServiceName, Task, TaskName, Vip,
-};
+use crate::intent::{DataPlane, Image, Intent, NetworkName, Service, ServiceName, Task, Vip};
 use crate::keeper::server::now;
+use crate::node::SandboxName;
 use crate::probe::crowd::MOST_WORKERS;
 use crate::render;
 use crate::render::figure::{count, thousands};
@@ -37,7 +36,7 @@ pub fn run(global: &Global, options: &Compare) -> Result<Report, Failure> {
     let session = Session::new(global, what.as_str())?;
     let intent = session.intent()?;
     if let Some(service) = &options.service {
-        command.seating(&intent, service)?;
+        command.seating(&session, &intent, service)?;
     }
     must_be_root(&what)?;
     let drafts = Draft::all(&options.report)?;
@@ -115,7 +114,12 @@ impl Command<'_> {
     }
 
     /// Who asks a service that is there, where nobody is made for it.
-    fn seating(&self, intent: &Intent, name: &ServiceName) -> Result<Made, Failure> {
+    fn seating(
+        &self,
+        session: &Session,
+        intent: &Intent,
+        name: &ServiceName,
+    ) -> Result<Made, Failure> {
         let service = intent.service(name).map_err(|error| Failure::intent(self.what, &error))?;
         let (network, _) = self.measurable(intent, service)?;
         let clients = match &self.options.from[..] {
@@ -123,9 +127,9 @@ impl Command<'_> {
             [] => {
                 let first = first_client(intent, service, network);
                 let nobody = || self.usage("there is no sandbox to ask from");
-                vec![first.ok_or_else(nobody)?.name.clone()]
+                vec![SandboxName::from(&first.ok_or_else(nobody)?.name)]
             }
-            typed => self.named_clients(intent, typed, network)?,
+            typed => self.named_clients(session, intent, typed, network)?,
         };
         if !clients.is_empty() {
             self.check_clients(clients.len() as u32)?;
@@ -133,34 +137,37 @@ impl Command<'_> {
         Ok(Made { service: name.clone(), network: network.clone(), clients })
     }
 
-    /// The tasks of `--from`, where a service stands for all of its own.
+    /// The sandboxes of `--from`, where a service stands for all of its own.
     fn named_clients(
         &self,
+        session: &Session,
         intent: &Intent,
         typed: &[String],
         network: &NetworkName,
-    ) -> Result<Vec<TaskName>, Failure> {
-        let mut clients: Vec<TaskName> = Vec::new();
+    ) -> Result<Vec<SandboxName>, Failure> {
+        let mut clients: Vec<SandboxName> = Vec::new();
         for name in typed {
             let service = name.parse::<ServiceName>().ok();
-            let tasks: Vec<&Task> = match service.filter(|s| intent.services.contains_key(s)) {
+            let sandboxes: Vec<SandboxName> = match service
+                .filter(|s| intent.services.contains_key(s))
+            {
                 Some(service) => {
-                    intent.tasks_of(&service).map(|t| &intent.tasks[&t.name]).collect()
+                    intent.tasks_of(&service).map(|task| SandboxName::from(&task.name)).collect()
                 }
-                None => vec![task(intent, name, self.what)?],
+                None => vec![seat::sandbox(session, intent, name, self.what)?],
             };
-            if tasks.is_empty() {
+            if sandboxes.is_empty() {
                 return Err(self.usage(format!("service `{name}` has no tasks to ask from")));
             }
-            for task in tasks {
-                if task.endpoint(network).is_none() {
-                    let problem = format!("task {} is not on network `{network}`", task.name);
-                    return Err(self.usage(problem));
+            for sandbox in sandboxes {
+                let called = sandbox.called();
+                if !seat::is_on(intent, &sandbox, network) {
+                    return Err(self.usage(format!("{called} is not on network `{network}`")));
                 }
-                if clients.contains(&task.name) {
-                    return Err(self.usage(format!("`--from` names task {} twice", task.name)));
+                if clients.contains(&sandbox) {
+                    return Err(self.usage(format!("`--from` names {called} twice")));
                 }
-                clients.push(task.name.clone());
+                clients.push(sandbox);
             }
         }
         Ok(clients)
@@ -195,7 +202,7 @@ impl Command<'_> {
         intent: Intent,
     ) -> Result<(Comparison, Vec<Run>), Failure> {
         let there = match &self.options.service {
-            Some(service) => Some(self.seating(&intent, service)?),
+            Some(service) => Some(self.seating(session, &intent, service)?),
             None => None,
         };
         let Some(clients) = self.new_clients() else {
@@ -230,6 +237,12 @@ impl Command<'_> {
             .nodes
             .get(&session.node)
             .map_or(DataPlane::Nftables, |node| service.data_plane.on(node));
+        let plane = seat::plane(plane, &seating.clients).ok_or_else(|| {
+            self.usage(
+                "of these clients, tasks are balanced by IPVS and namespaces of others by nftables",
+            )
+            .hint("ask from one kind at a time")
+        })?;
         let subject = Subject { intent, service, network: &seating.network, vip, plane };
         let manner = Manner {
             requests: self.options.requests,
@@ -263,7 +276,7 @@ impl Command<'_> {
             network: subject.network.to_string(),
             node: session.node.to_string(),
             data_plane: subject.vip.map(|_| subject.plane.to_string()),
-            clients: seating.clients.iter().map(ToString::to_string).collect(),
+            clients: seating.clients.iter().map(|client| client.called().to_owned()).collect(),
             requests: self.options.requests.into(),
             concurrency: self.options.concurrency,
             client_cache: self.cache(),

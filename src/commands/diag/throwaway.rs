@@ -18,7 +18,8 @@ use crate::intent::{
 };
 use crate::keeper::record::start_time;
 use crate::keeper::server::now;
-use crate::store::client::Client;
+use crate::node::SandboxName;
+use crate::store::Store;
 
 /// The label of a throwaway service: who made it.
 const OWNER: &str = "swarmlb.throwaway";
@@ -98,7 +99,7 @@ pub enum Target {
 pub struct Made {
     pub service: ServiceName,
     pub network: NetworkName,
-    pub clients: Vec<TaskName>,
+    pub clients: Vec<SandboxName>,
 }
 
 impl Wanted {
@@ -148,7 +149,7 @@ impl Wanted {
             ..ServiceSpec::new(clients.clone(), network.clone())
         };
         intent.create_service(spec, client_id.clone(), self.created)?;
-        let clients = intent.tasks_of(&clients).map(|task| task.name.clone()).collect();
+        let clients = intent.tasks_of(&clients).map(|task| SandboxName::from(&task.name)).collect();
         Ok(Made { service, network, clients })
     }
 }
@@ -262,9 +263,10 @@ fn make(
         Ok(())
     })?;
     let Some(made) = made else { return Err(Failure::new(Exit::Cannot, what, "nothing was made")) };
+    let clients = made.clients.iter().filter_map(|client| client.as_str().parse().ok());
+    let clients: Option<TaskName> = clients.take(1).next();
     let services: Vec<ServiceName> =
-        made.clients.first().map(|task| task.service.clone()).into_iter().collect();
-    let services = [services, vec![made.service.clone()]].concat();
+        clients.map(|task| task.service).into_iter().chain([made.service.clone()]).collect();
     let wait = Wait { quiet, ..wait(session, &store, what, &services) };
     match wait.until_noted(&committed)? {
         Waited::Done => Ok((committed.after, made)),
@@ -329,7 +331,7 @@ fn left_behind(what: &str, wanted: &Wanted, failure: &Failure) -> Failure {
 /// A wait without bars.
 fn wait<'a>(
     session: &'a Session,
-    store: &'a Client,
+    store: &'a dyn Store,
     what: &'a str,
     services: &'a [ServiceName],
 ) -> Wait<'a> {
@@ -372,7 +374,8 @@ mod tests {
         assert_eq!(intent.tasks_of(&made.service).count(), 3);
         assert_eq!(made.clients.len(), 6);
         assert!(intent.services[&made.service].vips.contains_key(&made.network));
-        assert!(intent.services[&made.clients[0].service].vips.is_empty());
+        let client: TaskName = made.clients[0].as_str().parse().unwrap();
+        assert!(intent.services[&client.service].vips.is_empty());
         let myself = Owner::myself(&node());
         let removed = remove(&mut intent, |owner| *owner == myself).unwrap();
         assert_eq!(removed, ["compare-ab12cd", "compare-ab12cd-client"]);

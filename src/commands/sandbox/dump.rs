@@ -262,7 +262,8 @@ fn live(
         let marked = sandbox_name(target.namespace.named().unwrap_or(&target.name));
         let owner = held.owner(&marked);
         let belonging =
-            Belonging::of(&target.namespace, owner.as_ref(), &intent, &machine.containers);
+            Belonging::of(&target.namespace, owner.as_ref(), &intent, &machine.containers)
+                .joined(&held, &intent);
         held.kind = belonging.kind().to_owned();
         held.belongs_to = belonging.to_string();
         let known = names(&belonging, &held, &intent, &machine.containers);
@@ -272,7 +273,7 @@ fn live(
             looked.originals.insert(name.clone(), originals(&target, tables));
         }
         held.namespace = held.namespace.without_arguments();
-        let mut sandbox = held.sandbox(&marked, own_table(&target.file));
+        let mut sandbox = held.sandbox(&marked, own_table(&target.file, &held));
         sandbox.process = processes.get(&marked).filter(|_| belonging.is_ours()).cloned();
         whole.insert(name.clone(), sandbox);
         looked.dump.contents.insert(name.clone(), held);
@@ -321,7 +322,7 @@ fn names(
     intent: &Intent,
     containers: &[Container],
 ) -> Names {
-    let mut names = match belonging.is_ours() {
+    let mut names = match belonging.concerns_us() {
         true => Names::of(intent),
         false => Names::of(&Intent::new(ClusterId(String::new()))),
     };

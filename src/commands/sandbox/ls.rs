@@ -146,15 +146,19 @@ fn found(session: &Session, which: Which, what: &str) -> Result<Vec<Row>, Failur
     let machine = namespaces::machine();
     let mut rows = Vec::new();
     for namespace in &machine.namespaces {
+        let is_attached = || {
+            let held = intent.iter().flat_map(|intent| intent.attachments.values());
+            held.into_iter().any(|held| namespace.is_at(&held.namespace.path))
+        };
         let wanted = match (which.docker, which.all) {
             (_, true) => true,
             (true, _) => namespace.in_docker().is_some(),
-            _ => namespace.named().is_some(),
+            _ => namespace.named().is_some() || is_attached(),
         };
         if wanted {
             let (row, belonging) = row(namespace, intent.as_ref(), &machine, &processes);
             let kept = which.all || (which.docker && belonging.is_dockers());
-            if kept || (!which.docker && belonging.is_ours()) {
+            if kept || (!which.docker && belonging.concerns_us()) {
                 rows.push(row);
             }
         }
@@ -180,7 +184,17 @@ fn tell_of_hidden(rows: &[Row], machine: &Machine) {
 
 /// Ours first, the machine's own last.
 fn rank(row: &Row) -> usize {
-    let order = ["task", "network", "left over", "foreign", "docker", "named", "anonymous", "host"];
+    let order = [
+        "task",
+        "network",
+        "attached",
+        "left over",
+        "foreign",
+        "docker",
+        "named",
+        "anonymous",
+        "host",
+    ];
     order.iter().position(|kind| *kind == row.kind).unwrap_or(order.len())
 }
 
@@ -202,9 +216,13 @@ fn row(
     let marked = sandbox_name(namespace.named().unwrap_or(&name));
     let owner = looked.as_ref().ok().and_then(|(contents, _)| contents.owner(&marked));
     let intent = intent.unwrap_or(&nobodys);
-    let belonging = Belonging::of(namespace, owner.as_ref(), intent, &machine.containers);
-    let process = processes.get(&marked).filter(|_| belonging.is_ours()).map(words);
     let contents = looked.as_ref().ok();
+    let belonging = Belonging::of(namespace, owner.as_ref(), intent, &machine.containers);
+    let belonging = match contents {
+        Some((held, _)) => belonging.joined(held, intent),
+        None => belonging,
+    };
+    let process = processes.get(&marked).filter(|_| belonging.is_ours()).map(words);
     let row = Row {
         name,
         kind: belonging.kind(),
@@ -212,7 +230,7 @@ fn row(
         addresses: contents.map(|(contents, _)| addresses(contents)),
         links: contents.and_then(|(contents, _)| Some(contents.links.as_ref()?.read()?.len())),
         virtual_servers: contents
-            .map(|(contents, file)| virtual_servers(contents, file, belonging.is_ours())),
+            .map(|(contents, file)| virtual_servers(contents, file, belonging.concerns_us())),
         process,
         namespace: Some(namespace.clone()),
         unreadable: looked.err(),
@@ -234,6 +252,6 @@ fn addresses(contents: &Contents) -> Vec<String> {
 /// Of whichever data plane.
 fn virtual_servers(contents: &Contents, file: &File, ours: bool) -> usize {
     let balanced = contents.ipvs.as_ref().and_then(Part::read).map_or(0, Vec::len);
-    let table = if ours { own_table(file) } else { None };
+    let table = if ours { own_table(file, contents) } else { None };
     balanced + table.map_or(0, |table| table.dispatches.len())
 }

@@ -11,10 +11,12 @@ use super::Report;
 use super::session::Session;
 use crate::cli::Global;
 use crate::cli::sandbox::Command;
+use crate::dump::Contents;
 use crate::failure::Failure;
 use crate::intent::Intent;
 use crate::kernel::contents;
 use crate::node::SandboxName;
+use crate::plan::runbook::{TABLE, table_of};
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -41,10 +43,12 @@ fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// swarmlb's own table of nftables in a sandbox of ours.
-fn own_table(file: &std::fs::File) -> Option<crate::node::Table> {
+/// swarmlb's own table of nftables in a sandbox: where it is somebody's, that of the guest.
+fn own_table(file: &std::fs::File, held: &Contents) -> Option<crate::node::Table> {
     use std::os::fd::AsFd;
-    contents::own_table(file.as_fd())
+    let guest = held.guest().map(|cluster| SandboxName::of_node(&cluster));
+    let name = guest.map_or_else(|| TABLE.to_owned(), |guest| table_of(&guest));
+    contents::own_table(file.as_fd(), &name)
 }
 
 fn sandbox_name(name: &str) -> SandboxName {

@@ -262,7 +262,7 @@ fn server_seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
     let own = wire::Flags(wire::Flags::HASHED.0 | wire::Flags::PERSISTENT.0);
     let persistent = server.flags.contains(wire::Flags::PERSISTENT);
     let virtual_server = VirtualServer {
-        scheduler: server.scheduler.as_str().to_owned(),
+        scheduler: server.scheduler.as_str().to_owned().into(),
         flags: server.flags.without(own).0,
         persistence: if persistent { server.timeout } else { 0 },
         rotation: Rotation::default(),

@@ -186,7 +186,7 @@ pub fn write(op: &Op, bytes: &mut Vec<u8>) -> Result<(), Errno> {
     match (&op.change, op.object()) {
         (Change::Add(_), Object::State(state)) => {
             let key = state.key.reveal().ok_or(Errno::ENOKEY)?.to_vec();
-            let SecurityState { source, destination, spi, reqid, .. } = state;
+            let SecurityState { source, destination, spi, reqid, .. } = &**state;
             let state = state_of(*source, *destination, *spi, *reqid, key);
             wire::Change::NewState(&state).write(0, bytes);
         }
