@@ -92,6 +92,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("attachable", "whether namespaces of others may be joined to it"),
     ("encrypted", "whether what is between nodes is encrypted"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
+    ("peers", "the nodes that hold something of it, each with node, address and endpoints"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
     (
         "namespaces",

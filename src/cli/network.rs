@@ -101,7 +101,7 @@ pub struct Create {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
     /// A driver's option: `encrypted` (between nodes, by ESP), `vni=N` (VXLAN network identifier),
-    /// `mtu=N` (bytes)
+    /// `mtu=N` (bytes; otherwise what the narrowest of the nodes' links leaves)
     #[arg(short, long = "opt", value_name = "KEY=VALUE")]
     pub options: Vec<DriverOption>,
     #[command(flatten)]

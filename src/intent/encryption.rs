@@ -15,23 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Intent, IntentError, NetworkName, NodeName, NodeRecord, Service};
 
-/// What ESP takes of a packet: its header (8 bytes), the counter of AES-GCM (8), length of padding
-/// and protocol (2), and a check value of 128 bits (16).
-const ESP_HEADERS: u32 = 8 + 8 + 16;
-const ESP_TRAILER: u32 = 2;
 /// How old a life may get: Docker's keys are twelve hours old at most.
 pub const LONGEST_LIFE: u64 = 12 * 60 * 60 * 1000;
 /// How long what was sent under an old life may be on its way, in milliseconds.
 pub const IN_FLIGHT: u64 = 2000;
-
-/// The MTU of an encrypted network over an underlay that carries packets of `underlay` bytes: ESP
-/// encrypts whole words of four bytes, of which two bytes are its trailer.
-pub fn encrypted_mtu(underlay: u32) -> u32 {
-    // IPv4's header, which is not encrypted; then those of UDP and VXLAN, and Ethernet's inside.
-    let (outside, inside) = (20, 8 + 8 + 14);
-    let words = underlay.saturating_sub(outside + ESP_HEADERS) & !3;
-    words.saturating_sub(ESP_TRAILER + inside)
-}
 
 /// So many bytes, in hexadecimal where they are written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -389,18 +376,6 @@ mod tests {
         intent.create_network(spec, "id".into(), &Machine::default()).unwrap();
         service(&mut intent, "web", "blue", members);
         intent
-    }
-
-    #[test]
-    fn the_mtu_leaves_room_for_esp_to_the_last_byte() {
-        assert_eq!(encrypted_mtu(1500), 1416);
-        for underlay in 600..2000 {
-            let mtu = encrypted_mtu(underlay);
-            let plain = mtu + 30 + 2;
-            let sent = 20 + 8 + 8 + plain.next_multiple_of(4) + 16;
-            assert!(sent <= underlay && underlay - sent < 4, "{underlay}: {mtu}");
-        }
-        assert_eq!(encrypted_mtu(0), 0);
     }
 
     #[test]

@@ -6,15 +6,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::encryption::encrypted_mtu;
 use super::{Id, Intent, IntentError, NetworkName, Subnet, Vni};
 
-/// Room that VXLAN takes of the underlay's MTU: outer Ethernet, IPv4, UDP and VXLAN headers.
-pub const VXLAN_OVERHEAD: u32 = 50;
-/// What an Ethernet underlay carries, less [`VXLAN_OVERHEAD`].
-pub const DEFAULT_MTU: u32 = ETHERNET - VXLAN_OVERHEAD;
-/// What an Ethernet underlay carries.
-const ETHERNET: u32 = 1500;
+/// What an MTU may be, in bytes: what every host must take, and what a jumbo frame carries.
+const MTUS: std::ops::RangeInclusive<u32> = 576..=8950;
 
 /// An overlay network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +17,9 @@ pub struct Network {
     pub id: Id,
     pub name: NetworkName,
     pub vni: Vni,
-    /// Bytes; 576 to 8950.
-    pub mtu: u32,
+    /// Bytes, 576 to 8950, as it was asked for; none where the nodes' links decide.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// Its subnets, in the order in which they are filled.
     #[serde(alias = "pool", deserialize_with = "one_or_many")]
     pub pools: Vec<Pool>,
@@ -172,9 +168,7 @@ impl Intent {
         if spec.encrypted {
             self.check_encryption()?;
         }
-        let default = if spec.encrypted { encrypted_mtu(ETHERNET) } else { DEFAULT_MTU };
-        let mtu = spec.mtu.unwrap_or(default);
-        if !(576..=8950).contains(&mtu) {
+        if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(IntentError::Mtu { mtu });
         }
         let vni = match spec.vni {
@@ -182,7 +176,7 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, labels, internal, attachable, encrypted, .. } = spec;
+        let NetworkSpec { name, mtu, labels, internal, attachable, encrypted, .. } = spec;
         let network = Network {
             id,
             name: name.clone(),

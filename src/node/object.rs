@@ -9,9 +9,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
-    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, SecurityPolicy,
-    SecurityState, Sysctl, VirtualServerKey,
+    Address, BaseRule, Dispatch, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Node, Owner,
+    Path, PeerName, Process, RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName,
+    SecurityPolicy, SecurityState, Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark, Spi};
 
@@ -36,6 +36,8 @@ pub enum Object {
         port: Box<Port>,
     },
     Address(Address),
+    Forwarding(ForwardingEntry),
+    Neighbour(Neighbour),
     Path(Path),
     Route(Route),
     Sysctl {
@@ -91,6 +93,9 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    /// The last tells rows of one group's MAC apart.
+    Forwarding(LinkName, Mac, Option<Ipv4Addr>),
+    Neighbour(LinkName, Ipv4Addr),
     Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
@@ -114,6 +119,10 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Forwarding(entry) => {
+                Key::Forwarding(entry.link.clone(), entry.mac, entry.one_of_many())
+            }
+            Object::Neighbour(held) => Key::Neighbour(held.link.clone(), held.address),
             Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
@@ -142,7 +151,9 @@ impl Object {
             (Object::Link { link: from, .. }, Object::Link { link: to, .. }) => {
                 from.kind == to.kind
             }
-            (Object::Mark { .. }, Object::Mark { .. })
+            (Object::Forwarding(_), Object::Forwarding(_))
+            | (Object::Neighbour(_), Object::Neighbour(_))
+            | (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
             | (Object::Policy(_), Object::Policy(_))
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
@@ -163,6 +174,8 @@ impl Object {
             Object::Link { name, link } => link.kind == LinkKind::Loopback || is_our_name(name),
             Object::Veth { name, .. } => is_our_name(name),
             Object::Address(address) => is_our_name(&address.link),
+            Object::Forwarding(entry) => is_our_name(&entry.link),
+            Object::Neighbour(held) => is_our_name(&held.link),
             _ => true,
         }
     }
@@ -220,6 +233,8 @@ impl Sandbox {
             addresses,
             paths,
             routes,
+            forwarding,
+            neighbours,
             sysctls,
             table,
             states,
@@ -233,6 +248,8 @@ impl Sandbox {
             && *addresses == other.addresses
             && *paths == other.paths
             && *routes == other.routes
+            && *forwarding == other.forwarding
+            && *neighbours == other.neighbours
             && *sysctls == other.sysctls
             && *table == other.table
             && *states == other.states
@@ -248,6 +265,8 @@ impl Sandbox {
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.forwarding.iter().cloned().map(Object::Forwarding));
+        objects.extend(self.neighbours.iter().cloned().map(Object::Neighbour));
         objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =

@@ -21,7 +21,7 @@ pub fn floor(object: &Object) -> u8 {
         },
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
-        Object::Path(_) | Object::Sysctl { .. } => 6,
+        Object::Path(_) | Object::Sysctl { .. } | Object::Forwarding(_) | Object::Neighbour(_) => 6,
         Object::Table => 7,
         Object::BaseRule(_) => 8,
         Object::Guard(_) => 9,
@@ -43,7 +43,7 @@ enum Stage {
     /// Rules and servers of sandboxes that stay.
     Elsewhere,
     Process,
-    /// Rules and servers of sandboxes that go.
+    /// Rules and servers of sandboxes that go, and ways to other nodes.
     Inside,
     /// What encrypts, or drops what is not encrypted: there before anything is sent, and after.
     Shield,
@@ -60,6 +60,8 @@ fn stage(sandbox: &SandboxName, object: &Object, sandbox_goes: bool) -> Stage {
         Object::Table if sandbox.guest().is_some() => Stage::Shield,
         Object::Process(_) => Stage::Process,
         other if is_link(other) => Stage::Links,
+        // The way to a task of another node stands for longer than anybody is sent to it.
+        Object::Forwarding(_) | Object::Neighbour(_) => Stage::Inside,
         _ if sandbox_goes => Stage::Inside,
         _ => Stage::Elsewhere,
     }

@@ -20,7 +20,7 @@ use swarmlb::kernel::linux::{Linux, NoProcesses};
 use swarmlb::kernel::{Kernel, Scope, carry_out, netns};
 use swarmlb::lower::key::Keyring;
 use swarmlb::lower::lower;
-use swarmlb::node::{LinkKind, Mac, Node, Sandbox, SandboxName};
+use swarmlb::node::{LinkKind, Node, Sandbox, SandboxName};
 use swarmlb::plan::Plan;
 
 use crate::with_ipvs;
@@ -95,14 +95,6 @@ impl World {
         let held = [(1, Node::default()), (2, Node::default())].into();
         let mut world = Self { intent: intent(), held, second };
         world.settle(&[1, 2]);
-        for (node, overlay, task) in [(1, "blue", "web.2"), (2, "blue.2", "web.1")] {
-            let (address, peer) = (address(&world.intent, task), 3 - node);
-            let mac = Mac::of(address);
-            shell(&format!(
-                "bridge -n {overlay} fdb replace {mac} dev vxlan0 dst 192.0.2.{peer} self permanent; \
-                 ip -n {overlay} neigh replace {address} lladdr {mac} dev vxlan0 nud permanent"
-            ));
-        }
         world
     }
 

@@ -2,8 +2,10 @@
 //! swarmlb is at home and of which the machine sees nothing, neither during nor after.
 
 pub mod agreement;
+pub mod between;
 pub mod evenness;
 pub mod intents;
+pub mod machines;
 mod node;
 mod query;
 mod swarmlb_command;
