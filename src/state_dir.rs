@@ -12,6 +12,10 @@ pub struct StateDir {
     root: PathBuf,
 }
 
+/// Names the state directory of the node that a process is to work on, whatever was typed: whoever
+/// typed it is on another node.
+pub const HERE: &str = "SWARMLB_HERE";
+
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 
@@ -24,11 +28,19 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    matches!(
-        name,
-        "node" | "node.key" | "node.states" | "node.part" | "store.json" | "store.json.new"
-    ) || name.starts_with("store.db")
-        || ["keeper", "agent", "store"].into_iter().any(of)
+    let kept = [
+        "node",
+        "node.key",
+        "node.states",
+        "node.part",
+        "membership.json",
+        "membership.new",
+        "store.json",
+        "store.json.new",
+    ];
+    kept.contains(&name)
+        || name.starts_with("store.db")
+        || ["keeper", "agent", "store", "api"].into_iter().any(of)
 }
 
 impl StateDir {
@@ -121,6 +133,11 @@ impl StateDir {
     /// The numbers of the states of encryption that were ever made here.
     pub fn states_made(&self) -> PathBuf {
         self.root.join("node.states")
+    }
+
+    /// What this node keeps of a cluster of several.
+    pub fn membership(&self) -> PathBuf {
+        self.root.join("membership.json")
     }
 
     /// Where the store is, once it is known to be elsewhere.

@@ -4,6 +4,8 @@
 mod address;
 pub mod associations;
 mod events;
+mod leader;
+mod lease;
 mod leaving;
 mod mounts;
 mod processes;

@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod between;
 pub mod evenness;
 pub mod intents;
+mod lab;
 pub mod machines;
 mod node;
 mod query;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
 
+pub use lab::Lab;
 pub use node::{Settled, assert_same, settled, without_processes};
 pub use query::{answers, answers_by_stream};
 pub use swarmlb_command::{Swarmlb, inside, kill};
