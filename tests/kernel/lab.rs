@@ -248,7 +248,7 @@ fn what_is_said_of_a_task_finds_its_node() {
         lab.ending("task exec web.2 no-such-program", 127);
         let both = lab.json("task inspect web.1 web.2 web.3");
         assert_eq!(both.as_array().map(Vec::len), Some(3));
-        lab.good("service create --name job --network blue --replicas 3 /bin/sh -c 'echo begun; exec sleep 600'");
+        lab.good("service create --name job --network blue --replicas 3 host /bin/sh -c 'echo begun; exec sleep 600'");
         let written = || lab.good("service logs --timestamps --no-task-ids job");
         let told =
             within("each node tells its part", SOON, written, |told| told.lines().count() == 3);
