@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
+use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
 use crate::intent::IntentError;
 use crate::keeper::daemon::NotStarted;
@@ -89,6 +90,23 @@ impl Failure {
                 failure.hint("entering a sandbox needs CAP_SYS_ADMIN: run it as root")
             }
             _ => failure,
+        }
+    }
+
+    /// What another node did not do.
+    pub fn api(what: impl Into<String>, error: &ApiError) -> Self {
+        match error {
+            ApiError::Refused { problem, hint } => {
+                let failure = Self::new(Exit::Usage, what, problem);
+                hint.iter().fold(failure, |failure, hint| failure.hint(hint.as_str()))
+            }
+            ApiError::OtherCluster(_) => Self::new(Exit::Usage, what, error)
+                .hint("see that the whole token was copied, and that the address is of that cluster"),
+            ApiError::OtherNode(_) => Self::new(Exit::Cannot, what, error)
+                .hint("its address may have been given to another machine: see `swarmlb node ls`"),
+            ApiError::Unreachable(..) => Self::new(Exit::Cannot, what, error)
+                .hint("see that swarmlb runs there (`swarmlb agent status`) and that no firewall is between"),
+            ApiError::Identity(_) | ApiError::System(_) => Self::new(Exit::Cannot, what, error),
         }
     }
 

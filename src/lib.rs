@@ -27,7 +27,9 @@ pub mod store;
 
 // ── glue ──
 pub mod agent;
+pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod failure;
 pub mod keeper;
+pub mod lab;

@@ -40,7 +40,11 @@ fn run(cli: Cli) -> ExitCode {
     // What runs in the background says when, in its log.
     let in_background = matches!(
         cli.command,
-        Command::Keeper { .. } | Command::StoreServer | Command::AgentProcess
+        Command::Keeper { .. }
+            | Command::StoreServer
+            | Command::ApiServer
+            | Command::LabInit
+            | Command::AgentProcess
     );
     let ended = std::panic::catch_unwind(move || commands::run(cli));
     match ended {

@@ -12,6 +12,10 @@ pub struct StateDir {
     root: PathBuf,
 }
 
+/// Names the state directory of the node that a process is to work on, whatever was typed: whoever
+/// typed it is on another node.
+pub const HERE: &str = "SWARMLB_HERE";
+
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
 
@@ -24,9 +28,10 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    matches!(name, "node" | "store.json" | "store.json.new")
+    let kept = ["node", "membership.json", "membership.new", "store.json", "store.json.new"];
+    kept.contains(&name)
         || name.starts_with("store.db")
-        || ["keeper", "agent", "store"].into_iter().any(of)
+        || ["keeper", "agent", "store", "api"].into_iter().any(of)
 }
 
 impl StateDir {
@@ -109,6 +114,11 @@ impl StateDir {
     /// The name that this node has had since its first start.
     pub fn node_name(&self) -> PathBuf {
         self.root.join("node")
+    }
+
+    /// What this node keeps of a cluster of several.
+    pub fn membership(&self) -> PathBuf {
+        self.root.join("membership.json")
     }
 
     /// Where the store is, once it is known to be elsewhere.

@@ -1,12 +1,10 @@
 //! What wakes an agent: changes of the intent, processes that changed, the end of its keeper.
 
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
-use crate::store::records::INTENT;
-use crate::store::{Handle, LeaseId, Revision, Store, StoreError};
+use crate::store::{Batch, Handle, Revision, Store, StoreError};
 
 /// The first pause after a watch was refused; it doubles, unless the watch had held for a while.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -19,36 +17,38 @@ pub enum Event {
     Processes(Vec<Running>),
     /// The keeper is gone.
     KeeperGone,
-    /// The lease ran out, as when the machine slept.
-    LeaseGone,
+    /// The lease ran out, as when the machine slept, and there is another one.
+    LeaseAnew,
 }
 
-/// Tells of each change of the intent after `after`.
+/// Calls `tell` with each change under `prefix` after `after`, until it says false: nobody hears it.
+/// With none, when changes may have been missed.
 ///
 /// # Errors
 /// When no thread can be made.
-pub fn follow_intent(
+pub fn follow(
     store: Handle,
+    prefix: &'static str,
     mut after: Revision,
-    events: Sender<Event>,
+    mut tell: impl FnMut(Option<&Batch>) -> bool + Send + 'static,
 ) -> std::io::Result<()> {
-    std::thread::Builder::new().name("intent".into()).spawn(move || {
+    std::thread::Builder::new().name(prefix.into()).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
             let begun = Instant::now();
-            match follow_until_lost(&store, &mut after, &events) {
+            match follow_until_lost(&*store, prefix, &mut after, &mut tell) {
                 Ended::AgentGone => return,
                 Ended::Lost(error) => {
-                    say(format!("lost sight of the intent: {error}"));
+                    say(format!("lost sight of {prefix}: {error}"));
                     if begun.elapsed() > LONGEST_PAUSE {
                         pause = FIRST_PAUSE;
                     }
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     // Too far behind: what was missed is loaded whole.
-                    if let Ok(snapshot) = store.load(INTENT) {
+                    if let Ok(snapshot) = store.load(prefix) {
                         after = snapshot.revision;
-                        if events.send(Event::Intent).is_err() {
+                        if !tell(None) {
                             return;
                         }
                     }
@@ -64,8 +64,13 @@ enum Ended {
     Lost(StoreError),
 }
 
-fn follow_until_lost(store: &dyn Store, after: &mut Revision, events: &Sender<Event>) -> Ended {
-    let mut watch = match store.watch(INTENT, *after) {
+fn follow_until_lost(
+    store: &dyn Store,
+    prefix: &str,
+    after: &mut Revision,
+    tell: &mut impl FnMut(Option<&Batch>) -> bool,
+) -> Ended {
+    let mut watch = match store.watch(prefix, *after) {
         Ok(watch) => watch,
         Err(error) => return Ended::Lost(error),
     };
@@ -74,7 +79,7 @@ fn follow_until_lost(store: &dyn Store, after: &mut Revision, events: &Sender<Ev
             Ok(None) => {}
             Ok(Some(batch)) => {
                 *after = batch.revision;
-                if events.send(Event::Intent).is_err() {
+                if !tell(Some(&batch)) {
                     return Ended::AgentGone;
                 }
             }
@@ -83,38 +88,4 @@ fn follow_until_lost(store: &dyn Store, after: &mut Revision, events: &Sender<Ev
             Err(error) => return Ended::Lost(error),
         }
     }
-}
-
-/// Keeps a lease alive.
-///
-/// # Errors
-/// When no thread can be made.
-pub fn keep_lease(
-    store: Handle,
-    lease: LeaseId,
-    every: Duration,
-    events: Sender<Event>,
-) -> std::io::Result<()> {
-    std::thread::Builder::new().name("lease".into()).spawn(move || {
-        let mut is_away = false;
-        loop {
-            std::thread::sleep(every);
-            match store.keep_alive(lease) {
-                Err(StoreError::LeaseGone { .. }) => {
-                    let _ = events.send(Event::LeaseGone);
-                    return;
-                }
-                Err(error) if !is_away => {
-                    say(format!("goes on without the store: {error}"));
-                    is_away = true;
-                }
-                Ok(()) if is_away => {
-                    say("the store answers again");
-                    is_away = false;
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-    })?;
-    Ok(())
 }

@@ -3,6 +3,8 @@
 
 mod address;
 mod events;
+mod leader;
+mod lease;
 mod leaving;
 mod mounts;
 mod processes;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::address;
 use super::events::{self, Event};
+use super::leader::{self, Wake};
+use super::lease::{self, Lease};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
@@ -36,12 +38,10 @@ use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{self, Handle, LeaseId, Location, Patience, Revision, Store};
+use crate::store::{self, Batch, Handle, Location, Patience, Revision, Store};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
-/// How long a node may be silent before it counts as gone.
-const LEASE: Duration = Duration::from_secs(3);
 /// How long a host command must live before it counts as running: one that ends at once never was.
 const SETTLING: Duration = Duration::from_millis(250);
 /// The first pause before an ended task is started again; it doubles up to the longest, which is
@@ -78,7 +78,7 @@ struct Misfortune {
 struct Agent {
     name: NodeName,
     store: Handle,
-    lease: LeaseId,
+    lease: Arc<Lease>,
     keeper: Keeper,
     kernel: Linux<KeptProcesses>,
     known: Arc<Known>,
@@ -131,10 +131,7 @@ pub fn run(
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
-    match ended? {
-        Ended::KeeperGone => Ok(()),
-        Ended::LeaseGone => Err(io::Error::other("this node's lease ran out; starting over")),
-    }
+    ended
 }
 
 /// Whoever started the tasks is gone, but they go on: a new keeper adopts them.
@@ -150,17 +147,19 @@ fn run_for_keeper(
     name: &NodeName,
     location: &Location,
     arguments: &[String],
-) -> io::Result<Ended> {
+) -> io::Result<()> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
     let keeper = watched.status().map_err(io::Error::other)?.keeper;
     if keeper != std::os::unix::process::parent_id() as i32 {
         say("another keeper has taken over, and has an agent of its own");
-        return Ok(Ended::KeeperGone);
+        return Ok(());
     }
-    let later = (!location.is_embedded()).then_some(LATER);
-    let patience = Patience { first: PATIENCE, later };
-    let store = store::open(location, &state.store_socket(), patience).map_err(io::Error::other)?;
+    let open = |later: Duration| {
+        let patience = Patience { first: PATIENCE, later: Some(later) };
+        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)
+    };
+    let store = open(LATER)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -169,13 +168,26 @@ fn run_for_keeper(
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
+    let lease = Arc::new(Lease::take(&*store).map_err(io::Error::other)?);
+    greet(&*store, name, &lease).map_err(io::Error::other)?;
     let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
-    events::follow_intent(store.clone(), loaded.revision, sender.clone())?;
-    let lease = store.grant(LEASE).map_err(io::Error::other)?;
-    events::keep_lease(store.clone(), lease, LEASE / 3, sender)?;
+    let (wakes, woken) = channel();
+    let (events, wake) = (sender.clone(), wakes.clone());
+    let tell = move |_: Option<&Batch>| {
+        events.send(Event::Intent).is_ok() && wake.send(Wake::Intent).is_ok()
+    };
+    events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
+    let mut reports = BTreeSet::new();
+    let tell = move |changed: Option<&Batch>| {
+        !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
+            || wakes.send(Wake::Reports).is_ok()
+    };
+    events::follow(store.clone(), records::STATUS, loaded.revision, tell)?;
+    leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
+    lease.keep(open(lease::PATIENCE)?, sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
         keeper: Keeper::connect(&state.keeper_socket())?,
@@ -212,12 +224,8 @@ fn run_for_keeper(
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
-    Ok(agent.run(&receiver))
-}
-
-enum Ended {
-    KeeperGone,
-    LeaseGone,
+    agent.run(&receiver);
+    Ok(())
 }
 
 /// Waits until the keeper's end is seen and its successor started, unless it lives after all.
@@ -228,6 +236,15 @@ fn await_end(events: &Receiver<Event>) {
             return;
         }
     }
+}
+
+/// Reports that this node is there, before it says so in the intent: who leads believes the reports.
+fn greet(store: &dyn Store, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
+    if records::load_reports(store)?.nodes.contains(name) {
+        return Ok(());
+    }
+    let status = NodeStatus { agent: std::process::id() as i32, ..NodeStatus::default() };
+    records::save_status(store, name, lease.id(), &status)
 }
 
 /// Makes this node known, and the cluster when it is the first.
@@ -250,6 +267,9 @@ fn register(
         let record = NodeRecord::new(name.clone(), ipvs);
         let record = intent.nodes.entry(name.clone()).or_insert(record);
         record.ipvs = ipvs;
+        if record.id.is_empty() {
+            record.id = crate::random::id(25);
+        }
         record.address = record.address.or(address);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         // What its kernel can may have changed, and it is here.
@@ -320,12 +340,12 @@ fn resolv_conf_after(machine: &str) -> String {
 }
 
 impl Agent {
-    fn run(mut self, events: &Receiver<Event>) -> Ended {
+    fn run(mut self, events: &Receiver<Event>) {
         loop {
             self.turn();
             if self.keeper_lost {
                 await_end(events);
-                return Ended::KeeperGone;
+                return;
             }
             self.departures.take_note(&self.intent, self.revision, &self.name);
             let due = self.next_due();
@@ -341,7 +361,7 @@ impl Agent {
                     Ok(event) => break Some(event),
                     Err(RecvTimeoutError::Timeout) if Instant::now() < due => {}
                     Err(RecvTimeoutError::Timeout) => break None,
-                    Err(RecvTimeoutError::Disconnected) => return Ended::KeeperGone,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             };
             // Everything that came meanwhile is one turn.
@@ -350,8 +370,9 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
-                    Event::KeeperGone => return Ended::KeeperGone,
-                    Event::LeaseGone => return Ended::LeaseGone,
+                    Event::KeeperGone => return,
+                    // The report went with the old one.
+                    Event::LeaseAnew => self.reported = None,
                 }
             }
             if reload || self.stale {
@@ -807,7 +828,7 @@ impl Agent {
         if self.reported.as_ref() == Some(&status) {
             return;
         }
-        match records::save_status(&self.store, &self.name, self.lease, &status) {
+        match records::save_status(&self.store, &self.name, self.lease.id(), &status) {
             Ok(()) => {
                 self.reported = Some(status);
                 self.unreported = false;

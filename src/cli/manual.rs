@@ -110,6 +110,30 @@ const VIP_FIELDS: &[(&str, &str)] = &[
     ("ladders", "one for each sandbox: sandbox, and rungs with step, holds and evidence"),
 ];
 
+const NODE_FIELDS: &[(&str, &str)] = &[
+    ("id", "25 letters and digits"),
+    ("hostname", "the node's name"),
+    ("self", "whether it is the node that was asked"),
+    ("status", "`ready`, or `down` when it is silent"),
+    ("availability", "`active`, or `drain` when it takes no tasks"),
+    ("leader", "whether its agent decides for all"),
+    ("address", "where other nodes reach it"),
+    ("port", "the TCP port of its API"),
+    ("labels", "by key"),
+    ("data_plane", "what balances VIPs there: `ipvs` or `nftables`"),
+    ("tasks", "how many tasks were placed there"),
+    ("certificate", "the fingerprint of what it shows to other nodes"),
+];
+
+const LAB_FIELDS: &[(&str, &str)] = &[
+    ("node", "the node's name"),
+    ("address", "its address on the underlay"),
+    ("status", "`up` or `down`"),
+    ("group", "a number; nodes of one group reach each other"),
+    ("pid", "the process that its namespaces live with"),
+    ("state_dir", "where it keeps its state"),
+];
+
 /// Every command's page.
 pub const PAGES: &[Page] = &[
     Page {
@@ -516,6 +540,119 @@ pub const PAGES: &[Page] = &[
             ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
         ],
         exits: &[(1, "requests failed, or the kernel's counters disagree")],
+        ..NOTHING
+    },
+    Page {
+        command: "node init",
+        examples: &[
+            ("Others can join then:", "swarmlb node init"),
+            (
+                "On a machine of several addresses, beside a Docker Swarm:",
+                "swarmlb node init --advertise-addr 192.0.2.1 --data-path-port 4790",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node join",
+        examples: &[(
+            "With what `swarmlb node token -q` prints on the first node, on standard input:",
+            "swarmlb node join --token - 192.0.2.1",
+        )],
+        ..NOTHING
+    },
+    Page {
+        command: "node token",
+        examples: &[
+            ("How another node joins:", "swarmlb node token"),
+            ("The token alone, and a new one:", "swarmlb node token --rotate -q"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node leave",
+        examples: &[("On the node that is to leave:", "swarmlb node leave")],
+        ..NOTHING
+    },
+    Page {
+        command: "node ls",
+        examples: &[
+            ("Who is there:", "swarmlb node ls"),
+            ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
+        ],
+        fields: NODE_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "node inspect",
+        examples: &[("This one:", "swarmlb node inspect self")],
+        fields: NODE_FIELDS,
+        ..NOTHING
+    },
+    Page {
+        command: "node drain",
+        examples: &[("Before its machine is looked after:", "swarmlb node drain node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node activate",
+        examples: &[("It takes tasks again:", "swarmlb node activate node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "node update",
+        examples: &[
+            ("A label:", "swarmlb node update --label-add disk=ssd node-2"),
+            ("As Docker's users type it:", "swarmlb node update --availability drain node-2"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "node rm",
+        examples: &[("One that will not come back:", "swarmlb node rm node-2")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab up",
+        examples: &[
+            ("Three nodes:", "swarmlb lab up"),
+            (
+                "Six, with their state in a directory of their own:",
+                "swarmlb --state-dir /tmp/lab lab up --nodes 6",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "lab status",
+        examples: &[("Which nodes reach each other:", "swarmlb lab status")],
+        fields: LAB_FIELDS,
+        exits: &[(1, "a node is down")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab partition",
+        examples: &[("Two of six nodes lose the others:", "swarmlb lab partition node-5 node-6")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab heal",
+        examples: &[("All is well again:", "swarmlb lab heal")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab kill-node",
+        examples: &[("As if its power was cut:", "swarmlb lab kill-node node-3")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab start-node",
+        examples: &[("It comes back:", "swarmlb lab start-node node-3")],
+        ..NOTHING
+    },
+    Page {
+        command: "lab down",
+        examples: &[("Nothing is left of it:", "swarmlb lab down")],
         ..NOTHING
     },
     Page {

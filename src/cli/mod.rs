@@ -4,9 +4,11 @@ pub mod agent;
 pub mod complaint;
 pub mod diag;
 pub mod inspect;
+pub mod lab;
 pub mod logs;
 pub mod manual;
 pub mod network;
+pub mod node;
 pub mod number;
 pub mod sandbox;
 pub mod service;
@@ -52,7 +54,10 @@ pub struct Global {
     #[arg(long, global = true, env = "SWARMLB_STATE_DIR", value_name = "DIR")]
     #[arg(default_value = "/var/lib/swarmlb")]
     pub state_dir: PathBuf,
-    /// This node's name, at its first start [default: the host name]
+    /// The node to look at; at a node's first start, its name [default: this one; the host name]
+    ///
+    /// What looks at a node or at its tasks can be asked of any node of the cluster. Where the state is
+    /// that of a lab, every command goes to this node of it, or else to the first.
     #[arg(long, global = true, env = "SWARMLB_NODE", value_name = "NAME")]
     pub node: Option<NodeName>,
     #[command(flatten)]
@@ -193,6 +198,12 @@ pub enum Command {
     /// Diagnose and measure
     #[command(subcommand)]
     Diag(diag::Command),
+    /// Manage the nodes of the cluster
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Manage a cluster of several nodes on this one machine
+    #[command(subcommand)]
+    Lab(lab::Command),
     /// Manage this node's keeper and agent
     #[command(subcommand)]
     Agent(agent::Command),
@@ -232,9 +243,18 @@ pub enum Command {
     /// Run as the agent of a node
     #[command(hide = true)]
     AgentProcess,
-    /// Run as the store of a cluster
+    /// Run as the store of a cluster, or as the way to it
     #[command(hide = true)]
     StoreServer,
+    /// Run as what a node's others talk to
+    #[command(hide = true)]
+    ApiServer,
+    /// Run as what makes the namespaces of a lab's node
+    #[command(hide = true)]
+    LabNode,
+    /// Run as the first process of a lab's node
+    #[command(hide = true)]
+    LabInit,
     /// Run as a built-in image
     #[command(hide = true, subcommand)]
     Builtin(Builtin),

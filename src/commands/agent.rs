@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Report;
 use super::session::{Session, must_be_root};
 use crate::agent::status::NodeStatus;
+use crate::api::{self, Membership};
 use crate::cli::agent::Command;
 use crate::cli::{Format, Global};
 use crate::environment::variable;
@@ -23,6 +24,7 @@ use crate::render::english::{count, duration};
 use crate::runtime::echo;
 use crate::runtime::whoami::{self, Identity};
 use crate::store;
+use crate::store::records::{self, RecordError};
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -75,8 +77,35 @@ pub fn store_server(global: &Global) -> Result<Report, Failure> {
     let session = Session::new(global, "run the store")?;
     must_be_root("run the store")?;
     let stop = whoami::termination().map_err(|error| Failure::io("run the store", &error))?;
-    store::server::serve(&session.state.database(), &session.state.store_socket(), stop.as_fd())
-        .map_err(|error| Failure::record("run the store", &error.into()))?;
+    let failed = |error: store::StoreError| Failure::record("run the store", &error.into());
+    let socket = session.state.store_socket();
+    let membership = membership(&session, "run the store")?;
+    match membership.as_ref().and_then(|membership| Some((membership, membership.first?))) {
+        Some((membership, first)) => {
+            let listener = store::server::listen(&socket).map_err(failed)?;
+            api::serve_pipe(membership, first.into(), listener, stop.as_fd())
+                .map_err(|error| Failure::io("reach the store", &error))?;
+            store::server::unlisten(&socket);
+        }
+        None => store::server::serve(&session.state.database(), &socket, stop.as_fd())
+            .map_err(failed)?,
+    }
+    Ok(Report::good(""))
+}
+
+fn membership(session: &Session, what: &str) -> Result<Option<Membership>, Failure> {
+    Membership::load(&session.state.membership()).map_err(|error| Failure::io(what, &error))
+}
+
+pub fn api_server(global: &Global) -> Result<Report, Failure> {
+    let what = "listen to other nodes";
+    let session = Session::new(global, what)?;
+    must_be_root(what)?;
+    let failed = |error: std::io::Error| Failure::io(what, &error);
+    let stop = whoami::termination().map_err(failed)?;
+    if let Some(membership) = membership(&session, what)? {
+        api::serve(&session.state, &membership, stop.as_fd()).map_err(failed)?;
+    }
     Ok(Report::good(""))
 }
 
@@ -164,9 +193,8 @@ fn status(global: &Global) -> Result<Report, Failure> {
         let tasks = keeper.list().unwrap_or_default();
         roles.tasks_running =
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
-        match session.statuses() {
-            Ok(mut reports) => roles.report = reports.remove(&session.node),
-            Err(failure) if session.location.is_embedded() => return Err(failure),
+        match own_report(&session) {
+            Ok(report) => roles.report = report,
             Err(failure) => roles.store_problem = Some(failure.reason()),
         }
     }
@@ -183,6 +211,21 @@ fn status(global: &Global) -> Result<Report, Failure> {
         Format::Table => roles_text(&roles, &session),
     };
     Ok(if whole { Report::good(text) } else { Report::bad(text) })
+}
+
+/// How long the store may take before it counts as out of reach.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What this node's agent reports, if the store answers soon: it may well be out of reach.
+fn own_report(session: &Session) -> Result<Option<NodeStatus>, Failure> {
+    if !session.location.is_embedded() {
+        return Ok(session.statuses()?.remove(&session.node));
+    }
+    let failed = |error: RecordError| Failure::record("show the agent's status", &error);
+    let store = super::store::connect(&session.location, &session.state, LOOK)
+        .map_err(|error| failed(error.into()))?;
+    let (_, mut statuses) = records::load_status(&store).map_err(failed)?;
+    Ok(statuses.remove(&session.node))
 }
 
 fn roles_text(roles: &Roles, session: &Session) -> String {
@@ -216,7 +259,8 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
         },
     };
     let store = match (session.location.is_embedded(), &roles.store_problem) {
-        (true, _) => format!("{}{}", pid(roles.store), again(roles.store_restarts)),
+        (true, None) => format!("{}{}", pid(roles.store), again(roles.store_restarts)),
+        (true, Some(problem)) => format!("{}: {problem}", pid(roles.store)),
         (false, None) => roles.store_address.clone(),
         (false, Some(problem)) => problem.clone(),
     };

@@ -13,7 +13,9 @@ use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
 use crate::intent::pending::told;
-use crate::intent::{Intent, NodeName, Pending, Service, ServiceName, Task, TaskName};
+use crate::intent::{
+    Intent, Liveness, NodeName, NodeRecord, Pending, Service, ServiceName, Task, TaskName,
+};
 use crate::killpoint;
 use crate::render::english::count;
 use crate::render::table::printable;
@@ -79,34 +81,49 @@ impl Wait<'_> {
     /// # Errors
     /// As [`Wait::until`].
     pub fn until_noted(&self, committed: &Committed) -> Result<Waited, Failure> {
-        let tasks = || self.services.iter().flat_map(|service| committed.after.tasks_of(service));
-        let by_name = |task: &Task| (task.name.clone(), task.id.clone());
-        let wanted = Wanted {
-            running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
-            leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
-            pending: pending(&committed.after, self.services),
-        };
+        let wanted = self.wanted(&committed.after);
         killpoint::pass(|| "before it is waited for".into());
         let progress = Progress::new(self.quiet, &wanted);
-        let result = self.follow(committed, &wanted, &progress);
+        let result = self.follow(committed, wanted, &progress);
         progress.end();
         result
+    }
+
+    /// The tasks to wait for, but for those of dead nodes: nobody tells of them.
+    fn wanted(&self, intent: &Intent) -> Wanted {
+        let up = |node: &NodeRecord| node.liveness == Liveness::Up;
+        let lives = |task: &&Task| intent.nodes.get(&task.node).is_some_and(up);
+        let tasks = || self.services.iter().flat_map(|name| intent.tasks_of(name)).filter(lives);
+        let by_name = |task: &Task| (task.name.clone(), task.id.clone());
+        Wanted {
+            running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
+            leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
+            pending: pending(intent, self.services),
+        }
     }
 
     fn follow(
         &self,
         committed: &Committed,
-        wanted: &Wanted,
+        mut wanted: Wanted,
         progress: &Progress,
     ) -> Result<Waited, Failure> {
         let failed = |error: records::RecordError| Failure::record(self.what, &error);
+        let mut looked = Instant::now();
         let mut last_word = Instant::now();
         let mut watch = None;
         loop {
             let (revision, statuses) =
                 records::load_status::<NodeStatus>(self.store).map_err(failed)?;
-            if let Some(done) = self.judge(committed, wanted, &statuses, progress)? {
+            if let Some(done) = self.judge(committed, &wanted, &statuses, progress)? {
                 return done.map(|()| Waited::Done);
+            }
+            // A node may have died meanwhile, and its tasks go elsewhere.
+            if looked.elapsed() > ATTENTION {
+                if let Some(loaded) = records::load_intent(self.store).map_err(failed)? {
+                    wanted = self.wanted(&loaded.intent);
+                }
+                looked = Instant::now();
             }
             // A report stands as long as its agent keeps its lease.
             if !statuses.is_empty() {

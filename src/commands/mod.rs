@@ -8,12 +8,15 @@ mod confirmation;
 mod convergence;
 mod diag;
 mod documents;
+mod elsewhere;
 mod exec;
 mod inspect;
 mod interrupt;
+mod lab;
 mod logs;
 mod narration;
 mod network;
+mod node;
 mod output;
 mod recorded;
 mod sandbox;
@@ -64,7 +67,10 @@ impl Report {
 ///
 /// # Errors
 /// Why it was not done.
-pub fn run(cli: Cli) -> Result<Report, Failure> {
+pub fn run(mut cli: Cli) -> Result<Report, Failure> {
+    if let Some(report) = elsewhere::run(&mut cli)? {
+        return Ok(report);
+    }
     let template = cli.global.typed.template.clone();
     let page = manual::page(&cli.global.typed.command);
     let report = done(cli)?;
@@ -92,6 +98,8 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
+        Command::Node(command) => node::run(&global, command),
+        Command::Lab(command) => lab::run(&global, command),
         Command::Agent(command) => agent::run(&global, command),
         Command::System(command) => system::run(&global, command),
         Command::Completions { shell } => Ok(documents::completions(shell)),
@@ -100,6 +108,9 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),
+        Command::ApiServer => agent::api_server(&global),
+        Command::LabNode => lab::prepare_node(&global),
+        Command::LabInit => lab::run_init(&global),
         Command::Builtin(image) => builtin(image),
     }
 }
@@ -120,7 +131,9 @@ fn role(command: &Command) -> &'static str {
     match command {
         Command::Keeper { .. } => "keeper",
         Command::StoreServer => "store",
+        Command::ApiServer => "api",
         Command::AgentProcess => "agent",
+        Command::LabNode | Command::LabInit => "lab",
         _ => "command",
     }
 }

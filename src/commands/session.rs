@@ -159,6 +159,7 @@ impl Session {
         };
         // What may not be looked at is not fresh: it is root's.
         matches!(first.try_exists(), Ok(false))
+            && matches!(self.state.membership().try_exists(), Ok(false))
     }
 
     /// What was asked for. Where nothing ever was, nothing is started to say so.
@@ -194,6 +195,14 @@ impl Session {
             intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
         }
         intent
+    }
+
+    /// What was asked for, by a store that is connected already.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn loaded_intent(&self, store: &dyn Store) -> Result<Intent, Failure> {
+        self.loaded(store).map(|loaded| loaded.intent)
     }
 
     /// Waits until this node is part of the cluster, then loads.
@@ -332,6 +341,19 @@ impl Session {
         }
         records::load_status(&store)
             .map(|(_, statuses)| statuses)
+            .map_err(|error| Failure::record(self.what.as_str(), &error))
+    }
+
+    /// The node whose agent decides for all.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn leader(&self) -> Result<Option<NodeName>, Failure> {
+        if self.recorded_intent.is_some() || self.is_fresh() {
+            return Ok(None);
+        }
+        records::load_reports(&self.store()?)
+            .map(|reports| reports.leadership.map(|leadership| leadership.node))
             .map_err(|error| Failure::record(self.what.as_str(), &error))
     }
 

@@ -9,12 +9,17 @@ use super::{Report, confirmation};
 use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
-use crate::failure::Failure;
-use crate::intent::{Egress, Intent, IntentError};
+use crate::failure::{Exit, Failure};
+use crate::intent::{ClusterId, Egress, Intent, IntentError};
+use crate::keeper::client::Client as Keeper;
+use crate::keeper::protocol::{Request, State};
 use crate::kernel::egress;
 use crate::kernel::ipvs::Ipvs;
+use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::program;
-use crate::node::LinkName;
+use crate::kernel::{Kernel, Refusal, Scope};
+use crate::node::{LinkName, Node, SandboxName};
+use crate::plan::Plan;
 use crate::render::english::count;
 use crate::render::table::table;
 use crate::store::records;
@@ -202,39 +207,91 @@ fn info_text(info: &Info) -> String {
 fn reset(global: &Global, yes: bool, dry_run: bool) -> Result<Report, Failure> {
     let what = "reset the system";
     let session = Session::new(global, what)?;
-    let edit = |intent: &mut Intent| -> Result<(), IntentError> {
-        intent.services.clear();
-        intent.tasks.clear();
-        intent.networks.clear();
-        intent.attachments.values_mut().for_each(|held| held.leaving = true);
-        Ok(())
-    };
     if dry_run {
-        return session.dry_run(edit);
+        return session.dry_run(nothing);
     }
     must_be_root(what)?;
     if !session.is_fresh() {
+        if let Some(membership) = super::node::membership(&session, what)?
+            && membership.first.is_some()
+        {
+            let problem = "this node is in a cluster that others made";
+            return Err(Failure::new(Exit::Usage, what, problem)
+                .hint("`swarmlb node leave` takes it out, and removes what is on this machine"));
+        }
         let intent = session.intent()?;
         if !yes {
             confirmation::ask(what, &about(&session, &intent), "--yes")?;
         }
-        let store = session.store()?;
-        super::interrupt::listen();
-        let committed = session.edit(&store, edit)?;
-        let wait =
-            Wait { session: &session, store: &store, what, quiet: global.quiet, services: &[] };
-        if wait.until(&committed)? == Waited::LeftGoing {
+        if clear(global, &session, what)? == Waited::LeftGoing {
             eprintln!("Once it is done, `swarmlb system reset` removes the rest.");
             return Ok(Report::good(""));
-        }
-        end_keeper(&session)?;
-        if !session.location.is_embedded() {
-            records::forget_node(&store, &session.node)
-                .map_err(|error| Failure::record(what, &error))?;
         }
     }
     session.state.remove().map_err(|error| Failure::io(what, &error))?;
     Ok(Report::good(""))
+}
+
+fn nothing(intent: &mut Intent) -> Result<(), IntentError> {
+    intent.services.clear();
+    intent.tasks.clear();
+    intent.networks.clear();
+    intent.attachments.values_mut().for_each(|held| held.leaving = true);
+    Ok(())
+}
+
+/// Has everything go that was asked for, then ends the keeper, and removes its state.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn clear(global: &Global, session: &Session, what: &str) -> Result<Waited, Failure> {
+    let store = session.store()?;
+    super::interrupt::listen();
+    let committed = session.edit(&store, nothing)?;
+    let wait = Wait { session, store: &store, what, quiet: global.quiet, services: &[] };
+    let waited = wait.until(&committed)?;
+    if waited == Waited::Done {
+        end_keeper(session)?;
+        if !session.location.is_embedded() {
+            records::forget_node(&store, &session.node)
+                .map_err(|error| Failure::record(what, &error))?;
+        }
+        session.state.remove().map_err(|error| Failure::io(what, &error))?;
+    }
+    Ok(waited)
+}
+
+/// Takes away what a cluster made on this machine, without asking the cluster: tasks, kernel objects
+/// and state.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn dismantle(session: &Session, cluster: &ClusterId, what: &str) -> Result<(), Failure> {
+    let refused = |refusal: Refusal| Failure::kernel(what, &refusal);
+    end_tasks(session);
+    end_keeper(session)?;
+    let mut kernel = Linux::new(NoProcesses);
+    let node = SandboxName::of_node(cluster);
+    let scope = Scope::Cluster(cluster.clone(), vec![node]);
+    let mut held = kernel.observe(&scope).map_err(refused)?;
+    held.disown_others(cluster);
+    held.sandboxes.values_mut().for_each(|sandbox| sandbox.process = None);
+    let plan = Plan::between(&held, &Node::default());
+    for outcome in kernel.apply(&plan.ops) {
+        outcome.map_err(refused)?;
+    }
+    session.state.remove().map_err(|error| Failure::io(what, &error))
+}
+
+/// Ends what the keeper runs.
+fn end_tasks(session: &Session) {
+    let Ok(keeper) = Keeper::connect(&session.state.keeper_socket()) else { return };
+    let running = keeper.list().unwrap_or_default();
+    for task in running.iter().filter(|task| !matches!(task.state, State::Exited(_))) {
+        let signal = nix::libc::SIGKILL;
+        let _ =
+            keeper.ask(&Request::Signal { sandbox: task.sandbox.clone(), signal, session: true });
+    }
 }
 
 fn about(session: &Session, intent: &Intent) -> String {

@@ -90,7 +90,15 @@ fn command_of(words: &[OsString]) -> String {
 
 /// Whether it is one of swarmlb's own processes.
 fn is_own(matches: &ArgMatches) -> bool {
-    let own = ["keeper", "agent-process", "store-server", "builtin"];
+    let own = [
+        "keeper",
+        "agent-process",
+        "store-server",
+        "api-server",
+        "lab-node",
+        "lab-init",
+        "builtin",
+    ];
     matches.subcommand_name().is_some_and(|name| own.contains(&name))
 }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{Availability, Intent, IntentError, Liveness, NodeName, NodeRecord, name};
+use super::{Availability, Id, Intent, IntentError, Liveness, NodeName, NodeRecord, name};
 
 /// A node that comes into the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
     pub name: NodeName,
+    pub id: Id,
     /// Where the others reach it.
     pub address: Ipv4Addr,
     /// That of its API.
@@ -158,6 +159,7 @@ impl Intent {
             return Err(IntentError::DuplicateNodeAddress { address, by });
         }
         let mut record = NodeRecord::new(newcomer.name.clone(), false);
+        record.id.clone_from(&newcomer.id);
         record.settle(newcomer);
         record.liveness = Liveness::Down;
         self.nodes.insert(newcomer.name.clone(), record);
@@ -173,6 +175,7 @@ mod tests {
     fn newcomer(name: &str, last: u8) -> Newcomer {
         Newcomer {
             name: name.parse().unwrap(),
+            id: format!("id-{name}"),
             address: Ipv4Addr::new(192, 0, 2, last),
             port: 7733,
             certificate: format!("{last:064x}"),

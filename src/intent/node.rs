@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, Pool};
+use super::{Id, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ impl fmt::Display for ClusterId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     pub name: NodeName,
+    /// Random; another node that comes under the same name has another one.
+    #[serde(default)]
+    pub id: Id,
     /// Whether its kernel has IPVS.
     pub ipvs: bool,
     #[serde(default)]
@@ -92,6 +95,7 @@ impl NodeRecord {
     pub fn new(name: NodeName, ipvs: bool) -> Self {
         Self {
             name,
+            id: Id::new(),
             ipvs,
             egress: Egress::default(),
             address: None,

@@ -108,6 +108,9 @@ pub struct Status {
     pub keeper: i32,
     pub agent: Option<i32>,
     pub store: Option<i32>,
+    /// None too on a node that is in no cluster of several.
+    #[serde(default)]
+    pub api: Option<i32>,
     pub agent_restarts: u32,
     pub store_restarts: u32,
     /// When the keeper started: seconds since 1970.

@@ -72,6 +72,8 @@ pub struct Keeper {
     agent: Supervised,
     /// None where the store is elsewhere.
     store: Option<Supervised>,
+    /// On a node that is in a cluster of several.
+    api: Option<Supervised>,
     since: u64,
     stopping: bool,
     readiness: Readiness,
@@ -129,6 +131,8 @@ impl Keeper {
             agent: Supervised::new("agent", Bond::Outlives, with(&["agent-process"])),
             store: (store.is_embedded())
                 .then(|| Supervised::new("store", Bond::Ends, with(&["store-server"]))),
+            api: (state.membership().exists())
+                .then(|| Supervised::new("api", Bond::Ends, with(&["api-server"]))),
             since: now(),
             stopping: false,
             readiness,
@@ -169,7 +173,7 @@ impl Keeper {
     pub fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
             memory::give_back_after(&mut self.rest);
-            for supervised in self.store.iter_mut().chain([&mut self.agent]) {
+            for supervised in self.store.iter_mut().chain([&mut self.agent]).chain(&mut self.api) {
                 if let Err(error) = supervised.tend(&self.state) {
                     say(format!("cannot start a process: {error}"));
                 }
@@ -184,8 +188,8 @@ impl Keeper {
         self.readiness.stopping();
         killpoint::pass(|| "before agent and store are ended".into());
         self.agent.end();
-        if let Some(store) = &mut self.store {
-            store.end();
+        for supervised in self.store.iter_mut().chain(&mut self.api) {
+            supervised.end();
         }
         killpoint::pass(|| "agent and store are ended".into());
         let _ = std::fs::remove_file(self.state.keeper_socket());
@@ -232,8 +236,9 @@ impl Keeper {
             return PollTimeout::from(LOOK);
         }
         let shortage = self.accept_from.filter(|from| *from > Instant::now());
-        let store = self.store.as_ref().and_then(Supervised::due);
-        let due = [self.agent.due(), store, self.marks.due(), shortage, self.rest];
+        let due = |supervised: &Option<Supervised>| supervised.as_ref().and_then(Supervised::due);
+        let (store, api) = (due(&self.store), due(&self.api));
+        let due = [self.agent.due(), store, api, self.marks.due(), shortage, self.rest];
         let due = due.into_iter().flatten().min();
         match due {
             None => PollTimeout::NONE,
@@ -302,8 +307,8 @@ impl Keeper {
             return;
         }
         let known = self.tasks.values().filter(alive).map(|task| task.running.pid);
-        let known =
-            known.chain(self.agent.pid()).chain(self.store.as_ref().and_then(Supervised::pid));
+        let others = self.store.iter().chain(&self.api).filter_map(Supervised::pid);
+        let known = known.chain(self.agent.pid()).chain(others);
         let known: BTreeSet<i32> = known.collect();
         let others: Vec<i32> =
             children().into_iter().filter(|child| !known.contains(child)).collect();
@@ -331,7 +336,7 @@ impl Keeper {
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
         let ended = |supervised: &mut Supervised| supervised.ended(pid.as_raw());
-        if self.store.iter_mut().chain([&mut self.agent]).any(ended) {
+        if self.store.iter_mut().chain([&mut self.agent]).chain(&mut self.api).any(ended) {
             return;
         }
         let name = self.tasks.iter_mut().find_map(|(name, task)| {
@@ -484,6 +489,7 @@ impl Keeper {
             keeper: std::process::id() as i32,
             agent: self.agent.pid(),
             store: self.store.as_ref().and_then(Supervised::pid),
+            api: self.api.as_ref().and_then(Supervised::pid),
             agent_restarts: self.agent.restarts,
             store_restarts: self.store.as_ref().map_or(0, |store| store.restarts),
             since: self.since,

@@ -1,6 +1,6 @@
 //! The intent and the status of nodes, as objects of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub const INTENT: &str = "intent/";
 /// Everything that nodes report stands below this.
 pub const STATUS: &str = "status/";
 const CLUSTER: &str = "intent/cluster";
+/// Who decides for all. It stands among what nodes report, so that one watch tells of both; no node
+/// can have such a name.
+const LEADER: &str = "status/@leader";
 
 /// Why the intent was not read or written.
 #[derive(Debug, Error)]
@@ -85,9 +88,44 @@ pub fn commit_intent(
     before: Option<&Intent>,
     after: &Intent,
 ) -> Result<Edit, RecordError> {
+    let transaction = difference(before, after)?.require(CLUSTER, edited);
+    Ok(match committed(store, &transaction)? {
+        Commit::Done(revision) => Edit::Done(revision),
+        Commit::Conflict { .. } => Edit::Overtaken,
+    })
+}
+
+/// The same for the leader; none when another one leads by now, and nothing was done.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub fn commit_as_leader(
+    store: &dyn Store,
+    leadership: &Leadership,
+    before: &Loaded,
+    after: &Intent,
+) -> Result<Option<Edit>, RecordError> {
+    let transaction = difference(Some(&before.intent), after)?
+        .require(LEADER, leadership.taken)
+        .require(CLUSTER, before.edited);
+    Ok(match committed(store, &transaction)? {
+        Commit::Done(revision) => Some(Edit::Done(revision)),
+        Commit::Conflict { key, .. } if key == LEADER => None,
+        Commit::Conflict { .. } => Some(Edit::Overtaken),
+    })
+}
+
+fn committed(store: &dyn Store, transaction: &Transaction) -> Result<Commit, RecordError> {
+    killpoint::pass(|| "before the intent is committed".into());
+    let committed = store.commit(transaction)?;
+    killpoint::pass(|| "after the intent was committed".into());
+    Ok(committed)
+}
+
+fn difference(before: Option<&Intent>, after: &Intent) -> Result<Transaction, RecordError> {
     let held = before.map(objects).transpose()?.unwrap_or_default();
     let wanted = objects(after)?;
-    let mut transaction = Transaction::new().require(CLUSTER, edited);
+    let mut transaction = Transaction::new();
     for (key, value) in &wanted {
         // The cluster's object is written each time: its revision stands for all of the intent.
         if key == CLUSTER || held.get(key) != Some(value) {
@@ -97,13 +135,7 @@ pub fn commit_intent(
     for key in held.keys().filter(|key| !wanted.contains_key(*key)) {
         transaction = transaction.delete(key.clone());
     }
-    killpoint::pass(|| "before the intent is committed".into());
-    let committed = store.commit(&transaction)?;
-    killpoint::pass(|| "after the intent was committed".into());
-    Ok(match committed {
-        Commit::Done(revision) => Edit::Done(revision),
-        Commit::Conflict { .. } => Edit::Overtaken,
-    })
+    Ok(transaction)
 }
 
 /// How often an edit is tried to be taken back while others edit.
@@ -174,6 +206,70 @@ pub fn load_status<T: DeserializeOwned>(
         }
     }
     Ok((snapshot.revision, nodes))
+}
+
+/// Who leads, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    pub node: NodeName,
+    /// The revision at which it was taken.
+    taken: Revision,
+    lease: Option<LeaseId>,
+}
+
+/// Whether an object says who leads.
+pub fn is_leader(object: &Object) -> bool {
+    object.key == LEADER
+}
+
+/// Who reports, and who leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reports {
+    pub nodes: BTreeSet<NodeName>,
+    pub leadership: Option<Leadership>,
+}
+
+/// Reads which nodes' reports stand, and who leads.
+///
+/// # Errors
+/// When the store cannot be reached or holds what cannot be read.
+pub fn load_reports(store: &dyn Store) -> Result<Reports, RecordError> {
+    let snapshot = store.load(STATUS)?;
+    let mut reports = Reports::default();
+    for object in &snapshot.objects {
+        if object.key == LEADER {
+            let (taken, lease) = (object.modified, object.lease);
+            reports.leadership = Some(Leadership { node: parse(object)?, taken, lease });
+        } else if let Some(Ok(name)) = object.key.strip_prefix(STATUS).map(str::parse) {
+            reports.nodes.insert(name);
+        }
+    }
+    Ok(reports)
+}
+
+/// Leads, unless another node does: as long as the lease lives. `seen` is who led when it was looked.
+///
+/// # Errors
+/// When the store cannot be reached or the lease is gone.
+pub fn lead(
+    store: &dyn Store,
+    node: &NodeName,
+    lease: LeaseId,
+    seen: Option<&Leadership>,
+) -> Result<Option<Leadership>, RecordError> {
+    let before = match seen {
+        Some(other) if other.node != *node => return Ok(None),
+        Some(own) if own.lease == Some(lease) => return Ok(Some(own.clone())),
+        // Of an agent that this one follows, or a lease that ran out.
+        Some(own) => own.taken,
+        None => Revision::NEVER,
+    };
+    let transaction = Transaction::new().require(LEADER, before);
+    let transaction = transaction.put_leased(LEADER, json(LEADER, node)?, lease);
+    Ok(match store.commit(&transaction)? {
+        Commit::Done(taken) => Some(Leadership { node: node.clone(), taken, lease: Some(lease) }),
+        Commit::Conflict { .. } => None,
+    })
 }
 
 /// Writes what a node reports; it goes with the lease.

@@ -69,6 +69,19 @@ pub fn serve_with(
     served.map_err(|source| StoreError::Unreachable { path: socket.to_owned(), source })
 }
 
+/// Listens where a store is looked for, for somebody who serves one in another way.
+///
+/// # Errors
+/// [`StoreError::AlreadyServed`] if somebody answers there, and what the file system says.
+pub fn listen(socket: &Path) -> Result<UnixListener, StoreError> {
+    socket::bind(socket)
+}
+
+/// Takes away what [`listen`] made.
+pub fn unlisten(socket: &Path) {
+    socket::remove(socket);
+}
+
 fn accept_until<'scope>(
     scope: &'scope Scope<'scope, '_>,
     listener: &UnixListener,

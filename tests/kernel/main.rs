@@ -19,6 +19,7 @@ mod foreground;
 mod foreign;
 mod healing;
 mod kills;
+mod lab;
 mod leaving;
 mod networks;
 mod nftables;

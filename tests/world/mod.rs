@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod evenness;
 pub mod intents;
+mod lab;
 mod node;
 mod query;
 mod swarmlb_command;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
 
+pub use lab::Lab;
 pub use node::{Settled, assert_same, settled, without_processes};
 pub use query::{answers, answers_by_stream};
 pub use swarmlb_command::{Swarmlb, inside, kill};

@@ -48,6 +48,7 @@ impl Swarmlb {
             variable("SWARMLB_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_swarmlb").to_owned());
         let mut command = program::command(binary);
         command.args(["--state-dir".as_ref(), self.state.as_os_str()]);
+        // Where `--node` is said, it goes before the environment.
         command.args(line.split_whitespace()).env("SWARMLB_NODE", "node-1");
         command
     }

@@ -1,0 +1,156 @@
+//! Commands that are typed in one place and run in another: in a node of a lab, or on another node
+//! of the cluster.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use super::Report;
+use super::session::{Session, must_be_root};
+use crate::api;
+use crate::cli::{Cli, Command, Global};
+use crate::environment::variable;
+use crate::failure::{Exit, Failure};
+use crate::intent::{NodeName, NodeRecord, name};
+use crate::lab::{Lab, Member, node};
+use crate::state_dir::{HERE, StateDir};
+
+/// Runs a command where it is meant to run; none when that is here.
+///
+/// # Errors
+/// When it cannot be run there.
+pub fn run(cli: &mut Cli) -> Result<Option<Report>, Failure> {
+    if !has_place(&cli.command) {
+        return Ok(None);
+    }
+    if let Some(directory) = variable(HERE) {
+        cli.global.state_dir = PathBuf::from(directory);
+        cli.global.node = None;
+        return Ok(None);
+    }
+    if let Some(lab) = Lab::load(&cli.global.state_dir)
+        .map_err(|error| Failure::io("read what the lab is", &error))?
+    {
+        return in_lab(&cli.global, &lab).map(Some);
+    }
+    on_other_node(cli)
+}
+
+/// Whether a command works on a node that it could be told.
+fn has_place(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Network(_)
+            | Command::Service(_)
+            | Command::Task(_)
+            | Command::Inspect(_)
+            | Command::Sandbox(_)
+            | Command::Diag(_)
+            | Command::Node(_)
+            | Command::Agent(_)
+            | Command::System(_)
+    )
+}
+
+fn words() -> Vec<std::ffi::OsString> {
+    std::env::args_os().skip(1).collect()
+}
+
+/// In the node that was named, or the first one that is up.
+fn in_lab(global: &Global, lab: &Lab) -> Result<Report, Failure> {
+    let what = "enter the lab";
+    must_be_root(what)?;
+    let member = match &global.node {
+        Some(name) => lab.node(name).ok_or_else(|| no_node(name, lab, what))?,
+        None => lab.nodes.first().ok_or_else(|| Failure::new(Exit::Cannot, what, "it is empty"))?,
+    };
+    let down = || {
+        Failure::new(Exit::Cannot, what, format!("{} is down", member.name))
+            .hint(format!("`swarmlb lab start-node {}` starts it", member.name))
+    };
+    let init = member.alive().ok_or_else(down)?;
+    let root = std::path::absolute(&global.state_dir);
+    let root = root.map_err(|error| Failure::io(what, &error))?;
+    let mut entry = node::entry(init, words()).map_err(|error| Failure::io(what, &error))?;
+    entry.command().env(HERE, Lab::state_dir(&root, &member.name));
+    node::ignore_keys();
+    let status = entry.run().map_err(|error| Failure::io(what, &error))?;
+    Ok(Report { text: String::new(), exit: exit_code(status) })
+}
+
+fn no_node(asked: &NodeName, lab: &Lab, what: &str) -> Failure {
+    let failure = Failure::new(Exit::Usage, what, format!("the lab has no node `{asked}`"));
+    let names = lab.nodes.iter().map(|member: &Member| member.name.as_str());
+    match name::nearest(asked.as_str(), names) {
+        Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
+        None => failure.hint("see `swarmlb lab status`"),
+    }
+}
+
+/// As a shell says it: 128 and the signal's number, for who was killed.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Cannot as u8)
+}
+
+/// On the node that `--node` names, when that is another one of this node's cluster.
+fn on_other_node(cli: &Cli) -> Result<Option<Report>, Failure> {
+    let Some(asked) = &cli.global.node else { return Ok(None) };
+    if !api::is_allowed(&cli.command) {
+        return Ok(None);
+    }
+    let what = format!("look at node `{asked}`");
+    let state = StateDir::new(&cli.global.state_dir);
+    let own = state.ok().and_then(|state| std::fs::read_to_string(state.node_name()).ok());
+    if own.is_none_or(|own| own.trim() == asked.as_str()) {
+        return Ok(None);
+    }
+    let global = Global { node: None, ..cli.global.clone() };
+    let session = Session::new(&global, what.as_str())?;
+    if super::node::membership(&session, &what)?.is_none() {
+        return Ok(None);
+    }
+    must_be_root(&what)?;
+    let mut sent = settings(&global);
+    for word in words() {
+        let word = word
+            .into_string()
+            .map_err(|_| Failure::new(Exit::Usage, what.as_str(), "what was typed is not UTF-8"))?;
+        sent.push(word);
+    }
+    errand(&session, asked, sent, true, &what).map(Some)
+}
+
+/// What was set for this command otherwise than by typing it.
+fn settings(global: &Global) -> Vec<String> {
+    let told = global.typed.settings.iter().filter(|setting| {
+        let is_typed = setting.source.starts_with("--") || setting.source == "default";
+        setting.name == "format" && !is_typed
+    });
+    told.filter_map(|setting| Some(format!("--{}={}", setting.name, setting.value.as_ref()?)))
+        .collect()
+}
+
+/// Has another node run a command, whose output goes where this one's does.
+///
+/// # Errors
+/// When it is not known, or does not answer.
+pub fn errand(
+    session: &Session,
+    asked: &NodeName,
+    words: Vec<String>,
+    input: bool,
+    what: &str,
+) -> Result<Report, Failure> {
+    let intent = session.intent()?;
+    let record = intent.node(asked).map_err(|error| Failure::intent(what, &error))?;
+    let membership = super::node::membership(session, what)?;
+    let reached = |record: &NodeRecord| Some((record.api()?, record.certificate.clone()?));
+    let (Some(membership), Some((at, certificate))) = (membership, reached(record)) else {
+        let problem = format!("node `{asked}` has no address that others reach");
+        return Err(Failure::new(Exit::Cannot, what, problem));
+    };
+    let exit = api::run_errand(&membership, at, &certificate, words, input)
+        .map_err(|error| Failure::api(what, &error))?;
+    Ok(Report { text: String::new(), exit })
+}

@@ -1,0 +1,231 @@
+//! A cluster of several nodes on one machine: it comes up and goes, and tasks spread over it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::world::{Lab, Swarmlb, apart, shell, within};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn tasks_spread_over_the_nodes_of_a_lab_and_nothing_is_left_of_it() {
+    apart(|| {
+        let lab = Lab::up(3);
+        let nodes = lab.json("node ls");
+        let ready = |node: &serde_json::Value| node["status"] == "ready";
+        assert_eq!(nodes.as_array().map(Vec::len), Some(3));
+        assert!(nodes.as_array().expect("nodes").iter().all(ready), "{nodes}");
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 6");
+        let nodes: BTreeSet<String> = lab.nodes_of("web").into_iter().collect();
+        assert_eq!(nodes.len(), 3);
+        for node in &nodes {
+            let tasks = lab.json(&format!("--node {node} sandbox ls"));
+            let kind = |row: &serde_json::Value| row["kind"] == "task";
+            let count = tasks.as_array().expect("rows").iter().filter(|row| kind(row)).count();
+            assert_eq!(count, 2, "{node}: {tasks}");
+        }
+        lab.good("service rm web");
+        lab.down();
+    });
+}
+
+#[test]
+fn a_lab_that_was_cut_off_in_the_making_is_made_anew() {
+    apart(|| {
+        let lab = Lab::up(2);
+        let path = lab.state().join("lab.json");
+        let text = std::fs::read_to_string(&path).expect("what the lab is");
+        std::fs::write(&path, text.replace("\"is_up\": true", "\"is_up\": false"))
+            .expect("written");
+        lab.good("lab up --nodes 2");
+        let (_, told) = lab.ending("lab up --nodes 3", 2);
+        assert!(told.contains("one of 2 nodes is up"), "{told}");
+        lab.down();
+        let other = Swarmlb::new();
+        let (_, told) = other.ending("lab status", 2);
+        assert!(told.contains("there is no lab"), "{told}");
+    });
+}
+
+#[test]
+fn a_killed_node_is_started_again_and_knows_its_cluster() {
+    apart(|| {
+        let lab = Lab::up(2);
+        lab.good("lab kill-node node-2");
+        let (told, _) = lab.ending("lab status", 1);
+        assert!(told.contains("down"), "{told}");
+        let (_, told) = lab.ending("--node node-2 node ls", 3);
+        assert!(told.contains("node-2 is down"), "{told}");
+        lab.good("lab start-node node-2");
+        let ready = || lab.json("node ls")[1]["status"] == "ready";
+        within("node-2 reports again", SOON, ready, |ready| *ready);
+        lab.down();
+    });
+}
+
+#[test]
+fn a_partition_cuts_the_store_too_and_healing_joins_it_again() {
+    apart(|| {
+        let lab = Lab::up(2);
+        let pinged = || {
+            let pid = &lab.json("lab status")[0]["pid"];
+            let line = format!(
+                "nsenter -t {pid} -n timeout 1 bash -c 'exec 3<>/dev/tcp/10.213.0.2/7733' 2>/dev/null && echo yes || echo no"
+            );
+            shell(&line)
+        };
+        within("node-1 reaches node-2", SOON, pinged, |told| told == "yes\n");
+        lab.good("lab partition node-2");
+        assert_eq!(pinged(), "no\n");
+        let status = || lab.json("node ls")[1]["status"].clone();
+        within("node-2 is silent", SOON, status, |status| status == "down");
+        lab.good("lab heal");
+        within("node-2 reports again", SOON, status, |status| status == "ready");
+        lab.down();
+    });
+}
+
+#[test]
+fn what_looks_at_a_node_is_answered_by_that_node_over_the_api() {
+    apart(|| {
+        let lab = Lab::up(2);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 2");
+        // On the first node as on a machine: nothing leads to the other one but its API.
+        let pid = &lab.json("lab status")[0]["pid"];
+        let directory = lab.state().join("nodes/node-1");
+        let binary = env!("CARGO_BIN_EXE_swarmlb");
+        let on_first = |line: &str| {
+            shell(&format!(
+                "nsenter -t {pid} -n -m -p {binary} --state-dir {} {line}",
+                directory.display()
+            ))
+        };
+        let told = on_first("--node node-2 agent status");
+        assert!(told.starts_with("node     node-2\n"), "{told}");
+        let told = on_first("--node node-2 task exec web.2 cat /etc/resolv.conf");
+        assert!(told.contains("127.0.0.11"), "{told}");
+        let told = on_first("--node node-2 sandbox ls --format '{{.Name}}'");
+        assert!(told.contains("web.2") && !told.contains("web.1"), "{told}");
+        lab.down();
+    });
+}
+
+#[test]
+fn who_cannot_join_is_told_why_and_is_as_it_was() {
+    apart(|| {
+        let lab = Lab::up(2);
+        let token = lab.good("node token -q");
+        let token = token.trim();
+        let first = "10.213.0.1";
+        // This machine is on the underlay, and may join as a third node.
+        let machine = Swarmlb::new();
+        let join = |rest: &str| machine.ending(&format!("node join {rest}"), 2).1;
+        let told = join(&format!("--token {token} --advertise-addr 192.0.2.9 {first}"));
+        assert!(told.contains("192.0.2.9 is no address of this machine"), "{told}");
+        let told = join(&format!("--token {token} --node node-2 {first}"));
+        assert!(told.contains("node `node-2` is in the cluster already"), "{told}");
+        let mut wrong = token.to_owned();
+        let last = wrong.pop();
+        wrong.push(if last == Some('a') { 'b' } else { 'a' });
+        let told = join(&format!("--token {wrong} --node node-3 {first}"));
+        assert!(told.contains("the token does not hold"), "{told}");
+        let other = format!("{}{}", &token[..10], "0".repeat(64));
+        let told = join(&format!("--token {other}{} --node node-3 {first}", &token[74..]));
+        assert!(told.contains("is not of the token's cluster"), "{told}");
+        lab.good("node token --rotate");
+        let told = join(&format!("--token {token} --node node-3 {first}"));
+        assert!(told.contains("the token does not hold"), "{told}");
+        assert!(!machine.state().exists(), "a refused join left something");
+        lab.down();
+    });
+}
+
+/// Waits until a service runs on these nodes only, `count` tasks in all.
+fn runs_on(lab: &Lab, service: &str, nodes: &[&str], count: usize) {
+    let rows = || {
+        let rows = lab.json(&format!("service ps {service}"));
+        let told = |row: &serde_json::Value| format!("{} {}", row["node"], row["state"]);
+        rows.as_array().expect("rows").iter().map(told).collect::<Vec<_>>()
+    };
+    let wanted: Vec<String> = nodes.iter().map(|node| format!("\"{node}\" \"running\"")).collect();
+    within("the tasks are where they shall be", SOON, rows, |rows| {
+        rows.len() == count && rows.iter().all(|row| wanted.contains(row))
+    });
+}
+
+/// The tasks whose processes live on a node, as its keeper knows them.
+fn processes(lab: &Lab, node: &str) -> usize {
+    let rows = lab.json(&format!("--node {node} agent status"));
+    usize::try_from(rows["tasks_running"].as_u64().expect("a number")).expect("few")
+}
+
+#[test]
+fn a_dead_nodes_tasks_are_placed_anew_and_stopped_when_it_returns() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 6");
+        lab.good("lab partition node-3");
+        runs_on(&lab, "web", &["node-1", "node-2"], 6);
+        assert_eq!(processes(&lab, "node-3"), 2, "a node that is cut off keeps what runs");
+        lab.good("service scale web=4");
+        lab.good("lab heal");
+        within("what it still ran is stopped", SOON, || processes(&lab, "node-3"), |n| *n == 0);
+        runs_on(&lab, "web", &["node-1", "node-2"], 4);
+        let told = lab.json("service ps web");
+        let addresses: BTreeSet<String> =
+            told.as_array().expect("rows").iter().map(|row| row["addresses"].to_string()).collect();
+        assert_eq!(addresses.len(), 4, "no address is there twice: {told}");
+        lab.good("lab kill-node node-2");
+        runs_on(&lab, "web", &["node-1", "node-3"], 4);
+        lab.down();
+    });
+}
+
+#[test]
+fn a_drained_nodes_tasks_go_elsewhere_and_it_gets_none_until_it_is_active() {
+    apart(|| {
+        let lab = Lab::up(2);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 4");
+        lab.good("node drain node-2");
+        runs_on(&lab, "web", &["node-1"], 4);
+        lab.good("service scale web=5");
+        runs_on(&lab, "web", &["node-1"], 5);
+        lab.good("node activate node-2");
+        lab.good("service scale web=6");
+        assert!(lab.nodes_of("web").contains(&"node-2".to_owned()));
+        lab.good("node update --label-add disk=ssd node-2");
+        assert_eq!(lab.json("node inspect node-2")[0]["labels"]["disk"], "ssd");
+        lab.down();
+    });
+}
+
+#[test]
+fn a_node_that_left_is_shut_out_and_may_come_again() {
+    apart(|| {
+        let lab = Lab::up(3);
+        let membership = lab.state().join("nodes/node-3/membership.json");
+        let kept = std::fs::read(&membership).expect("its certificate");
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 3");
+        lab.good("--node node-3 node leave");
+        assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(2));
+        runs_on(&lab, "web", &["node-1", "node-2"], 3);
+        // What it showed to others is worth nothing any more.
+        let directory = lab.state().join("nodes/node-3");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        std::fs::write(&membership, kept).expect("written");
+        std::fs::write(directory.join("node"), "node-3\n").expect("written");
+        let (_, told) = lab.ending("--node node-3 node ls", 3);
+        assert!(!told.contains("node-1"), "{told}");
+        lab.good("--node node-3 agent stop");
+        std::fs::remove_dir_all(&directory).expect("removed");
+        let token = lab.good("node token -q");
+        lab.good(&format!("--node node-3 node join --token {} 10.213.0.1", token.trim()));
+        assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(3));
+        lab.down();
+    });
+}
