@@ -217,6 +217,9 @@ impl Failure {
                 "something else made a namespace of that name; see `ip -n {name} addr`"
             ));
         }
+        if let Some(hint) = vxlan_hint(report) {
+            return failure.hint(hint);
+        }
         match sandbox {
             Some(sandbox) => {
                 failure.hint(format!("see what is there: `swarmlb sandbox dump {sandbox}`"))
@@ -288,6 +291,21 @@ impl fmt::Display for Failure {
             None => Ok(()),
         }
     }
+}
+
+/// What to do about a VXLAN device that others do not let be.
+fn vxlan_hint(report: &RefusalReport) -> Option<&'static str> {
+    report.op.contains(" type vxlan ").then_some(())?;
+    if report.sentence.contains("EEXIST") {
+        return Some(
+            "somebody else on that node, such as Docker, has a device of this VNI on this port: \
+             make the network with another, `--opt vni=N`",
+        );
+    }
+    report.sentence.contains("EADDRINUSE").then_some(
+        "every node needs this port for VXLAN alone: end that program, or begin the cluster with \
+         another port, `swarmlb node init --data-path-port N`",
+    )
 }
 
 fn intent_hint(error: &IntentError) -> Option<String> {

@@ -27,7 +27,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
@@ -271,6 +271,7 @@ fn register(
             record.id = crate::random::id(25);
         }
         record.address = record.address.or(address);
+        settle_underlay(&mut intent, name);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
         // What its kernel can may have changed, and it is here.
         intent.node_is_up(name, crate::clock::millis());
@@ -285,6 +286,18 @@ fn register(
         if edit == Edit::Overtaken {
             continue;
         }
+    }
+}
+
+/// Notes what this node's links carry to the others. What cannot be told this time is as it was.
+fn settle_underlay(intent: &mut Intent, name: &NodeName) {
+    let others = intent.nodes.values().filter(|record| record.name != *name);
+    let peers: Vec<_> = others.filter_map(|record| record.address).collect();
+    let Some(record) = intent.nodes.get_mut(name) else { return };
+    match record.address.map(|own| underlay::mtu(own, &peers)) {
+        None => record.underlay_mtu = None,
+        Some(Ok(mtu)) => record.underlay_mtu = mtu,
+        Some(Err(refusal)) => say(format!("cannot read the routes to other nodes: {refusal}")),
     }
 }
 

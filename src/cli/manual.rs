@@ -91,6 +91,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("labels", "by key"),
     ("attachable", "whether namespaces of others may be joined to it"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
+    ("peers", "the nodes that hold something of it, each with node, address and endpoints"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
     (
         "namespaces",

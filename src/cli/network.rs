@@ -89,7 +89,8 @@ pub struct Create {
     /// A label of the network; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
-    /// A driver's option: `vni=N` (VXLAN network identifier), `mtu=N` (bytes)
+    /// A driver's option: `vni=N` (VXLAN network identifier), `mtu=N` (bytes; otherwise what the
+    /// narrowest of the nodes' links leaves)
     #[arg(short, long = "opt", value_name = "KEY=VALUE")]
     pub options: Vec<DriverOption>,
     #[command(flatten)]

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::recorded::{self, Recorded, Unread};
 use super::session::{Session, read_json};
 use super::{Report, watch};
+use crate::agent::status::{TaskState, TaskStatus};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{DataPlane, Intent, Service, Vip, name};
+use crate::intent::{DataPlane, Intent, Service, TaskName, Vip, name};
 use crate::keeper::descriptors;
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::Scope;
@@ -20,7 +21,7 @@ use crate::node::{Node, SandboxName};
 use crate::probe::survey::survey;
 use crate::render;
 use crate::trace::expected::{Client, Expected, of_intent, of_node};
-use crate::trace::vip::{Answers, Traffic, Walk, walks};
+use crate::trace::vip::{Answers, Traffic, UP, Walk, walks};
 
 /// How long a sandbox's resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,7 +86,7 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     let wanted = |service: &Service, held: &Vip| {
         vip.is_none_or(|vip| service.name.as_str() == vip) || Some(held.address) == address
     };
-    let expected = of_intent(&intent, &session.node, wanted);
+    let mut expected = of_intent(&intent, &session.node, wanted);
     if let (Some(vip), true) = (vip, expected.is_empty()) {
         return Err(unknown(&intent, vip, what));
     }
@@ -93,6 +94,7 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     if names.is_empty() {
         return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
     }
+    hear_of_others(&session, &mut expected)?;
     descriptors::raise();
     let scope = Scope::Only(names.into_iter().collect());
     // The kernel and the resolvers are asked at the same time.
@@ -105,6 +107,27 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     });
     let (node, traffic) = seen?;
     Ok(walks(&expected, &node, &answers, &traffic))
+}
+
+/// Notes how the tasks of other nodes are, as their agents report it.
+fn hear_of_others(session: &Session, expected: &mut [Expected]) -> Result<(), Failure> {
+    let others = expected.iter_mut().flat_map(|one| &mut one.tasks);
+    let mut others = others.filter(|task| task.sandbox.is_none()).peekable();
+    if others.peek().is_none() || session.is_recorded() {
+        return Ok(());
+    }
+    let statuses = session.statuses()?;
+    for task in others {
+        let reported = |(name, _): &(&TaskName, &TaskStatus)| name.to_string() == task.task;
+        let status = statuses.iter().find(|(node, _)| node.as_str() == task.node);
+        let found = status.and_then(|(_, status)| status.tasks.iter().find(reported));
+        task.told = Some(match found.map(|(_, status)| status.state) {
+            Some(TaskState::Running | TaskState::Draining) => UP.to_owned(),
+            Some(state) => format!("its node says: {}", state.to_string().to_lowercase()),
+            None => "its node has not reported it".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Follows VIPs in dumped sandboxes: against a recorded intent, where there is one.

@@ -11,7 +11,10 @@ use super::{Report, attachment, confirmation};
 use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{Alias, Attachment, Intent, IntentError, Network, NetworkName, NetworkSpec};
+use crate::intent::{
+    Alias, Attachment, Intent, IntentError, Network, NetworkName, NetworkSpec, NodeName,
+};
+use crate::lower::overlay;
 use crate::render::english::count;
 use crate::render::table::{printable, table};
 
@@ -139,6 +142,8 @@ struct Detail<'a> {
     /// Of all subnets together.
     addresses_left: u32,
     labels: &'a BTreeMap<String, String>,
+    /// The nodes that hold something of it.
+    peers: Vec<PeerDetail<'a>>,
     services: Vec<ServiceDetail<'a>>,
     namespaces: Vec<NamespaceDetail<'a>>,
 }
@@ -153,6 +158,16 @@ struct NamespaceDetail<'a> {
     link: &'a str,
     address: String,
     names: Vec<String>,
+}
+
+/// A node with something on a network.
+#[derive(Serialize)]
+struct PeerDetail<'a> {
+    node: &'a str,
+    /// Where other nodes send the network's packets for it; none where it is alone.
+    address: Option<String>,
+    /// How many tasks and namespaces it has there.
+    endpoints: usize,
 }
 
 #[derive(Serialize)]
@@ -206,10 +221,11 @@ impl<'a> Detail<'a> {
             addresses_left: subnets.iter().map(|subnet| subnet.addresses_left).sum(),
             subnets,
             vni: network.vni.0,
-            mtu: network.mtu,
+            mtu: overlay::mtu(intent, network),
             internal: network.internal,
             attachable: network.attachable,
             labels: &network.labels,
+            peers: peers(intent, network),
             services,
             namespaces: intent.attached_to(&network.name).map(NamespaceDetail::of).collect(),
         }
@@ -242,6 +258,12 @@ impl<'a> Detail<'a> {
             let value = format!("{}: {address} on its {link}{names}, on {node}", held.target);
             line("namespace", &value);
         }
+        // A node that is alone has no peers.
+        for peer in self.peers.iter().filter(|peer| peer.address.is_some()) {
+            let address = peer.address.as_deref().unwrap_or_default();
+            let held = count(peer.endpoints, "endpoint");
+            line("peer", &format!("{}, {address}, {held}", peer.node));
+        }
         for (key, value) in self.labels {
             line("label", &format!("{key}={value}"));
         }
@@ -262,6 +284,20 @@ impl<'a> Detail<'a> {
         text.push_str(&table(["  SERVICE", "VIP", "FWMARK", "TASKS"], rows.collect()));
         text
     }
+}
+
+fn peers<'a>(intent: &'a Intent, network: &Network) -> Vec<PeerDetail<'a>> {
+    let mut counts = BTreeMap::<&NodeName, usize>::new();
+    for (node, _) in overlay::members(intent).remove(&network.name).unwrap_or_default() {
+        *counts.entry(node).or_default() += 1;
+    }
+    let address = |node| Some(intent.nodes.get(node)?.address?.to_string());
+    let peer = |(node, endpoints): (&'a NodeName, usize)| PeerDetail {
+        node: node.as_str(),
+        address: address(node),
+        endpoints,
+    };
+    counts.into_iter().map(peer).collect()
 }
 
 impl<'a> NamespaceDetail<'a> {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::node::object::ENDPOINT;
 use crate::node::{self, Link, LinkKind, LinkName, Mac, PeerName, SandboxName};
 
+/// The state of what stays until it is removed.
+const PERMANENT: &str = "permanent";
+
 /// A link with its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -154,6 +157,19 @@ pub struct Neighbour {
     pub flags: Vec<String>,
 }
 
+impl Neighbour {
+    /// As a node has it, with its link.
+    pub fn in_a_node(&self) -> Option<(&LinkName, node::Neighbour)> {
+        let IpAddr::V4(address) = self.address else { return None };
+        if self.state == "proxy" {
+            return None;
+        }
+        let (link, mac) = (self.link.clone(), self.mac.unwrap_or(Mac([0; 6])));
+        let permanent = self.state == PERMANENT;
+        Some((&self.link, node::Neighbour { link, address, mac, permanent }))
+    }
+}
+
 /// `10.0.3.3 dev vxlan0 lladdr 02:42:0a:00:03:03 PERMANENT`
 impl fmt::Display for Neighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,6 +205,16 @@ pub struct Forward {
     pub flags: Vec<String>,
     /// `permanent`, `static`, `reachable`, `stale`.
     pub state: String,
+}
+
+impl Forward {
+    /// As a node has it, with its link: only what leads to another node.
+    pub fn in_a_node(&self) -> Option<(&LinkName, node::ForwardingEntry)> {
+        let Some(IpAddr::V4(vtep)) = self.to else { return None };
+        let (link, mac) = (self.link.clone(), self.mac);
+        let permanent = self.state == PERMANENT;
+        Some((&self.link, node::ForwardingEntry { link, mac, vtep, permanent }))
+    }
 }
 
 /// `02:42:0a:00:03:03 dev vxlan0 dst 192.168.77.2 self permanent`

@@ -21,7 +21,9 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::intent::ClusterId;
-use crate::node::{self, Connection, LinkKind, Node, Owner, Sandbox, SandboxName, Sysctl};
+use crate::node::{
+    self, Connection, LinkKind, LinkName, Node, Owner, Sandbox, SandboxName, Sysctl,
+};
 use crate::plan::runbook::{guest_alias, guest_of, owner_of};
 
 pub use conntrack::Tracked;
@@ -290,6 +292,8 @@ impl Contents {
             addresses: links.iter().flat_map(Interface::addresses_in_a_node).collect(),
             routes: routes.clone().filter_map(Route::in_a_node).collect(),
             paths: routes.filter_map(Route::path_in_a_node).collect(),
+            forwarding: rows(&links, &self.fdb, Forward::in_a_node),
+            neighbours: rows(&links, &self.neighbours, Neighbour::in_a_node),
             sysctls: self.own_sysctls(),
             table,
             virtual_servers: servers.map(ipvs::Server::in_a_node).collect(),
@@ -352,6 +356,21 @@ impl Contents {
         };
         Sysctl::ALL.into_iter().filter_map(differs).collect()
     }
+}
+
+/// What a node has of a table of rows: those of VXLAN devices.
+fn rows<T, N: Ord>(
+    links: &[Interface],
+    table: &Asked<Vec<T>>,
+    in_a_node: impl Fn(&T) -> Option<(&LinkName, N)>,
+) -> BTreeSet<N> {
+    let is_vxlan = |name: &LinkName| {
+        let named = links.iter().find(|link| link.name == *name);
+        named.is_some_and(|link| matches!(link.kind, LinkKind::Vxlan { .. }))
+    };
+    let all = table.as_ref().and_then(Part::read).into_iter().flatten();
+    let of_vxlan = all.filter_map(in_a_node).filter(|(link, _)| is_vxlan(link));
+    of_vxlan.map(|(_, row)| row).collect()
 }
 
 /// A dump: one or several sandboxes.

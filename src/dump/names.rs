@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Container, Contents, Iptables, Part, ipvs};
 use crate::intent::Intent;
 use crate::lower::attachment;
-use crate::node::{SandboxName, VirtualServerKey};
+use crate::node::{Mac, SandboxName, VirtualServerKey};
 
 /// The address at which each sandbox's resolver answers, Docker's and ours.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -65,6 +65,10 @@ impl Names {
             for endpoint in &task.endpoints {
                 names.addresses.insert(endpoint.address.into(), task.name.to_string());
             }
+        }
+        for record in intent.nodes.values() {
+            let address = record.address.map(IpAddr::from);
+            names.addresses.extend(address.map(|at| (at, format!("node {}", record.name))));
         }
         for held in intent.attachments.values().filter(|held| !held.leaving) {
             let called = SandboxName::of_attached(&intent.cluster.id, &held.namespace);
@@ -177,9 +181,10 @@ pub fn mark_in(word: &str) -> Option<u32> {
     u32::from_str_radix(word.strip_prefix("0x")?, 16).ok()
 }
 
-/// An address, or an address and a port.
+/// An address, or an address and a port, or the MAC that follows from an address.
 pub fn address_in(word: &str) -> Option<IpAddr> {
     let word = word.trim_matches(['.', ':']);
     let socket = || word.parse::<SocketAddr>().ok().map(|socket| socket.ip());
-    word.parse().ok().or_else(socket)
+    let mac = || word.parse::<Mac>().ok()?.address().map(IpAddr::from);
+    word.parse().ok().or_else(socket).or_else(mac)
 }

@@ -8,10 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Id, Intent, IntentError, NetworkName, Subnet, Vni};
 
-/// Room that VXLAN takes of the underlay's MTU: outer Ethernet, IPv4, UDP and VXLAN headers.
-pub const VXLAN_OVERHEAD: u32 = 50;
-/// What an Ethernet underlay carries, less [`VXLAN_OVERHEAD`].
-pub const DEFAULT_MTU: u32 = 1500 - VXLAN_OVERHEAD;
+/// What an MTU may be, in bytes: what every host must take, and what a jumbo frame carries.
+const MTUS: std::ops::RangeInclusive<u32> = 576..=8950;
 
 /// An overlay network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +17,9 @@ pub struct Network {
     pub id: Id,
     pub name: NetworkName,
     pub vni: Vni,
-    /// Bytes; 576 to 8950.
-    pub mtu: u32,
+    /// Bytes, 576 to 8950, as it was asked for; none where the nodes' links decide.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// Its subnets, in the order in which they are filled.
     #[serde(alias = "pool", deserialize_with = "one_or_many")]
     pub pools: Vec<Pool>,
@@ -160,8 +159,7 @@ impl Intent {
         if !spec.internal {
             self.check_egress()?;
         }
-        let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
-        if !(576..=8950).contains(&mtu) {
+        if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(IntentError::Mtu { mtu });
         }
         let vni = match spec.vni {
@@ -169,7 +167,7 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, labels, internal, attachable, .. } = spec;
+        let NetworkSpec { name, mtu, labels, internal, attachable, .. } = spec;
         let network =
             Network { id, name: name.clone(), vni, mtu, pools, labels, internal, attachable };
         self.networks.insert(name, network);

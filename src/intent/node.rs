@@ -34,6 +34,10 @@ pub struct NodeRecord {
     /// is alone in its cluster.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// What its links to other nodes carry, in bytes, as its agent saw at its start; none where it has
+    /// no address.
+    #[serde(default)]
+    pub underlay_mtu: Option<u32>,
     /// The TCP port of its API, where it has an address.
     #[serde(default)]
     pub port: Option<u16>,
@@ -99,6 +103,7 @@ impl NodeRecord {
             ipvs,
             egress: Egress::default(),
             address: None,
+            underlay_mtu: None,
             port: None,
             certificate: None,
             labels: BTreeMap::new(),

@@ -9,8 +9,9 @@ use nix::errno::Errno;
 
 use super::ipvs::Ipvs;
 use super::nft::{Nft, guest};
+use super::route::rows::{Row, RowChange, RowVerb};
 use super::route::{RouteChange, RouteSocket, Seen};
-use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic};
+use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic, underlay};
 use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
 use crate::node::object::ENDPOINT;
@@ -280,6 +281,10 @@ impl<P: Processes> Linux<P> {
                 let changes: Vec<RouteChange> = ops.iter().filter_map(route_change).collect();
                 Ok(self.open(&first.sandbox)?.route.change_routes(&changes))
             }
+            Transport::Row => {
+                let changes: Vec<RowChange> = ops.iter().filter_map(row_change).collect();
+                Ok(self.open(&first.sandbox)?.route.change_rows(&changes))
+            }
             Transport::Sysctl => {
                 let settings: Vec<_> = ops.iter().filter_map(setting).collect();
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
@@ -399,13 +404,15 @@ impl<P: Processes> Linux<P> {
         match link.kind {
             LinkKind::Loopback => self.open(sandbox)?.route.set_up(name, true),
             LinkKind::Bridge => self.open(sandbox)?.route.add_bridge(name, link),
-            LinkKind::Vxlan { .. } => {
+            LinkKind::Vxlan { port, .. } => {
                 let target = self.open(sandbox)?.namespace.try_clone()?;
                 RouteSocket::open_here()?.add_vxlan_into(target.as_fd(), name, link)?;
                 let route = &mut self.open(sandbox)?.route;
                 let master = link.master.as_ref();
-                route.change_link(name, None, link.mtu, master, link.up).inspect_err(|_| {
+                // Its socket is opened when it goes up.
+                route.change_link(name, None, link.mtu, master, link.up).map_err(|refusal| {
                     let _ = route.del_link(name);
+                    named_holder(refusal, port)
                 })
             }
             LinkKind::Veth { .. } | LinkKind::Other { .. } => Err(Errno::ENOTSUP.into()),
@@ -538,12 +545,15 @@ impl Open {
         let (table, mut tallies) = traffic::table(self.nft.as_mut(), TABLE)?;
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
         tallies.extend(balanced);
+        let (forwarding, neighbours) = self.route.rows(&links)?;
         let sandbox = Sandbox {
             owner: owner.map_or(Owner::Foreign, Owner::Cluster),
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             routes: self.route.local_routes()?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
+            forwarding,
+            neighbours,
             sysctls: sysctl::read_here(&Sysctl::ALL),
             table,
             virtual_servers,
@@ -613,6 +623,8 @@ enum Transport {
     Namespace,
     Link,
     Route,
+    /// Rows of VXLAN devices.
+    Row,
     Sysctl,
     Nft,
     Ipvs,
@@ -625,6 +637,7 @@ impl Transport {
             Object::Namespace { .. } => Transport::Namespace,
             Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
             Object::Route(_) | Object::Path(_) => Transport::Route,
+            Object::Forwarding(_) | Object::Neighbour(_) => Transport::Row,
             Object::Sysctl { .. } => Transport::Sysctl,
             Object::Table
             | Object::BaseRule(_)
@@ -675,6 +688,20 @@ fn route_change(op: &Op) -> Option<RouteChange> {
     }
 }
 
+fn row_change(op: &Op) -> Option<RowChange> {
+    let (verb, object) = match &op.change {
+        Change::Add(object) => (RowVerb::Add, object),
+        Change::Del(object) => (RowVerb::Del, object),
+        Change::Set { to, .. } => (RowVerb::Replace, to),
+    };
+    let row = match object {
+        Object::Forwarding(entry) => Row::Forwarding(entry.clone()),
+        Object::Neighbour(held) => Row::Neighbour(held.clone()),
+        _ => return None,
+    };
+    Some(RowChange { verb, row })
+}
+
 fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
     match &op.change {
         Change::Add(Object::Sysctl { sysctl, value })
@@ -683,6 +710,17 @@ fn setting(op: &Op) -> Option<(Sysctl, Option<u32>)> {
             Some((*sysctl, (!sysctl.stays()).then(|| sysctl.default_value())))
         }
         _ => None,
+    }
+}
+
+/// Says who has the port, where that is what stands in the way.
+fn named_holder(refusal: Refusal, port: u16) -> Refusal {
+    match refusal.errno {
+        Errno::EADDRINUSE => match underlay::holder_of(port) {
+            Some(sentence) => Refusal::saying(refusal.errno, sentence),
+            None => refusal,
+        },
+        _ => refusal,
     }
 }
 

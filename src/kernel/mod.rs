@@ -20,6 +20,7 @@ pub mod route;
 pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
+pub mod underlay;
 
 use std::fmt;
 

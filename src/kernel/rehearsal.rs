@@ -13,8 +13,8 @@ use super::{Kernel, Outcome, Refusal, Scope};
 use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
-    Link, LinkKind, LinkName, Mac, Node, Object, Owner, Path, PeerName, RealServers, Sandbox,
-    SandboxName, Table, VirtualServer,
+    ForwardingEntry, Key, Link, LinkKind, LinkName, Mac, Neighbour, Node, Object, Owner, Path,
+    PeerName, RealServers, Sandbox, SandboxName, Table, VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -234,10 +234,20 @@ fn free_of_paths(sandbox: &Sandbox, link: &LinkName) -> Outcome {
     }
 }
 
+/// As with paths.
+fn free_of_neighbours(sandbox: &Sandbox, link: &LinkName) -> Outcome {
+    match sandbox.neighbours.iter().any(|held| held.link == *link) {
+        true => Err(Errno::EBUSY.into()),
+        false => Ok(()),
+    }
+}
+
 fn unused_link(sandbox: &Sandbox, name: &LinkName) -> Outcome {
     let has_port = sandbox.links.values().any(|link| link.master.as_ref() == Some(name));
     let has_address = sandbox.addresses.iter().any(|address| address.link == *name);
-    if has_port || has_address { Err(Errno::EBUSY.into()) } else { Ok(()) }
+    let has_row = sandbox.forwarding.iter().any(|entry| entry.link == *name)
+        || sandbox.neighbours.iter().any(|held| held.link == *name);
+    if has_port || has_address || has_row { Err(Errno::EBUSY.into()) } else { Ok(()) }
 }
 
 fn table(sandbox: &mut Sandbox) -> Result<&mut Table, Refusal> {
@@ -268,6 +278,7 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EEXIST.into())
             }
         }
+        Object::Forwarding(_) | Object::Neighbour(_) => add_row(sandbox, object),
         Object::Path(path) => add_path(sandbox, path),
         Object::Route(route) => {
             // The kernel wants a preferred source to be an address of its own.
@@ -361,6 +372,51 @@ fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
     Ok(())
 }
 
+/// A row stands on a link, and there is one of its key.
+fn add_row(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    let (Object::Forwarding(ForwardingEntry { link, .. })
+    | Object::Neighbour(Neighbour { link, .. })) = object
+    else {
+        return Err(Errno::EINVAL.into());
+    };
+    if !sandbox.links.contains_key(link) {
+        return Err(Errno::ENODEV.into());
+    }
+    if row(sandbox, &object.key()).is_some() {
+        return Err(Errno::EEXIST.into());
+    }
+    match object {
+        Object::Forwarding(entry) => sandbox.forwarding.insert(entry.clone()),
+        Object::Neighbour(held) => sandbox.neighbours.insert(held.clone()),
+        _ => false,
+    };
+    Ok(())
+}
+
+/// The row of that key.
+fn row(sandbox: &Sandbox, key: &Key) -> Option<Object> {
+    let forwarding = sandbox.forwarding.iter().cloned().map(Object::Forwarding);
+    let mut rows = forwarding.chain(sandbox.neighbours.iter().cloned().map(Object::Neighbour));
+    rows.find(|row| row.key() == *key)
+}
+
+fn del_row(sandbox: &mut Sandbox, object: &Object) -> Outcome {
+    let removed = match object {
+        Object::Forwarding(entry) => sandbox.forwarding.remove(entry),
+        Object::Neighbour(held) => sandbox.neighbours.remove(held),
+        _ => false,
+    };
+    if removed { Ok(()) } else { Err(Errno::ENOENT.into()) }
+}
+
+fn set_row(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
+    if from.key() != to.key() {
+        return Err(Errno::EINVAL.into());
+    }
+    del_row(sandbox, from)?;
+    add_row(sandbox, to)
+}
+
 fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
     match object {
         Object::Link { name, link } if link.kind == LinkKind::Loopback => {
@@ -390,6 +446,7 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::EADDRNOTAVAIL.into())
             }
         }
+        Object::Forwarding(_) | Object::Neighbour(_) => del_row(sandbox, object),
         Object::Path(path) => {
             if sandbox.paths.remove(path) {
                 Ok(())
@@ -460,9 +517,12 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
             needs_master(sandbox, to.master.as_ref())?;
             if !to.up {
                 free_of_paths(sandbox, name)?;
+                free_of_neighbours(sandbox, name)?;
             }
             swap(sandbox.links.get_mut(name), from, to)
         }
+        (Object::Forwarding(_), Object::Forwarding(_))
+        | (Object::Neighbour(_), Object::Neighbour(_)) => set_row(sandbox, from, to),
         (Object::Sysctl { sysctl, value: from }, Object::Sysctl { value: to, .. }) => {
             swap(sandbox.sysctls.get_mut(sysctl), from, to)
         }

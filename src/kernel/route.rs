@@ -16,6 +16,7 @@ macro_rules! body {
 }
 
 pub mod detail;
+pub mod rows;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,7 +31,8 @@ use rtnetlink::packet_route::link::{
     LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
@@ -252,17 +254,19 @@ impl RouteSocket {
         name: &LinkName,
         link: &Link,
     ) -> Outcome {
-        let LinkKind::Vxlan { vni, port, learning, proxy } = link.kind else {
+        let LinkKind::Vxlan { vni, port, learning, proxy, local } = link.kind else {
             return Err(Errno::EINVAL.into());
         };
-        let message = LinkVxlan::new(name.as_str(), vni.0)
+        let mut message = LinkVxlan::new(name.as_str(), vni.0)
             .port(port)
             .learning(learning)
             .append_info_data(InfoVxlan::Proxy(proxy))
             .mtu(link.mtu)
-            .setns_by_fd(target.as_raw_fd())
-            .build();
-        self.new_link(message)
+            .setns_by_fd(target.as_raw_fd());
+        if let Some(vtep) = local {
+            message = message.local(vtep);
+        }
+        self.new_link(message.build())
     }
 
     /// Makes a veth pair: `name` in `end`'s namespace, the other end in this one.
@@ -379,6 +383,36 @@ impl RouteSocket {
             .index(self.index(&address.link)?)
             .address(address.net.addr(), address.net.prefix_len())
             .build())
+    }
+
+    /// What the route to an address carries, in bytes; none where its link is unknown.
+    ///
+    /// # Errors
+    /// The kernel's refusal: there is no route.
+    pub fn mtu_to(&mut self, address: Ipv4Addr, links: &[Seen]) -> Result<Option<u32>, Refusal> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        request.header.destination_prefix_length = 32;
+        request.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        let request = bytes(RouteNetlinkMessage::GetRoute(request), 0);
+        let answers = self.netlink.get(request)?;
+        let Some(answer) = answers.first() else { return Ok(None) };
+        let (mut own, mut link) = (None, None);
+        for attribute in parse::<RouteMessage>(answer)?.attributes {
+            match attribute {
+                RouteAttribute::Metrics(metrics) => {
+                    own = metrics.into_iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(mtu),
+                        _ => None,
+                    });
+                }
+                RouteAttribute::Oif(index) => {
+                    link = links.iter().find(|link| link.index == index).map(|link| link.link.mtu);
+                }
+                _ => {}
+            }
+        }
+        Ok(own.into_iter().chain(link).min())
     }
 
     /// Adds and removes routes, in batches. It ends with the batch in which one is refused: there is
@@ -594,7 +628,7 @@ fn is_isolated(infos: &[LinkInfo]) -> bool {
 }
 
 fn vxlan_seen(infos: &[LinkInfo]) -> LinkKind {
-    let (mut vni, mut port, mut learning, mut proxy) = (0, 0, false, false);
+    let (mut vni, mut port, mut learning, mut proxy, mut local) = (0, 0, false, false, None);
     for info in infos {
         let LinkInfo::Data(InfoData::Vxlan(data)) = info else { continue };
         for attribute in data {
@@ -603,11 +637,12 @@ fn vxlan_seen(infos: &[LinkInfo]) -> LinkKind {
                 InfoVxlan::Port(number) => port = *number,
                 InfoVxlan::Learning(on) => learning = *on,
                 InfoVxlan::Proxy(on) => proxy = *on,
+                InfoVxlan::Local(vtep) => local = Some(*vtep),
                 _ => {}
             }
         }
     }
-    LinkKind::Vxlan { vni: crate::intent::Vni(vni), port, learning, proxy }
+    LinkKind::Vxlan { vni: crate::intent::Vni(vni), port, learning, proxy, local }
 }
 
 fn address_seen(message: &AddressMessage, links: &[Seen]) -> Option<Address> {

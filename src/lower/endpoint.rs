@@ -32,12 +32,13 @@ pub(super) fn join(
     let Some(network) = intent.networks.get(&endpoint.network) else { return };
     let overlay = SandboxName::from(&network.name);
     let port = LinkName::port_of(endpoint.address);
+    let mtu = super::overlay::mtu(intent, network);
     let end = |sandbox: &SandboxName, link: &LinkName, mac, master| Link {
         kind: LinkKind::Veth {
             peer: Some(PeerName { sandbox: sandbox.clone(), link: link.clone() }),
         },
         mac,
-        mtu: network.mtu,
+        mtu,
         master,
         isolated: false,
         up: true,

@@ -76,6 +76,14 @@ impl Mac {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
     }
+
+    /// The address that it follows from.
+    pub fn address(self) -> Option<Ipv4Addr> {
+        match self.0 {
+            [0x02, 0x42, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Mac {
@@ -137,6 +145,9 @@ pub enum LinkKind {
         port: u16,
         learning: bool,
         proxy: bool,
+        /// The node's address, from which its packets go; none where there is no other node.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        local: Option<Ipv4Addr>,
     },
     /// One end of a veth pair; the peer is unknown when it is in a namespace of somebody else.
     Veth {

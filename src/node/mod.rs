@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod entry;
 pub mod link;
+pub mod neighbour;
 pub mod object;
 pub mod process;
 pub mod real_servers;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use connection::Connection;
 pub use entry::Entry;
 pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
+pub use neighbour::{ForwardingEntry, Neighbour};
 pub use object::{Key, Object};
 pub use process::Process;
 pub use real_servers::RealServers;

@@ -9,8 +9,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BaseRule, Dispatch, Link, LinkKind, LinkName, Node, Owner, Path, PeerName, Process,
-    RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+    Address, BaseRule, Dispatch, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Node, Owner,
+    Path, PeerName, Process, RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName,
+    Sysctl, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Fwmark};
 
@@ -35,6 +36,8 @@ pub enum Object {
         port: Box<Port>,
     },
     Address(Address),
+    Forwarding(ForwardingEntry),
+    Neighbour(Neighbour),
     Path(Path),
     Route(Route),
     Sysctl {
@@ -88,6 +91,9 @@ pub enum Key {
     Namespace,
     Link(LinkName),
     Address(Address),
+    /// The last tells rows of one group's MAC apart.
+    Forwarding(LinkName, Mac, Option<Ipv4Addr>),
+    Neighbour(LinkName, Ipv4Addr),
     Path(Ipv4Net),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
@@ -107,6 +113,10 @@ impl Object {
             Object::Namespace { .. } => Key::Namespace,
             Object::Link { name, .. } | Object::Veth { name, .. } => Key::Link(name.clone()),
             Object::Address(address) => Key::Address(address.clone()),
+            Object::Forwarding(entry) => {
+                Key::Forwarding(entry.link.clone(), entry.mac, entry.one_of_many())
+            }
+            Object::Neighbour(held) => Key::Neighbour(held.link.clone(), held.address),
             Object::Path(path) => Key::Path(path.to),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
@@ -130,7 +140,9 @@ impl Object {
             (Object::Link { link: from, .. }, Object::Link { link: to, .. }) => {
                 from.kind == to.kind
             }
-            (Object::Mark { .. }, Object::Mark { .. })
+            (Object::Forwarding(_), Object::Forwarding(_))
+            | (Object::Neighbour(_), Object::Neighbour(_))
+            | (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
             | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
@@ -150,6 +162,8 @@ impl Object {
             Object::Link { name, link } => link.kind == LinkKind::Loopback || is_our_name(name),
             Object::Veth { name, .. } => is_our_name(name),
             Object::Address(address) => is_our_name(&address.link),
+            Object::Forwarding(entry) => is_our_name(&entry.link),
+            Object::Neighbour(held) => is_our_name(&held.link),
             _ => true,
         }
     }
@@ -207,6 +221,8 @@ impl Sandbox {
             addresses,
             paths,
             routes,
+            forwarding,
+            neighbours,
             sysctls,
             table,
             virtual_servers,
@@ -218,6 +234,8 @@ impl Sandbox {
             && *addresses == other.addresses
             && *paths == other.paths
             && *routes == other.routes
+            && *forwarding == other.forwarding
+            && *neighbours == other.neighbours
             && *sysctls == other.sysctls
             && *table == other.table
             && *process == other.process
@@ -231,6 +249,8 @@ impl Sandbox {
         }
         objects.extend(self.links.iter().filter_map(|(name, link)| link_object(name, link, node)));
         objects.extend(self.addresses.iter().cloned().map(Object::Address));
+        objects.extend(self.forwarding.iter().cloned().map(Object::Forwarding));
+        objects.extend(self.neighbours.iter().cloned().map(Object::Neighbour));
         objects.extend(self.paths.iter().cloned().map(Object::Path));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =

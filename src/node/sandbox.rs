@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Link, LinkName, Path, Process, Route, Table, VirtualServer, VirtualServerKey,
+    Address, ForwardingEntry, Link, LinkName, Neighbour, Path, Process, Route, Table,
+    VirtualServer, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
 
@@ -178,6 +179,12 @@ pub struct Sandbox {
     /// Routes beyond the links' own subnets, those that swarmlb added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub paths: BTreeSet<Path>,
+    /// Where VXLAN devices find the MACs of other nodes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub forwarding: BTreeSet<ForwardingEntry>,
+    /// Whom VXLAN devices answer ARP for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub neighbours: BTreeSet<Neighbour>,
     /// Settings that differ from the kernel's default.
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// swarmlb's nftables table.

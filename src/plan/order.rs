@@ -21,7 +21,7 @@ pub fn floor(object: &Object) -> u8 {
         },
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
-        Object::Path(_) | Object::Sysctl { .. } => 6,
+        Object::Path(_) | Object::Sysctl { .. } | Object::Forwarding(_) | Object::Neighbour(_) => 6,
         Object::Table => 7,
         Object::BaseRule(_) => 8,
         Object::Guard(_) => 9,
@@ -41,7 +41,7 @@ enum Stage {
     /// Rules and servers of sandboxes that stay.
     Elsewhere,
     Process,
-    /// Rules and servers of sandboxes that go.
+    /// Rules and servers of sandboxes that go, and ways to other nodes.
     Inside,
     Links,
 }
@@ -50,6 +50,8 @@ fn stage(object: &Object, sandbox_goes: bool) -> Stage {
     match object {
         Object::Process(_) => Stage::Process,
         other if is_link(other) => Stage::Links,
+        // The way to a task of another node stands for longer than anybody is sent to it.
+        Object::Forwarding(_) | Object::Neighbour(_) => Stage::Inside,
         _ if sandbox_goes => Stage::Inside,
         _ => Stage::Elsewhere,
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Index, Place};
-use crate::node::{Address, Key, Object, Path, Route, SandboxName};
+use crate::node::{Address, ForwardingEntry, Key, Neighbour, Object, Path, Route, SandboxName};
 
 /// Where the objects are that are made anew; each is both there and wanted.
 pub type Remade<'a> = BTreeSet<&'a Place<'a>>;
@@ -53,6 +53,8 @@ fn loses_ground(
             .as_ref()
             .is_some_and(|master| goes(&port.peer.sandbox, Key::Link(master.clone()))),
         Object::Address(address) => goes(sandbox, Key::Link(address.link.clone())),
+        Object::Forwarding(ForwardingEntry { link, .. })
+        | Object::Neighbour(Neighbour { link, .. }) => goes(sandbox, Key::Link(link.clone())),
         Object::Route(Route { source, .. }) | Object::Path(Path { source, .. }) => {
             addresses(have, sandbox)
                 .filter(|address| address.net.addr() == *source)

@@ -9,8 +9,8 @@ use crate::intent::{ClusterId, Fwmark};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
-    BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Object, Path, Place, RealServer,
-    Route, SandboxName, VirtualServerKey,
+    BaseRule, Dispatch, Forwarding, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Object,
+    Path, Place, RealServer, Route, SandboxName, VirtualServerKey,
 };
 
 /// The protocol number that marks swarmlb's routes as its own (`ip route` shows `proto 108`;
@@ -101,6 +101,8 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Address(address) => {
             format!("{ip} address add {} dev {}", address.net, address.link)
         }
+        Object::Forwarding(entry) => row(sandbox, "add", entry),
+        Object::Neighbour(held) => format!("{ip} neigh add {}", neighbour_words(held)),
         Object::Path(path) => format!("{ip} route add {}", path_words(path)),
         Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
@@ -143,6 +145,10 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Address(address) => {
             format!("{ip} address del {} dev {}", address.net, address.link)
+        }
+        Object::Forwarding(entry) => row(sandbox, "del", entry),
+        Object::Neighbour(Neighbour { link, address, .. }) => {
+            format!("{ip} neigh del {address} dev {link}")
         }
         Object::Path(path) => format!("{ip} route del {}", path_words(path)),
         Object::Route(route) => format!("{ip} route del {}", route_words(route)),
@@ -188,6 +194,8 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
             format!("{ip} link set {name} {address}mtu {mtu} {}{}", state(*up), port_settings(port))
         }
         Object::Sysctl { .. } => add(sandbox, to),
+        Object::Forwarding(entry) => row(sandbox, "replace", entry),
+        Object::Neighbour(held) => format!("{ip} neigh replace {}", neighbour_words(held)),
         Object::Mark { address, fwmark } => match from {
             Object::Mark { fwmark: old, .. } => {
                 nft(sandbox, &commands::set_mark(&table, *address, *old, *fwmark))
@@ -250,11 +258,12 @@ fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
     match &link.kind {
         LinkKind::Loopback => format!("{ip} link set {name} up"),
         // Typed in the node's namespace, where its UDP socket is and stays.
-        LinkKind::Vxlan { vni, port, .. } => format!(
+        LinkKind::Vxlan { vni, port, local, .. } => format!(
             "ip link add {name}{} mtu {} type vxlan id {vni} dstport {port} \
-             nolearning proxy && {}",
+             {}nolearning proxy && {}",
             into(sandbox),
             link.mtu,
+            local.map(|vtep| format!("local {vtep} ")).unwrap_or_default(),
             up()
         ),
         LinkKind::Bridge => {
@@ -295,6 +304,27 @@ fn isolation(ip: &str, port: &LinkName, isolated: bool) -> String {
 
 fn state(up: bool) -> &'static str {
     if up { "up" } else { "down" }
+}
+
+/// `bridge`, at work in a sandbox, on a row of a VXLAN device.
+fn row(sandbox: &SandboxName, verb: &str, entry: &ForwardingEntry) -> String {
+    let bridge = match sandbox.place() {
+        Place::Named(name) => format!("bridge -n {name}"),
+        Place::Node { .. } | Place::Attached { .. } => inside(sandbox, "bridge"),
+    };
+    let ForwardingEntry { link, mac, vtep, permanent } = entry;
+    let state = match (verb, permanent) {
+        ("del", _) => "",
+        (_, true) => " permanent",
+        (_, false) => " dynamic",
+    };
+    format!("{bridge} fdb {verb} {mac} dev {link} dst {vtep} self{state}")
+}
+
+fn neighbour_words(held: &Neighbour) -> String {
+    let Neighbour { link, address, mac, permanent } = held;
+    let state = if *permanent { "permanent" } else { "stale" };
+    format!("{address} lladdr {mac} dev {link} nud {state}")
 }
 
 fn path_words(path: &Path) -> String {

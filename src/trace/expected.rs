@@ -50,6 +50,10 @@ pub struct Member {
     pub leaving: bool,
     /// Where it can be looked at.
     pub sandbox: Option<SandboxName>,
+    /// The address of the other node that it is on.
+    pub vtep: Option<Ipv4Addr>,
+    /// How that node says it is.
+    pub told: Option<String>,
 }
 
 /// Every VIP that `wanted` picks, as the intent has it.
@@ -98,6 +102,11 @@ fn one_of_intent(
             address: task.endpoint(network)?.address,
             leaving: !task.in_rotation(),
             sandbox: (task.node == *node).then(|| SandboxName::from(&task.name)),
+            vtep: match task.node == *node {
+                true => None,
+                false => intent.nodes.get(&task.node).and_then(|record| record.address),
+            },
+            told: None,
         })
     });
     Expected {
@@ -153,7 +162,15 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
         .map(|address| {
             let sandbox = holders.get(&address).map(|name| (*name).clone());
             let task = sandbox.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
-            Member { task, node: "-".into(), address, leaving: false, sandbox }
+            Member {
+                task,
+                node: "-".into(),
+                address,
+                leaving: false,
+                sandbox,
+                vtep: None,
+                told: None,
+            }
         })
         .collect();
     let clients = clients_of_node(node, vip, plane, fwmark);

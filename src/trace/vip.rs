@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::expected::{Client, Expected, Member};
 use crate::intent::{DataPlane, Fwmark};
+use crate::lower::overlay;
 use crate::node::{
     BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServerKey,
 };
@@ -27,6 +28,8 @@ pub enum Step {
     FailClosed,
     VirtualServer,
     RealServers,
+    /// The way to tasks of other nodes.
+    Overlay,
     Tasks,
 }
 
@@ -41,6 +44,7 @@ impl Step {
             Step::FailClosed => "fail closed",
             Step::VirtualServer => "virtual server",
             Step::RealServers => "real servers",
+            Step::Overlay => "overlay",
             Step::Tasks => "tasks",
         }
     }
@@ -175,10 +179,10 @@ impl Look<'_> {
         let wanted = vip.tasks.iter().filter(|task| !task.leaving).map(|task| task.address);
         let wanted: BTreeSet<Ipv4Addr> = wanted.collect();
         let states: Vec<Option<String>> = vip.tasks.iter().map(|task| self.state(task)).collect();
-        let tasks = self.tasks(&states);
+        let (overlay, tasks) = (self.overlay(), self.tasks(&states));
         let ladders = vip.clients.iter().map(|client| Ladder {
             sandbox: client.sandbox.called().to_owned(),
-            rungs: self.climb(client, answers, &wanted, &tasks),
+            rungs: self.climb(client, answers, &wanted, overlay.as_ref(), &tasks),
         });
         let ladders: Vec<Ladder> = ladders.collect();
         let scheduler = match (vip.plane, &vip.scheduler) {
@@ -203,6 +207,7 @@ impl Look<'_> {
         client: &Client,
         answers: &Answers,
         wanted: &BTreeSet<Ipv4Addr>,
+        overlay: Option<&Rung>,
         tasks: &Rung,
     ) -> Vec<Rung> {
         let (name, own) = (client.sandbox.called(), client.own);
@@ -231,6 +236,7 @@ impl Look<'_> {
         rungs.push(self.fail_closed(sandbox));
         rungs.push(self.virtual_server(client, sandbox));
         rungs.push(self.real_servers(client, sandbox, wanted));
+        rungs.extend(overlay.cloned());
         rungs.push(tasks.clone());
         rungs
     }
@@ -418,6 +424,27 @@ impl Look<'_> {
         rung(Step::RealServers, holds, evidence)
     }
 
+    /// Whether the network's own sandbox leads to each target on another node; none where none is.
+    fn overlay(&self) -> Option<Rung> {
+        let remote = self.vip.tasks.iter().filter_map(|task| Some((task, task.vtep?)));
+        let remote: Vec<(&Member, Ipv4Addr)> = remote.collect();
+        let network = &self.vip.network;
+        if remote.is_empty() {
+            return None;
+        }
+        let Some(sandbox) = self.node.sandboxes.get(&SandboxName(network.clone())) else {
+            let evidence = format!("namespace `{network}` of the network is missing");
+            return Some(rung(Step::Overlay, false, evidence));
+        };
+        let faults: Vec<String> =
+            remote.iter().filter_map(|(task, vtep)| no_way(sandbox, task, *vtep)).collect();
+        if !faults.is_empty() {
+            return Some(rung(Step::Overlay, false, faults.join("; ")));
+        }
+        let ways = remote.iter().map(|(task, vtep)| format!("{} by {vtep}", task.address));
+        Some(rung(Step::Overlay, true, ways.collect::<Vec<_>>().join(", ")))
+    }
+
     /// Whether each target's own sandbox holds its address on a link that is up at both ends.
     fn tasks(&self, states: &[Option<String>]) -> Rung {
         let seen = || self.vip.tasks.iter().zip(states).filter(|(task, _)| !task.leaving);
@@ -442,7 +469,8 @@ impl Look<'_> {
     }
 
     fn state(&self, task: &Member) -> Option<String> {
-        let fault = self.fault(task.sandbox.as_ref()?, task.address);
+        let Some(sandbox) = &task.sandbox else { return task.told.clone() };
+        let fault = self.fault(sandbox, task.address);
         Some(fault.unwrap_or_else(|| UP.into()))
     }
 
@@ -511,6 +539,36 @@ impl Look<'_> {
     }
 }
 
+/// Why a network's sandbox does not lead to a task on another node.
+fn no_way(sandbox: &Sandbox, task: &Member, vtep: Ipv4Addr) -> Option<String> {
+    let (entry, neighbour) = overlay::way(task.address, vtep);
+    let who = format!("{} on {}", task.task, task.node);
+    let device = sandbox.links.get(&entry.link);
+    if device.is_none_or(|link| !link.up) {
+        return Some(format!("{} is missing or down: no way to {who}", entry.link));
+    }
+    let found = sandbox.neighbours.iter().find(|held| held.address == task.address);
+    match found {
+        Some(held) if *held == neighbour => {}
+        Some(held) => {
+            let (want, is) = (neighbour.mac, held.mac);
+            return Some(format!("{who}: neighbour {} should be {want} and is {is}", task.address));
+        }
+        None => {
+            return Some(format!("{who}: no neighbour {}, nobody answers its ARP", task.address));
+        }
+    }
+    let found = sandbox.forwarding.iter().find(|held| held.mac == entry.mac);
+    match found {
+        Some(held) if *held == entry => None,
+        Some(held) if held.vtep != vtep => {
+            Some(format!("{who}: {} should go to {vtep} and goes to {}", entry.mac, held.vtep))
+        }
+        Some(_) => Some(format!("{who}: the forwarding entry of {} is not permanent", entry.mac)),
+        None => Some(format!("{who}: no forwarding entry of {} to {vtep}", entry.mac)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -566,6 +624,58 @@ mod tests {
         let (step, evidence) = broken(|s| s.addresses.clear());
         assert_eq!(step, Step::Tasks);
         assert_eq!(evidence, "collabweb.2: 10.0.3.4 is on none of its links");
+    }
+
+    /// The story with its second task on another node.
+    fn apart() -> crate::intent::Intent {
+        let mut intent = story();
+        let peer: crate::intent::NodeName = "node-2".parse().unwrap();
+        intent.nodes.insert(peer.clone(), crate::intent::NodeRecord::new(peer.clone(), true));
+        for (record, last) in intent.nodes.values_mut().zip(1..) {
+            record.address = Some(Ipv4Addr::new(192, 0, 2, last));
+        }
+        intent.tasks.get_mut(&"collabweb.2".parse().unwrap()).unwrap().node = peer;
+        intent
+    }
+
+    #[test]
+    fn a_way_to_another_node_that_is_missing_or_wrong_is_named() {
+        let intent = apart();
+        let looked = |change: &dyn Fn(&mut Sandbox)| {
+            let mut node = lower(&intent, &node_1());
+            change(node.sandboxes.get_mut(&SandboxName("collabnet".into())).unwrap());
+            let expected = of_intent(&intent, &node_1(), |_, _| true);
+            let walks = walks(&expected, &node, &Answers::new(), &Traffic::new());
+            let web = walks.into_iter().find(|walk| walk.service == "collabweb").unwrap();
+            web.ladders[0].rungs.iter().find(|rung| rung.step == Step::Overlay).cloned().unwrap()
+        };
+        let whole = looked(&|_| {});
+        assert_eq!((whole.holds, whole.evidence.as_str()), (true, "10.0.3.4 by 192.0.2.2"));
+        let who = "collabweb.2 on node-2: ";
+        let broken = |change: &dyn Fn(&mut Sandbox)| {
+            let rung = looked(change);
+            assert!(!rung.holds);
+            rung.evidence.replace(who, "")
+        };
+        assert_eq!(
+            broken(&|s| s.neighbours.clear()),
+            "no neighbour 10.0.3.4, nobody answers its ARP"
+        );
+        assert_eq!(
+            broken(&|s| s.forwarding.clear()),
+            "no forwarding entry of 02:42:0a:00:03:04 to 192.0.2.2"
+        );
+        let elsewhere = |s: &mut Sandbox| {
+            let mut entry = s.forwarding.pop_first().unwrap();
+            entry.vtep = Ipv4Addr::new(192, 0, 2, 9);
+            s.forwarding.insert(entry);
+        };
+        assert_eq!(
+            broken(&elsewhere),
+            "02:42:0a:00:03:04 should go to 192.0.2.2 and goes to 192.0.2.9"
+        );
+        let down = |s: &mut Sandbox| s.links.get_mut(&"vxlan0".into()).unwrap().up = false;
+        assert_eq!(broken(&down), "vxlan0 is missing or down: no way to collabweb.2 on node-2");
     }
 
     #[test]

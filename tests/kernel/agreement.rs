@@ -1,6 +1,7 @@
 //! Linux agrees with the rehearsal.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use swarmlb::node::Node;
 
@@ -34,10 +35,12 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
             "Add Address",
             "Add BaseRule",
             "Add Dispatch",
+            "Add Forwarding",
             "Add Guard",
             "Add Link",
             "Add Mark",
             "Add Namespace",
+            "Add Neighbour",
             "Add Path",
             "Add Route",
             "Add Sysctl",
@@ -46,18 +49,22 @@ fn linux_does_each_operation_as_the_rehearsal_does() {
             "Del Address",
             "Del BaseRule",
             "Del Dispatch",
+            "Del Forwarding",
             "Del Guard",
             "Del Link",
             "Del Mark",
             "Del Namespace",
+            "Del Neighbour",
             "Del Path",
             "Del Route",
             "Del Sysctl",
             "Del Table",
             "Del Veth",
             "Set Dispatch",
+            "Set Forwarding",
             "Set Link",
             "Set Mark",
+            "Set Neighbour",
             "Set Sysctl",
             "Set Veth",
         ];
@@ -72,6 +79,12 @@ fn change_all_that_can_change(node: &mut Node) {
     use swarmlb::node::LinkName;
     use swarmlb::node::Sysctl;
     let overlay = node.sandboxes.get_mut(&name("second")).expect("the overlay");
+    let mut entry = overlay.forwarding.pop_first().expect("a way");
+    entry.vtep = Ipv4Addr::new(192, 0, 2, 77);
+    overlay.forwarding.insert(entry);
+    let mut neighbour = overlay.neighbours.pop_first().expect("a neighbour");
+    neighbour.mac.0[5] = 0x77;
+    overlay.neighbours.insert(neighbour);
     overlay.links.get_mut(&LinkName::from("br0")).expect("the bridge").up = false;
     let port = overlay.links.iter_mut().find(|(link, _)| link.as_str().starts_with("v0"));
     port.expect("a port").1.up = false;

@@ -23,6 +23,7 @@ mod lab;
 mod leaving;
 mod networks;
 mod nftables;
+mod overlay;
 mod placing;
 mod resolver;
 mod sandboxes;

@@ -13,9 +13,9 @@ use proptest::sample::Index;
 use swarmlb::intent::{Fwmark, Vni};
 use swarmlb::node::object::{BRIDGE, VXLAN};
 use swarmlb::node::{
-    Address, BaseRule, Dispatch, Forwarding, Link, LinkKind, LinkName, Mac, Node, Owner, Path,
-    Protocol, RealServer, RealServerKey, Rotation, Route, Sandbox, SandboxName, Sysctl, Table,
-    VirtualServer, VirtualServerKey,
+    Address, BaseRule, Dispatch, Forwarding, ForwardingEntry, Link, LinkKind, LinkName, Mac,
+    Neighbour, Node, Owner, Path, Protocol, RealServer, RealServerKey, Rotation, Route, Sandbox,
+    SandboxName, Sysctl, Table, VirtualServer, VirtualServerKey,
 };
 
 /// What is done to one sandbox.
@@ -65,9 +65,18 @@ pub enum Harm {
     DummyEndpoint,
     PeerlessEndpoint,
     StaleEndpoint,
+    Way,
+    OtherWay,
+    LearnedWay,
+    StaleWay,
+    Flood,
+    Neighbour,
+    OtherNeighbour,
+    PassingNeighbour,
+    StaleNeighbour,
 }
 
-const HARMS: [Harm; 44] = [
+const HARMS: [Harm; 53] = [
     Harm::Sandbox,
     Harm::Process,
     Harm::OtherProcess,
@@ -112,6 +121,15 @@ const HARMS: [Harm; 44] = [
     Harm::DummyEndpoint,
     Harm::PeerlessEndpoint,
     Harm::StaleEndpoint,
+    Harm::Way,
+    Harm::OtherWay,
+    Harm::LearnedWay,
+    Harm::StaleWay,
+    Harm::Flood,
+    Harm::Neighbour,
+    Harm::OtherNeighbour,
+    Harm::PassingNeighbour,
+    Harm::StaleNeighbour,
 ];
 
 /// One harm, the sandbox that it befalls, and which of its things.
@@ -160,6 +178,7 @@ pub fn apply_one(node: &mut Node, name: &SandboxName, harm: Harm, which: &Index)
         to_servers(sandbox, harm, which);
         to_addresses(sandbox, harm, which);
         to_links(sandbox, harm, which);
+        to_ways(sandbox, harm, which);
         to_rest(sandbox, harm, which);
     }
     settle(node);
@@ -351,7 +370,13 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         }
         Harm::OtherBridge => set_kind(sandbox, BRIDGE, other("team")),
         Harm::OtherVxlan => {
-            let kind = LinkKind::Vxlan { vni: Vni(77), port: 8472, learning: true, proxy: false };
+            let kind = LinkKind::Vxlan {
+                vni: Vni(77),
+                port: 8472,
+                learning: true,
+                proxy: false,
+                local: None,
+            };
             set_kind(sandbox, VXLAN, kind);
         }
         Harm::DummyEndpoint => {
@@ -367,6 +392,50 @@ fn to_links(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         }
         Harm::StaleEndpoint => {
             sandbox.links.insert("eth7".into(), link(LinkKind::Veth { peer: None }));
+        }
+        _ => {}
+    }
+}
+
+fn to_ways(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
+    let mac = Mac::of(STALE);
+    let stale = |mac| ForwardingEntry { link: VXLAN.into(), mac, vtep: STALE, permanent: true };
+    let held = item_of(&sandbox.forwarding, which);
+    match (harm, held) {
+        (Harm::Way | Harm::OtherWay | Harm::LearnedWay, Some(entry)) => {
+            sandbox.forwarding.remove(&entry);
+            let other = match harm {
+                Harm::OtherWay => Some(ForwardingEntry { vtep: STALE, ..entry }),
+                Harm::LearnedWay => Some(ForwardingEntry { permanent: false, ..entry }),
+                _ => None,
+            };
+            sandbox.forwarding.extend(other);
+        }
+        (Harm::StaleWay, _) => {
+            sandbox.forwarding.insert(stale(mac));
+        }
+        // To several, as only frames to whoever is unknown go.
+        (Harm::Flood, _) => {
+            let other = Ipv4Addr::new(192, 0, 2, 77);
+            let flood = stale(Mac([0; 6]));
+            sandbox.forwarding.extend([ForwardingEntry { vtep: other, ..flood.clone() }, flood]);
+        }
+        _ => {}
+    }
+    let held = item_of(&sandbox.neighbours, which);
+    match (harm, held) {
+        (Harm::Neighbour | Harm::OtherNeighbour | Harm::PassingNeighbour, Some(held)) => {
+            sandbox.neighbours.remove(&held);
+            let other = match harm {
+                Harm::OtherNeighbour => Some(Neighbour { mac, ..held }),
+                Harm::PassingNeighbour => Some(Neighbour { permanent: false, ..held }),
+                _ => None,
+            };
+            sandbox.neighbours.extend(other);
+        }
+        (Harm::StaleNeighbour, _) => {
+            let (link, address) = (VXLAN.into(), STALE);
+            sandbox.neighbours.insert(Neighbour { link, address, mac, permanent: true });
         }
         _ => {}
     }
@@ -402,7 +471,7 @@ pub fn can_be_put_back(node: &Node) -> bool {
 }
 
 /// What Linux takes along: ports of a bridge that went, the other end of a veth pair, addresses of
-/// links, routes from addresses, and the routes over a loopback that is down.
+/// links, rows of links, routes from addresses, and the routes over a loopback that is down.
 fn settle(node: &mut Node) {
     let held: BTreeSet<(SandboxName, LinkName)> = node
         .sandboxes
@@ -441,6 +510,9 @@ fn settle(node: &mut Node) {
         sandbox.routes.retain(|route| lo && sources.contains(&route.source));
         let up = |link: &LinkName| sandbox.links.get(link).is_some_and(|link| link.up);
         let stays = |path: &Path| up(&path.link) && sources.contains(&path.source);
+        let neighbours = sandbox.neighbours.iter().filter(|held| up(&held.link));
+        sandbox.neighbours = neighbours.cloned().collect();
+        sandbox.forwarding.retain(|entry| links.contains(&entry.link));
         sandbox.paths = sandbox.paths.iter().filter(|path| stays(path)).cloned().collect();
     }
     // Where we are guests and have nothing, we are not.

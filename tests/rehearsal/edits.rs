@@ -2,6 +2,7 @@
 //! are part of it, and must change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
@@ -185,8 +186,12 @@ impl Cluster {
     /// An intent without networks.
     pub fn empty(&self) -> Intent {
         let mut intent = Intent::new(ClusterId(CLUSTER.into()));
-        for (name, ipvs) in self.names().into_iter().zip(&self.ipvs) {
-            intent.nodes.insert(name.clone(), NodeRecord::new(name.clone(), *ipvs));
+        for (number, (name, ipvs)) in self.names().into_iter().zip(&self.ipvs).enumerate() {
+            let mut record = NodeRecord::new(name.clone(), *ipvs);
+            if self.ipvs.len() > 1 {
+                record.address = Some(Ipv4Addr::new(192, 0, 2, 1 + number as u8));
+            }
+            intent.nodes.insert(name.clone(), record);
             if self.egress {
                 intent.settle_egress(&name, Ok(&Machine::default()));
             }

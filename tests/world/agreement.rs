@@ -7,7 +7,7 @@ use swarmlb::kernel::{Kernel, Scope};
 use swarmlb::node::{Key, Node, Object};
 use swarmlb::plan::{Change, Op, Plan};
 
-use super::intents::{Dice, crossing, desired, random_edit, story};
+use super::intents::{Dice, crossing, desired, random_edit, story, with_a_peer};
 use super::node::{assert_same, settled};
 
 /// Up and down again for the story and for networks that cross.
@@ -24,7 +24,7 @@ pub fn holds_what_is_desired_and_then_nothing() {
 pub fn follows_random_edits(seed: u64, steps: usize) {
     let mut world = settled();
     let mut dice = Dice(seed);
-    let mut intent = story();
+    let mut intent = with_a_peer(story());
     world.become_node(&desired(&intent));
     for step in 1..=steps {
         let (words, edited) = random_edit(&intent, &mut dice);

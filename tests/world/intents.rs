@@ -1,5 +1,7 @@
 //! Intents, made with the edits that the commands use.
 
+use std::net::Ipv4Addr;
+
 use swarmlb::intent::{
     ClusterId, DataPlaneChoice, Intent, Machine, NetworkName, NetworkSpec, NodeName, NodeRecord,
     ServiceName, ServiceSpec,
@@ -58,13 +60,26 @@ pub fn story() -> Intent {
     intent
 }
 
-/// Two networks, one of two subnets, a service on both, one without tasks, one on the other data plane.
+/// Two networks, one of two subnets, a service on both, of which one task is on another node, one without tasks, one on the other data plane.
 pub fn crossing() -> Intent {
     let mut intent = story();
     network(&mut intent, "second", "10.0.4.0/29,10.0.5.0/28");
     service(&mut intent, "both", &["collabnet", "second"], 2);
     service(&mut intent, "idle", &["second"], 0);
     service_on(&mut intent, "plain", &["second"], 2, DataPlaneChoice::Nftables);
+    let mut intent = with_a_peer(intent);
+    let moved = intent.tasks.get_mut(&"both.2".parse().expect("a name")).expect("a task");
+    moved.node = "node-2".parse().expect("a name");
+    intent
+}
+
+/// The same with a second node, to which the next tasks go.
+pub fn with_a_peer(mut intent: Intent) -> Intent {
+    let peer: NodeName = "node-2".parse().expect("a name");
+    intent.nodes.insert(peer.clone(), NodeRecord::new(peer, in_vm()));
+    for (record, last) in intent.nodes.values_mut().zip(1..) {
+        record.address = Some(Ipv4Addr::new(192, 0, 2, last));
+    }
     intent
 }
 

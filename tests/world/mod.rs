@@ -2,9 +2,11 @@
 //! swarmlb is at home and of which the machine sees nothing, neither during nor after.
 
 pub mod agreement;
+pub mod between;
 pub mod evenness;
 pub mod intents;
 mod lab;
+pub mod machines;
 mod node;
 mod query;
 mod swarmlb_command;

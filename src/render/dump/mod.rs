@@ -203,7 +203,7 @@ fn kind(link: &Interface) -> String {
     match &link.kind {
         LinkKind::Loopback => "loopback".to_owned(),
         LinkKind::Bridge => "bridge".into(),
-        LinkKind::Vxlan { vni, port, learning, proxy } => {
+        LinkKind::Vxlan { vni, port, learning, proxy, .. } => {
             let mut words = format!("vxlan id {vni}");
             if let Some(local) = link.local {
                 words.push_str(&format!(" local {local}"));

@@ -4,7 +4,7 @@ use super::headed;
 use super::note::{annotate, of_mark};
 use crate::dump::Table;
 use crate::dump::names::Names;
-use crate::node::{LinkKind, Sandbox};
+use crate::node::{ForwardingEntry, LinkKind, Neighbour, Sandbox};
 
 /// The parts that a node has; of the others it is said that it has them not.
 pub fn recorded(sandbox: &Sandbox, tables: &[Table], names: &Names) -> String {
@@ -16,9 +16,9 @@ pub fn recorded(sandbox: &Sandbox, tables: &[Table], names: &Names) -> String {
             "(a recorded node does not hold the text of rules; see --format json)\n".into()
         }
         Table::Ipvs => virtual_servers(sandbox, names),
-        Table::Neighbours | Table::Fdb | Table::Connections | Table::Xfrm => {
-            "(a recorded node does not hold this)\n".into()
-        }
+        Table::Neighbours => neighbours(sandbox, names),
+        Table::Fdb => forwarding(sandbox, names),
+        Table::Connections | Table::Xfrm => "(a recorded node does not hold this)\n".into(),
     };
     headed(tables, text)
 }
@@ -30,8 +30,9 @@ fn links(sandbox: &Sandbox, names: &Names) -> String {
         let kind = match &link.kind {
             LinkKind::Loopback => "loopback".to_owned(),
             LinkKind::Bridge => "bridge".into(),
-            LinkKind::Vxlan { vni, port, learning, proxy } => format!(
-                "vxlan id {vni} dstport {port}{}{}",
+            LinkKind::Vxlan { vni, port, learning, proxy, local } => format!(
+                "vxlan id {vni}{} dstport {port}{}{}",
+                local.map(|vtep| format!(" local {vtep}")).unwrap_or_default(),
                 if *learning { " learning" } else { " nolearning" },
                 if *proxy { " proxy" } else { "" }
             ),
@@ -64,6 +65,32 @@ fn routes(sandbox: &Sandbox, names: &Names) -> String {
         annotate(&line, names) + "\n"
     };
     sandbox.routes.iter().map(line).collect()
+}
+
+/// Those of VXLAN devices, as `ip neighbour` prints them.
+fn neighbours(sandbox: &Sandbox, names: &Names) -> String {
+    let line = |held: &Neighbour| {
+        let Neighbour { address, link, mac, permanent } = held;
+        let state = if *permanent { " PERMANENT" } else { "" };
+        annotate(&format!("{address} dev {link} lladdr {mac}{state}"), names) + "\n"
+    };
+    match sandbox.neighbours.is_empty() {
+        true => "(no neighbours on other nodes)\n".into(),
+        false => sandbox.neighbours.iter().map(line).collect(),
+    }
+}
+
+/// Those of VXLAN devices, as `bridge fdb` prints them.
+fn forwarding(sandbox: &Sandbox, names: &Names) -> String {
+    let line = |entry: &ForwardingEntry| {
+        let ForwardingEntry { link, mac, vtep, permanent } = entry;
+        let state = if *permanent { " permanent" } else { "" };
+        annotate(&format!("{mac} dev {link} dst {vtep} self{state}"), names) + "\n"
+    };
+    match sandbox.forwarding.is_empty() {
+        true => "(no entries that lead to other nodes)\n".into(),
+        false => sandbox.forwarding.iter().map(line).collect(),
+    }
 }
 
 fn virtual_servers(sandbox: &Sandbox, names: &Names) -> String {
