@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use apart::{Failure, go_apart, is_apart};
-use lab::{Hand, Lab, Tables, Traffic, kill, process};
+use lab::{Failed, Hand, Lab, Tables, Traffic, kill, process};
 use report::{Bar, Figures, Row, Unit, report, rounds, timed};
 
 const NODES: usize = 6;
@@ -29,6 +29,8 @@ const GROWTH: [usize; 3] = [6, 30, 60];
 const TASKS_EACH: usize = 5;
 const STREAMS: usize = 9;
 const SECONDS: u32 = 2;
+/// So many of the failed connections are told, the last ones.
+const SHOWN: usize = 5;
 /// How long anything may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long traffic must be whole to count as that.
@@ -137,9 +139,17 @@ fn dead_nodes() -> Result<Vec<Row>, Failure> {
         let traffic = Traffic::from_all_but(&lab, "client", &victim, vip)?;
         let begun = Instant::now();
         lab.run(&format!("lab kill-node {victim}"))?;
-        let last = traffic.last_failure(begun, WHOLE, PATIENCE)?;
-        eprintln!("{victim} died: the last of the failed connections began {last:.3?} later");
-        times.push(last);
+        let failed = traffic.failures(WHOLE, PATIENCE)?;
+        let after = |failed: &Failed| failed.begun.saturating_duration_since(begun);
+        let late = failed.iter().rev().take(SHOWN);
+        for one in late.collect::<Vec<_>>().into_iter().rev() {
+            eprintln!(
+                "{victim} died: a connection failed that began {:.3?} later, {}",
+                after(one),
+                one.how
+            );
+        }
+        times.push(failed.last().map_or(Duration::ZERO, after));
         lab.run(&format!("lab start-node {victim}"))?;
         lab.run(&format!("service scale web={REPLICAS}"))?;
         within("all clients are back", || lab.tasks("client").is_ok_and(|t| t.len() == NODES))?;

@@ -25,7 +25,7 @@ const TABLE: &str = "swarmlb";
 const PORT: &str = "5201";
 /// How long a client waits for a connection, and pauses between two.
 const PATIENCE: Duration = Duration::from_millis(200);
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Dropped, it is taken down.
 pub struct Lab {
@@ -231,11 +231,19 @@ impl Table {
     }
 }
 
+/// A connection that failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    pub begun: Instant,
+    /// From which node, and how.
+    pub how: String,
+}
+
 /// Clients that connect to a VIP all the time. Dropped, they end.
 pub struct Traffic {
     ended: Arc<AtomicBool>,
-    /// When the last connection began that failed.
-    failed: Arc<Mutex<Option<Instant>>>,
+    /// The connections that failed.
+    failed: Arc<Mutex<Vec<Failed>>>,
     clients: Vec<JoinHandle<()>>,
 }
 
@@ -247,34 +255,29 @@ impl Traffic {
         node: &str,
         vip: Ipv4Addr,
     ) -> Result<Self, Failure> {
-        let (ended, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (ended, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let mut clients = Vec::new();
         for task in lab.tasks(service)?.iter().filter(|task| task.node != node) {
             let namespace = lab.namespace(&task.node, &task.name)?;
             let (ended, failed) = (Arc::clone(&ended), Arc::clone(&failed));
+            let node = task.node.clone();
             clients.push(std::thread::spawn(move || {
                 if netns::enter(namespace.as_fd()).is_ok() {
-                    connect(SocketAddr::from((vip, 80)), &ended, &failed);
+                    connect(&node, SocketAddr::from((vip, 80)), &ended, &failed);
                 }
             }));
         }
         Ok(Self { ended, failed, clients })
     }
 
-    /// Waits until nothing failed for a while, and the node cannot be the only one that says so: how
-    /// long after `begun` the last connection began that failed.
-    pub fn last_failure(
-        &self,
-        begun: Instant,
-        whole: Duration,
-        patience: Duration,
-    ) -> Result<Duration, Failure> {
-        while begun.elapsed() < patience {
-            let last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            match last {
-                Some(last) if last.elapsed() > whole => {
-                    return Ok(last.saturating_duration_since(begun));
-                }
+    /// Waits until nothing failed for a while: what failed, the last of it last.
+    pub fn failures(&self, whole: Duration, patience: Duration) -> Result<Vec<Failed>, Failure> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            failed.sort_by_key(|failed| failed.begun);
+            match failed.last() {
+                Some(last) if last.begun.elapsed() > whole => return Ok(failed),
                 _ => sleep(Duration::from_millis(50)),
             }
         }
@@ -282,12 +285,12 @@ impl Traffic {
     }
 }
 
-fn connect(vip: SocketAddr, ended: &AtomicBool, failed: &Mutex<Option<Instant>>) {
+fn connect(node: &str, vip: SocketAddr, ended: &AtomicBool, failed: &Mutex<Vec<Failed>>) {
     while !ended.load(Ordering::Acquire) {
         let begun = Instant::now();
-        if TcpStream::connect_timeout(&vip, PATIENCE).is_err() {
-            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-            *failed = failed.max(Some(begun));
+        if let Err(error) = TcpStream::connect_timeout(&vip, PATIENCE) {
+            let how = format!("from {node}: {error}");
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push(Failed { begun, how });
         }
         sleep(PAUSE);
     }
