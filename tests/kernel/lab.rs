@@ -229,3 +229,43 @@ fn a_node_that_left_is_shut_out_and_may_come_again() {
         lab.down();
     });
 }
+
+#[test]
+fn a_task_that_ends_is_out_of_every_nodes_tables_until_it_is_there_again() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name box --network blue --mode global");
+        let gate = lab.state().join("gate");
+        // The first task stays away while the gate is shut.
+        let script = format!(
+            "[ $SWARMLB_TASK = frail.1 ] && [ -e {} ] && exit 1; exec sleep 7004",
+            gate.display()
+        );
+        let mut create = lab.command("service create --name frail --network blue --replicas 2");
+        create.args(["--data-plane", "nftables", "host", "sh", "-c", &script]);
+        assert!(create.status().expect("it runs").success());
+        let first = &lab.json("service ps frail")[0];
+        let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+        let (address, node) = (word(&first["addresses"][0]), word(&first["node"]));
+        let boxes = lab.json("service ps box");
+        let held = || {
+            let rows = boxes.as_array().expect("tasks");
+            let table = |row: &serde_json::Value| {
+                let (node, name) = (word(&row["node"]), word(&row["name"]));
+                let line = "nft list table ip swarmlb";
+                lab.good(&format!("--node {node} sandbox exec {name} {line}"))
+            };
+            rows.iter().filter(|row| table(row).contains(&address)).count()
+        };
+        within("it is in all tables", SOON, held, |count| *count == 3);
+        std::fs::write(&gate, "").expect("written");
+        lab.good(&format!("--node {node} task kill -s KILL frail.1"));
+        within("it is in no table", SOON, held, |count| *count == 0);
+        let told = || lab.run("inspect vip frail").status.code();
+        within("the VIP is whole without it", SOON, told, |code| *code == Some(0));
+        std::fs::remove_file(&gate).expect("removed");
+        within("it is in all tables", SOON, held, |count| *count == 3);
+        lab.down();
+    });
+}
