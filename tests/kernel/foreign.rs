@@ -145,7 +145,7 @@ fn what_others_made_is_shown_whole_and_left_as_it_was() {
             "table inet guard {",
             "\t\ttype filter hook forward priority filter + 5; policy drop;",
             "    10.0.3.1/24",
-            "02:42:0a:00:03:03 dev vx dst 192.168.77.2 self permanent",
+            "02:42:0a:00:03:03 dev vx dst 192.168.77.2 self permanent  # web.1",
             "10.0.3.3 dev vx lladdr 02:42:0a:00:03:03 PERMANENT  # web.1",
             "192.0.2.0/24 via 10.0.3.9 dev br0",
             "blackhole 198.51.100.0/24 table 77",
