@@ -14,7 +14,7 @@ declare -A targets=(
     [store]=store [dns]=dns [kernel]=kernel [ipvs]=ipvs
 )
 # Seconds until a tier counts as hung: far beyond what each needs on two slow cores.
-declare -A limits=([pure]=900 [rehearsal]=900 [command-line]=600 [wire]=300 [store]=600 [dns]=600 [kernel]=900 [ipvs]=1800)
+declare -A limits=([pure]=900 [rehearsal]=900 [command-line]=600 [wire]=300 [store]=600 [dns]=600 [kernel]=1500 [ipvs]=1800)
 
 known=" ${tiers[*]} "
 if (($#)); then tiers=("$@"); fi
