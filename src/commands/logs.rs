@@ -98,7 +98,7 @@ fn show(
     let elsewhere =
         intent.tasks.values().filter(|t| wanted.fits(&t.name) && t.node != session.node);
     for task in elsewhere {
-        eprintln!("Task {} is on node {}: see there.", task.name, task.node);
+        eprintln!("Task {0} is on node {1}: see `swarmlb task logs {0}`.", task.name, task.node);
     }
     let mut show = Show { session, wanted, options, sources: Vec::new() };
     let range = Range {

@@ -80,6 +80,11 @@ fn a_partition_cuts_the_store_too_and_healing_joins_it_again() {
         assert_eq!(pinged(), "no\n");
         let status = || lab.json("node ls")[1]["status"].clone();
         within("node-2 is silent", SOON, status, |status| status == "down");
+        let line = "--node node-2 service ls";
+        let cut_off = lab.run(line);
+        assert_eq!(cut_off.status.code(), Some(3), "{cut_off:?}");
+        let told = String::from_utf8_lossy(&cut_off.stderr).into_owned();
+        assert!(told.contains("node-2 does not reach the store, at 10.213."), "{told}");
         lab.good("lab heal");
         within("node-2 reports again", SOON, status, |status| status == "ready");
         lab.down();
@@ -106,6 +111,14 @@ fn what_looks_at_a_node_is_answered_by_that_node_over_the_api() {
         assert!(told.starts_with("node     node-2\n"), "{told}");
         let told = on_first("--node node-2 task exec web.2 cat /etc/resolv.conf");
         assert!(told.contains("127.0.0.11"), "{told}");
+        for line in
+            ["task exec web.2 cat /etc/resolv.conf", "sandbox exec web.2 cat /etc/resolv.conf"]
+        {
+            let told = on_first(line);
+            assert!(told.contains("127.0.0.11"), "a task takes its commands to its node: {told}");
+        }
+        let told = on_first("diag dns web --from web.2");
+        assert!(told.contains("as it should be"), "{told}");
         let told = on_first("--node node-2 sandbox ls --format '{{.Name}}'");
         assert!(told.contains("web.2") && !told.contains("web.1"), "{told}");
         lab.down();
