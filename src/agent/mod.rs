@@ -11,6 +11,7 @@ mod processes;
 mod reconcile;
 
 mod resolvers;
+mod resting;
 pub mod status;
 
 pub use reconcile::{has_ipvs, resolv_conf, run, way_out};

@@ -31,6 +31,7 @@ pub fn is_allowed(command: &cli::Command) -> bool {
     match command {
         cli::Command::Task(_) | cli::Command::Inspect(_) | cli::Command::Sandbox(_) => true,
         cli::Command::Service(command) => matches!(command, cli::service::Command::Logs { .. }),
+        cli::Command::Diag(command) => matches!(command, cli::diag::Command::Dns { .. }),
         cli::Command::Agent(command) => matches!(command, cli::agent::Command::Status),
         cli::Command::System(command) => matches!(command, cli::system::Command::Info),
         _ => false,

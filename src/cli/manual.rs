@@ -126,6 +126,12 @@ const NODE_FIELDS: &[(&str, &str)] = &[
     ("certificate", "the fingerprint of what it shows to other nodes"),
 ];
 
+const NODE_WORDS: Words = &[
+    ("Status", "{{ title(status) }}"),
+    ("Availability", "{{ title(availability) }}"),
+    ("ManagerStatus", "{% if leader %}Leader{% endif %}"),
+];
+
 const LAB_FIELDS: &[(&str, &str)] = &[
     ("node", "the node's name"),
     ("address", "its address on the underlay"),
@@ -582,6 +588,7 @@ pub const PAGES: &[Page] = &[
             ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
         ],
         fields: NODE_FIELDS,
+        words: NODE_WORDS,
         ..NOTHING
     },
     Page {

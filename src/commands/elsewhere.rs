@@ -10,10 +10,11 @@ use std::process::ExitStatus;
 use super::Report;
 use super::session::{Session, must_be_root};
 use crate::api::{self, Membership, Sink, Streams};
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, diag, sandbox, task};
 use crate::environment::variable;
 use crate::failure::{Exit, Failure};
 use crate::intent::{Intent, NodeName, name};
+use crate::kernel::netns;
 use crate::lab::{Lab, Member, node};
 use crate::state_dir::{ERRAND, HERE, StateDir};
 
@@ -28,14 +29,17 @@ pub fn run(cli: &mut Cli) -> Result<Option<Report>, Failure> {
     if let Some(directory) = variable(HERE) {
         cli.global.state_dir = PathBuf::from(directory);
         cli.global.node = None;
-        return Ok(None);
+        return on_node_of_task(cli);
     }
     if let Some(lab) = Lab::load(&cli.global.state_dir)
         .map_err(|error| Failure::io("read what the lab is", &error))?
     {
         return in_lab(&cli.global, &lab).map(Some);
     }
-    on_other_node(cli)
+    match on_other_node(cli)? {
+        Some(report) => Ok(Some(report)),
+        None => on_node_of_task(cli),
+    }
 }
 
 /// Whether a command works on a node that it could be told.
@@ -113,25 +117,12 @@ fn on_other_node(cli: &Cli) -> Result<Option<Report>, Failure> {
         return Ok(None);
     }
     must_be_root(&what)?;
-    forward(&global, &session, asked, true, &what).map(Some)
+    let sent = sent(&global, &what)?;
+    errand(&session, asked, sent, true, &what).map(Some)
 }
 
-/// Whether another node asked for this.
-pub fn is_errand() -> bool {
-    variable(ERRAND).is_some()
-}
-
-/// Has another node run what was typed here.
-///
-/// # Errors
-/// When it is not known, or does not answer.
-pub fn forward(
-    global: &Global,
-    session: &Session,
-    asked: &NodeName,
-    input: bool,
-    what: &str,
-) -> Result<Report, Failure> {
+/// What another node is sent: the words that were typed here.
+fn sent(global: &Global, what: &str) -> Result<Vec<String>, Failure> {
     let mut sent = settings(global);
     for word in words() {
         let word = word
@@ -139,13 +130,51 @@ pub fn forward(
             .map_err(|_| Failure::new(Exit::Usage, what, "what was typed is not UTF-8"))?;
         sent.push(word);
     }
-    let exit = Other::find(session, &session.intent()?, asked, what)?.run(
-        sent,
-        input,
-        &mut Streams,
-        what,
-    )?;
-    Ok(Report { text: String::new(), exit })
+    Ok(sent)
+}
+
+/// On the node of the task that is named, for what is there and nowhere else.
+fn on_node_of_task(cli: &Cli) -> Result<Option<Report>, Failure> {
+    let Some(name) = task_of(&cli.command) else { return Ok(None) };
+    // Most are here, and then nobody has to be asked.
+    if is_errand() || !nix::unistd::geteuid().is_root() || netns::open(name).is_ok() {
+        return Ok(None);
+    }
+    let what = format!("look at task `{}`", name.escape_debug());
+    let session = Session::new(&cli.global, what.as_str())?;
+    if super::node::membership(&session, &what)?.is_none() {
+        return Ok(None);
+    }
+    let intent = session.intent()?;
+    match intent.task(name) {
+        Ok(task) if task.node != session.node => {
+            let reads = matches!(
+                cli.command,
+                Command::Task(task::Command::Exec { .. })
+                    | Command::Sandbox(sandbox::Command::Exec { .. })
+            );
+            let sent = sent(&cli.global, &what)?;
+            errand(&session, &task.node, sent, reads, &what).map(Some)
+        }
+        // Where it is wrong, the command itself says so.
+        _ => Ok(None),
+    }
+}
+
+/// The one task whose node a command is about.
+fn task_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Task(task::Command::Exec { name, .. } | task::Command::Logs { name, .. })
+        | Command::Sandbox(sandbox::Command::Exec { name, .. })
+        | Command::Diag(diag::Command::Dns { from: Some(name), .. }) => Some(name),
+        Command::Sandbox(sandbox::Command::Dump(sandbox::Dump { names, from: None, .. })) => {
+            match names.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// What was set for this command otherwise than by typing it.
@@ -156,6 +185,24 @@ fn settings(global: &Global) -> Vec<String> {
     });
     told.filter_map(|setting| Some(format!("--{}={}", setting.name, setting.value.as_ref()?)))
         .collect()
+}
+
+/// Has another node run a command, whose output goes where this one's does.
+fn errand(
+    session: &Session,
+    asked: &NodeName,
+    words: Vec<String>,
+    input: bool,
+    what: &str,
+) -> Result<Report, Failure> {
+    let other = Other::find(session, &session.intent()?, asked, what)?;
+    let exit = other.run(words, input, &mut Streams, what)?;
+    Ok(Report { text: String::new(), exit })
+}
+
+/// Whether another node asked for this.
+pub fn is_errand() -> bool {
+    variable(ERRAND).is_some()
 }
 
 /// Another node of the cluster, as it is reached.

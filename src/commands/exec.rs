@@ -5,7 +5,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use super::Report;
-use super::elsewhere::{self, is_errand};
 use super::session::{Session, must_be_root};
 use super::task::{found, here};
 use crate::cli::Global;
@@ -27,19 +26,16 @@ pub struct Exec<'a> {
 }
 
 impl Exec<'_> {
-    /// Becomes the command, or has the task's node run it.
+    /// Becomes the command; returns only when that is not to be had.
     ///
     /// # Errors
-    /// When that is not to be had.
+    /// Always.
     pub fn run(&self, global: &Global) -> Result<Report, Failure> {
         let what = format!("run a command in task `{}`", self.name.escape_debug());
         let session = Session::new(global, what.as_str())?;
         let intent = session.intent()?;
         must_be_root(&what)?;
         let task = found(&intent, self.name, &what)?;
-        if task.node != session.node && !is_errand() {
-            return elsewhere::forward(global, &session, &task.node, true, &what);
-        }
         here(&session, task, &what)?;
         let record = Record::read(&session.state.task(&SandboxName::from(&task.name)));
         let record = record.filter(|record| record.process.task == task.id && record.is_alive());

@@ -55,8 +55,7 @@ pub fn here(session: &Session, task: &Task, what: &str) -> Result<(), Failure> {
     }
     let problem =
         format!("task {} is on node `{}`, and this is `{}`", task.name, task.node, session.node);
-    Err(Failure::new(Exit::Usage, what, problem)
-        .hint(format!("leave `--node {}` away, and it finds the task", session.node)))
+    Err(Failure::new(Exit::Usage, what, problem).hint(format!("say `--node {}`", task.node)))
 }
 
 /// The answer to a task that has no process.

@@ -80,6 +80,11 @@ fn a_partition_cuts_the_store_too_and_healing_joins_it_again() {
         assert_eq!(pinged(), "no\n");
         let status = || lab.json("node ls")[1]["status"].clone();
         within("node-2 is silent", SOON, status, |status| status == "down");
+        let line = "--node node-2 service ls";
+        let cut_off = lab.run(line);
+        assert_eq!(cut_off.status.code(), Some(3), "{cut_off:?}");
+        let told = String::from_utf8_lossy(&cut_off.stderr).into_owned();
+        assert!(told.contains("node-2 does not reach the store, at 10.213."), "{told}");
         lab.good("lab heal");
         within("node-2 reports again", SOON, status, |status| status == "ready");
         lab.down();
@@ -106,6 +111,14 @@ fn what_looks_at_a_node_is_answered_by_that_node_over_the_api() {
         assert!(told.starts_with("node     node-2\n"), "{told}");
         let told = on_first("--node node-2 task exec web.2 cat /etc/resolv.conf");
         assert!(told.contains("127.0.0.11"), "{told}");
+        for line in
+            ["task exec web.2 cat /etc/resolv.conf", "sandbox exec web.2 cat /etc/resolv.conf"]
+        {
+            let told = on_first(line);
+            assert!(told.contains("127.0.0.11"), "a task takes its commands to its node: {told}");
+        }
+        let told = on_first("diag dns web --from web.2");
+        assert!(told.contains("as it should be"), "{told}");
         let told = on_first("--node node-2 sandbox ls --format '{{.Name}}'");
         assert!(told.contains("web.2") && !told.contains("web.1"), "{told}");
         lab.down();
@@ -226,6 +239,46 @@ fn a_node_that_left_is_shut_out_and_may_come_again() {
         let token = lab.good("node token -q");
         lab.good(&format!("--node node-3 node join --token {} 10.213.0.1", token.trim()));
         assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(3));
+        lab.down();
+    });
+}
+
+#[test]
+fn a_task_that_ends_is_out_of_every_nodes_tables_until_it_is_there_again() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name box --network blue --mode global");
+        let gate = lab.state().join("gate");
+        // The first task stays away while the gate is shut.
+        let script = format!(
+            "[ $SWARMLB_TASK = frail.1 ] && [ -e {} ] && exit 1; exec sleep 7004",
+            gate.display()
+        );
+        let mut create = lab.command("service create --name frail --network blue --replicas 2");
+        create.args(["--data-plane", "nftables", "host", "sh", "-c", &script]);
+        assert!(create.status().expect("it runs").success());
+        let first = &lab.json("service ps frail")[0];
+        let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+        let (address, node) = (word(&first["addresses"][0]), word(&first["node"]));
+        let boxes = lab.json("service ps box");
+        let held = || {
+            let rows = boxes.as_array().expect("tasks");
+            let table = |row: &serde_json::Value| {
+                let (node, name) = (word(&row["node"]), word(&row["name"]));
+                let line = "nft list table ip swarmlb";
+                lab.good(&format!("--node {node} sandbox exec {name} {line}"))
+            };
+            rows.iter().filter(|row| table(row).contains(&address)).count()
+        };
+        within("it is in all tables", SOON, held, |count| *count == 3);
+        std::fs::write(&gate, "").expect("written");
+        lab.good(&format!("--node {node} task kill -s KILL frail.1"));
+        within("it is in no table", SOON, held, |count| *count == 0);
+        let told = || lab.run("inspect vip frail").status.code();
+        within("the VIP is whole without it", SOON, told, |code| *code == Some(0));
+        std::fs::remove_file(&gate).expect("removed");
+        within("it is in all tables", SOON, held, |count| *count == 3);
         lab.down();
     });
 }
