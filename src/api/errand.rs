@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::cli::{self, Cli};
 use crate::kernel::program;
-use crate::state_dir::HERE;
+use crate::state_dir::{ERRAND, HERE};
 
 /// Into the command; an empty one is the end of what it can read.
 const INPUT: u8 = 0;
@@ -88,7 +88,7 @@ pub async fn serve(
     words: &[String],
 ) -> io::Result<()> {
     let mut command = program::command("/proc/self/exe");
-    command.arg0("swarmlb").args(words).env(HERE, state_dir);
+    command.arg0("swarmlb").args(words).env(HERE, state_dir).env(ERRAND, "1");
     let mut command = tokio::process::Command::from(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
