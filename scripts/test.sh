@@ -3,8 +3,8 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd makes
-# failures of what is skipped for want of root, the virtual machine or an etcd.
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,shells
+# makes failures of what is skipped for want of root, the virtual machine, an etcd or the shells.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -2,13 +2,14 @@
 //! and nowhere else.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
 use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
-use crate::intent::IntentError;
+use crate::intent::{IntentError, NodeName};
 use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
 use crate::render::english::count;
@@ -154,6 +155,12 @@ impl Failure {
                 Self { hint: hint.or(failure.hint.clone()), ..failure }
             }
         }
+    }
+
+    /// The store is on another node, which is out of reach.
+    pub fn cut_off(what: impl Into<String>, node: &NodeName, first: SocketAddrV4) -> Self {
+        Self::new(Exit::Cannot, what, format!("{node} does not reach the store, at {first}"))
+            .hint("see that swarmlb runs there and that no firewall is between; what runs here goes on meanwhile")
     }
 
     pub fn record(what: impl Into<String>, error: &RecordError) -> Self {

@@ -15,6 +15,8 @@ pub struct StateDir {
 /// Names the state directory of the node that a process is to work on, whatever was typed: whoever
 /// typed it is on another node.
 pub const HERE: &str = "SWARMLB_HERE";
+/// Set for a command that another node asked for: it looks no further.
+pub const ERRAND: &str = "SWARMLB_ERRAND";
 
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;

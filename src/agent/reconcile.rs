@@ -17,6 +17,7 @@ use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
+use super::resting::Elsewhere;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::clock;
 use crate::intent::{
@@ -90,8 +91,12 @@ struct Agent {
     revision: Revision,
     /// What names mean in each sandbox, and of which revision that is.
     zones: BTreeMap<SandboxName, Knowledge>,
-    /// Of which revision they are, and without how many namespaces that are gone.
-    zoned: Option<(Revision, usize)>,
+    /// Of which revision they are, without how many namespaces that are gone, and which tasks rested.
+    zoned: Option<(Revision, usize, BTreeSet<Id>)>,
+    /// The tasks of other nodes whose processes are not there.
+    resting_elsewhere: BTreeSet<Id>,
+    /// The tasks, of all nodes, that the last plan took out of rotation for that.
+    rested: BTreeSet<Id>,
     /// What the last lowering shares with the next.
     shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
@@ -185,7 +190,20 @@ fn run_for_keeper(
     };
     events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
     let mut reports = BTreeSet::new();
+    let mut elsewhere = Elsewhere::new(name.clone());
+    let first = elsewhere.note(None, &*store).map_err(io::Error::other)?;
+    let resting_elsewhere = first.unwrap_or_default();
+    let (events, asked) = (sender.clone(), store.clone());
     let tell = move |changed: Option<&Batch>| {
+        match elsewhere.note(changed, &*asked) {
+            Ok(Some(resting)) => {
+                if events.send(Event::Resting(resting)).is_err() {
+                    return false;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => say(format!("cannot load what the nodes report: {error}")),
+        }
         !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
             || wakes.send(Wake::Reports).is_ok()
     };
@@ -213,6 +231,8 @@ fn run_for_keeper(
         revision: loaded.revision,
         zones,
         zoned: None,
+        resting_elsewhere,
+        rested: BTreeSet::new(),
         shared: Shared::default(),
         observed: None,
         keeper_lost: false,
@@ -401,6 +421,7 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
+                    Event::Resting(resting) => self.resting_elsewhere = resting,
                     Event::KeeperGone => return,
                     // The report went with the old one.
                     Event::LeaseAnew => self.reported = None,
@@ -553,12 +574,14 @@ impl Agent {
 
     fn reconcile(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
-        let (intent, gone) = self.present();
+        let resting = self.resting();
+        let (intent, gone) = self.present(&resting);
         let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         self.associations.keyring.complete(&intent, &self.name, &mut desired);
-        if self.zoned != Some((self.revision, gone)) {
+        let zoned = Some((self.revision, gone, resting.clone()));
+        if self.zoned != zoned {
             let zones = dns::zones(&intent, &self.name);
-            self.zoned = Some((self.revision, gone));
+            self.zoned = zoned;
             self.zones = zones;
         }
         self.shared = shared;
@@ -567,7 +590,7 @@ impl Agent {
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
-        while let Some(refused) = self.carry_out(&desired) {
+        while let Some(refused) = self.carry_out(&desired, &resting) {
             if refused.refusal.errno == nix::errno::Errno::EPIPE {
                 self.keeper_lost = true;
                 return;
@@ -585,19 +608,28 @@ impl Agent {
         self.resolvers.ensure_all();
     }
 
-    /// The intent without the namespaces of others that are gone from here, and how many those are:
-    /// what was in them went with them.
-    fn present(&self) -> (Cow<'_, Intent>, usize) {
+    /// The tasks, of all nodes, whose processes ended and are not there again yet.
+    fn resting(&self) -> BTreeSet<Id> {
+        let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
+        here.map(|task| task.id.clone()).chain(self.resting_elsewhere.iter().cloned()).collect()
+    }
+
+    /// The intent with those tasks out of rotation that rest, without the namespaces of others that are
+    /// gone from here, and how many those are: what was in them went with them.
+    fn present(&self, resting: &BTreeSet<Id>) -> (Cow<'_, Intent>, usize) {
         let cluster = &self.intent.cluster.id;
         let gone = |held: &Attachment| {
             let name = SandboxName::of_attached(cluster, &held.namespace);
             held.node == self.name && netns::of(&name).is_err()
         };
         let count = self.intent.attachments.values().filter(|held| gone(held)).count();
-        if count == 0 {
+        if count == 0 && resting.is_empty() {
             return (Cow::Borrowed(&self.intent), 0);
         }
         let mut intent = self.intent.clone();
+        intent.note_resting(resting);
         intent.attachments.retain(|_, held| !gone(held));
         (Cow::Owned(intent), count)
     }
@@ -627,7 +659,7 @@ impl Agent {
     }
 
     /// Makes the node what it shall be; a refusal was undone.
-    fn carry_out(&mut self, desired: &Node) -> Option<Box<Refused>> {
+    fn carry_out(&mut self, desired: &Node, resting: &BTreeSet<Id>) -> Option<Box<Refused>> {
         let mut observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
@@ -644,10 +676,8 @@ impl Agent {
             self.unreadable = Some(format!("cannot note which keys are used: {error}"));
             return None;
         }
-        let heals = self
-            .reported
-            .as_ref()
-            .is_some_and(|status| status.settled && status.revision == self.revision.0);
+        let is_done = |status: &NodeStatus| status.settled && status.revision == self.revision.0;
+        let heals = self.reported.as_ref().is_some_and(is_done) && self.rested == *resting;
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
@@ -655,6 +685,7 @@ impl Agent {
             Ok(mut node) => {
                 node.forget_keys();
                 self.observed = Some(node);
+                self.rested.clone_from(resting);
                 None
             }
             Err(refused) => Some(refused),
@@ -859,8 +890,12 @@ impl Agent {
         let settling = settling.map(|_| now + SETTLING);
         let again = (self.stale || self.unreported).then_some(now + AGAIN);
         let keys = self.associations.due(&self.intent, &self.name);
-        let all = retries.chain(settling).chain(again).chain(keys).chain([self.audit]);
-        all.min().unwrap_or(self.audit)
+        // Its process came to be there while the plan was carried out.
+        let is_behind = self.refusal.is_none() && self.observed.is_some();
+        let behind = (is_behind && self.rested != self.resting()).then_some(now);
+        let due =
+            retries.chain(settling).chain(again).chain(behind).chain(keys).chain([self.audit]);
+        due.min().unwrap_or(self.audit)
     }
 
     fn report(&mut self) {

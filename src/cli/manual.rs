@@ -127,6 +127,12 @@ const NODE_FIELDS: &[(&str, &str)] = &[
     ("certificate", "the fingerprint of what it shows to other nodes"),
 ];
 
+const NODE_WORDS: Words = &[
+    ("Status", "{{ title(status) }}"),
+    ("Availability", "{{ title(availability) }}"),
+    ("ManagerStatus", "{% if leader %}Leader{% endif %}"),
+];
+
 const LAB_FIELDS: &[(&str, &str)] = &[
     ("node", "the node's name"),
     ("address", "its address on the underlay"),
@@ -162,10 +168,7 @@ pub const PAGES: &[Page] = &[
         command: "network rotate-keys",
         examples: &[
             ("New keys for all nodes of a network:", "swarmlb network rotate-keys private"),
-            (
-                "What this node would make first, with the keys themselves:",
-                "swarmlb network rotate-keys --dry-run --show-keys private",
-            ),
+            ("What this node would make first:", "swarmlb network rotate-keys --dry-run private"),
         ],
         exits: &[
             (1, "a node does not come along; the old keys stay in use beside the new ones"),
@@ -602,6 +605,7 @@ pub const PAGES: &[Page] = &[
             ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
         ],
         fields: NODE_FIELDS,
+        words: NODE_WORDS,
         ..NOTHING
     },
     Page {

@@ -1,6 +1,7 @@
 //! A command's way to the cluster: the store for what was asked, the kernel for what is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use super::store;
 use crate::agent::associations::private_key;
 use crate::agent::status::NodeStatus;
 use crate::agent::{can_encrypt, has_ipvs, way_out};
+use crate::api::Membership;
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
@@ -28,12 +30,15 @@ use crate::plan::Plan;
 use crate::plan::runbook::show_key;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::records::{self, Edit, Loaded};
+use crate::store::records::{self, Edit, Loaded, RecordError};
 use crate::store::{Handle, Location, Revision, Store, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store of another node may be out of reach: longer than its keeper takes to be started
+/// again, and not so long that one would wonder.
+const REACH: Duration = Duration::from_secs(4);
 /// How long the store may be away before it is looked whether its keeper lives.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
@@ -128,7 +133,8 @@ impl Session {
         };
         store::remember(&self.location, &self.state)
             .map_err(|error| Failure::state(&self.state, &error))?;
-        let deadline = Instant::now() + PATIENCE;
+        let patience = if self.first().is_some() { REACH } else { PATIENCE };
+        let deadline = Instant::now() + patience;
         loop {
             let started = daemon::ensure(&self.state, &self.arguments, &self.location)
                 .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
@@ -143,11 +149,23 @@ impl Session {
             match store::connect(&self.location, &self.state, LOOK) {
                 // Its keeper may have been killed just now, and whoever would start another with it.
                 Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
-                other => {
-                    return other
-                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
-                }
+                other => return other.map_err(|error| self.failed(&error.into())),
             }
+        }
+    }
+
+    /// Where the store is, when that is on another node.
+    fn first(&self) -> Option<SocketAddrV4> {
+        let membership = Membership::load(&self.state.membership()).ok().flatten();
+        membership.and_then(|membership| membership.first)
+    }
+
+    /// What the store did not do.
+    pub fn failed(&self, error: &RecordError) -> Failure {
+        let is_away = matches!(error, RecordError::Store(StoreError::Unreachable { .. }));
+        match self.first().filter(|_| is_away && self.location.is_embedded()) {
+            Some(first) => Failure::cut_off(self.what.as_str(), &self.node, first),
+            None => Failure::record(self.what.as_str(), error),
         }
     }
 
@@ -155,7 +173,7 @@ impl Session {
     fn elsewhere(&self) -> Result<Handle, Failure> {
         let begun = Instant::now();
         let store = store::connect(&self.location, &self.state, ANSWER)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))?;
+            .map_err(|error| self.failed(&error.into()))?;
         self.narration.step(|| {
             let milliseconds = begun.elapsed().as_millis();
             format!("{} answered after {milliseconds} ms", self.location.address())
@@ -193,8 +211,8 @@ impl Session {
         if self.location.is_embedded() {
             return Ok(self.first_intent());
         }
-        let loaded = records::load_intent(&self.elsewhere()?)
-            .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+        let loaded =
+            records::load_intent(&self.elsewhere()?).map_err(|error| self.failed(&error))?;
         Ok(loaded.map_or_else(|| self.first_intent(), |loaded| loaded.intent))
     }
 
@@ -222,8 +240,7 @@ impl Session {
     fn loaded(&self, store: &dyn Store) -> Result<Loaded, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let loaded = records::load_intent(store)
-                .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+            let loaded = records::load_intent(store).map_err(|error| self.failed(&error))?;
             match loaded {
                 Some(loaded) if loaded.intent.nodes.contains_key(&self.node) => return Ok(loaded),
                 _ if Instant::now() > deadline => {
@@ -259,7 +276,7 @@ impl Session {
                     return Ok(Committed { revision, before, after });
                 }
                 Ok(Edit::Overtaken) => {}
-                Err(error) => return Err(Failure::record(self.what.as_str(), &error)),
+                Err(error) => return Err(self.failed(&error)),
             }
         }
         Err(Failure::new(Exit::Cannot, self.what.as_str(), "others change the intent all the time"))
@@ -363,7 +380,7 @@ impl Session {
         }
         records::load_status(&store)
             .map(|(_, statuses)| statuses)
-            .map_err(|error| Failure::record(self.what.as_str(), &error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// The node whose agent decides for all.
@@ -376,7 +393,7 @@ impl Session {
         }
         records::load_reports(&self.store()?)
             .map(|reports| reports.leadership.map(|leadership| leadership.node))
-            .map_err(|error| Failure::record(self.what.as_str(), &error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// What this machine holds, with the processes that the keeper knows.

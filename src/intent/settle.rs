@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaving::Departure;
 use super::{
-    Endpoint, Id, Intent, Leaving, Liveness, Mode, NodeName, Pending, Reason, Service, ServiceName,
-    Task, TaskName,
+    Endpoint, Id, Intent, Leaving, Liveness, Mode, NodeName, Pending, Presence, Reason, Service,
+    ServiceName, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -200,7 +200,15 @@ impl Intent {
             let egress = if self.is_outward(service) { self.next_egress(&node) } else { None };
             self.cluster.tasks_made += 1;
             let id = super::task::id(&service.id, self.cluster.tasks_made);
-            let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
+            let task = Task {
+                id,
+                name: name.clone(),
+                node,
+                endpoints,
+                egress,
+                leaving: None,
+                presence: Presence::Present,
+            };
             self.tasks.insert(name, task);
         }
     }
