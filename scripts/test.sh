@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tiers=(pure rehearsal command-line wire store dns kernel ipvs)
 declare -A targets=(
-    [pure]='' [rehearsal]=rehearsal [command-line]='command_line documents' [wire]='wire wire_nft'
+    [pure]='' [rehearsal]=rehearsal [command-line]='command_line documents' [wire]='wire wire_nft wire_xfrm'
     [store]=store [dns]=dns [kernel]=kernel [ipvs]=ipvs
 )
 # Seconds until a tier counts as hung: far beyond what each needs on two slow cores.

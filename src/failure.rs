@@ -73,7 +73,9 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
+            IntentError::NoIpvs { .. }
+            | IntentError::NoEgress { .. }
+            | IntentError::NoEncryption { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -380,6 +382,13 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         }
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
+        }
+        IntentError::NoEncryption { .. } => {
+            "see `swarmlb system info`; without `-o encrypted` the network is made in clear text"
+                .into()
+        }
+        IntentError::NotEncrypted { .. } => {
+            "make it anew with `-o encrypted`; what is encrypted is chosen once".into()
         }
         IntentError::ScaleGlobal { name } => {
             format!(

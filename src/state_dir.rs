@@ -30,7 +30,16 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    let kept = ["node", "membership.json", "membership.new", "store.json", "store.json.new"];
+    let kept = [
+        "node",
+        "node.key",
+        "node.states",
+        "node.part",
+        "membership.json",
+        "membership.new",
+        "store.json",
+        "store.json.new",
+    ];
     kept.contains(&name)
         || name.starts_with("store.db")
         || ["keeper", "agent", "store", "api"].into_iter().any(of)
@@ -118,6 +127,16 @@ impl StateDir {
         self.root.join("node")
     }
 
+    /// Its private key, for root only.
+    pub fn private_key(&self) -> PathBuf {
+        self.root.join("node.key")
+    }
+
+    /// The numbers of the states of encryption that were ever made here.
+    pub fn states_made(&self) -> PathBuf {
+        self.root.join("node.states")
+    }
+
     /// What this node keeps of a cluster of several.
     pub fn membership(&self) -> PathBuf {
         self.root.join("membership.json")
@@ -168,6 +187,7 @@ mod tests {
             "keeper.lock",
             "agent.log.1",
             "node",
+            "node.key",
             "store.json",
             "mine.txt",
         ] {

@@ -90,6 +90,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("internal", "whether its tasks reach nothing outside"),
     ("labels", "by key"),
     ("attachable", "whether namespaces of others may be joined to it"),
+    ("encrypted", "whether what is between nodes is encrypted"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("peers", "the nodes that hold something of it, each with node, address and endpoints"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
@@ -155,8 +156,27 @@ pub const PAGES: &[Page] = &[
                 "Only show what it takes:",
                 "swarmlb network create --subnet 10.0.9.0/24 --opt mtu=1400 --dry-run green",
             ),
+            ("Encrypted between nodes:", "swarmlb network create -o encrypted private"),
         ],
-        exits: &[(2, "the name, VNI or range is taken or impossible; nothing was touched")],
+        exits: &[
+            (2, "the name, VNI or range is taken or impossible; nothing was touched"),
+            (3, "a node's kernel cannot encrypt; nothing was touched"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "network rotate-keys",
+        examples: &[
+            ("New keys for all nodes of a network:", "swarmlb network rotate-keys private"),
+            (
+                "What this node would make first, with the keys themselves:",
+                "swarmlb network rotate-keys --dry-run --show-keys private",
+            ),
+        ],
+        exits: &[
+            (1, "a node does not come along; the old keys stay in use beside the new ones"),
+            (2, "there is no such network, or it is not encrypted; nothing was touched"),
+        ],
         ..NOTHING
     },
     Page {
@@ -717,6 +737,7 @@ pub const PAGES: &[Page] = &[
             ("ipvs", "IPVS's version; none where the kernel has none"),
             ("data_plane", "what `auto` means here"),
             ("egress", "how tasks reach the outside from here"),
+            ("encryption", "how networks are encrypted here"),
             ("programs", "each with name, path and needed_for"),
             ("limits", "what will not work, and why"),
             ("settings", "each with name, value and source"),

@@ -20,6 +20,7 @@ mod node;
 mod output;
 mod recorded;
 mod remote_logs;
+mod rotation;
 mod sandbox;
 mod service;
 mod session;

@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::narration::Narration;
 use super::store;
+use crate::agent::associations::private_key;
 use crate::agent::status::NodeStatus;
-use crate::agent::{has_ipvs, way_out};
+use crate::agent::{can_encrypt, has_ipvs, way_out};
 use crate::api::Membership;
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
@@ -22,9 +23,11 @@ use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::{Kernel, Scope, egress};
 use crate::killpoint;
+use crate::lower::key::Keyring;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::plan::runbook::show_key;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
 use crate::store::records::{self, Edit, Loaded, RecordError};
@@ -55,6 +58,8 @@ pub struct Session {
     what: String,
     recorded_intent: Option<Intent>,
     recorded_node: Option<Node>,
+    /// This node's private key, where keys are to be shown.
+    keyring: Option<Keyring>,
 }
 
 /// An edit that was committed.
@@ -86,6 +91,12 @@ impl Session {
             let value = setting.value.as_deref().unwrap_or_default();
             narration.step(|| format!("{} is {value}: {}", setting.name, setting.source));
         }
+        let keyring = match global.show_keys {
+            false => None,
+            true => {
+                private_key(&state.private_key()).map_err(|error| Failure::state(&state, &error))?
+            }
+        };
         Ok(Self {
             state,
             node,
@@ -95,6 +106,7 @@ impl Session {
             what,
             recorded_intent,
             recorded_node,
+            keyring,
         })
     }
 
@@ -211,6 +223,7 @@ impl Session {
         // Without root nothing is found out, and nothing would be made either.
         if nix::unistd::geteuid().is_root() && !self.is_recorded() {
             intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
+            intent.note_esp(&self.node, can_encrypt());
         }
         intent
     }
@@ -297,7 +310,7 @@ impl Session {
         edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
         let observed = match &self.recorded_node {
             Some(node) => node.clone(),
-            None => lower(&before, &self.node),
+            None => self.desired(&before),
         };
         let mut text = format!("# on node {}\n", self.node);
         for service in after.services.values() {
@@ -318,16 +331,25 @@ impl Session {
         let mut held = observed;
         let mut is_idle = true;
         for (condition, intent) in stages(after) {
-            let plan = Plan::between(&held, &lower(&intent, &self.node));
+            let plan = Plan::between(&held, &self.desired(&intent));
             held = self.rehearse(held, &plan)?;
             text.extend(condition.map(|condition| format!("# {condition}\n")));
-            text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+            text.extend(plan.kernel_ops().map(|op| format!("{}\n", show_key(op))));
             is_idle &= plan.kernel_ops().next().is_none();
         }
         if is_idle {
             text.push_str("# nothing to do\n");
         }
         Ok(super::Report::good(text))
+    }
+
+    /// What this node shall hold: with its keys, where these are asked for.
+    fn desired(&self, intent: &Intent) -> Node {
+        let mut desired = lower(intent, &self.node);
+        if let Some(keyring) = &self.keyring {
+            keyring.complete(intent, &self.node, &mut desired);
+        }
+        desired
     }
 
     fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {

@@ -31,6 +31,9 @@ pub struct Network {
     /// Whether namespaces of others may be joined to it.
     #[serde(default)]
     pub attachable: bool,
+    /// Whether what is between nodes is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -113,6 +116,8 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Whether namespaces of others may be joined to it.
     pub attachable: bool,
+    /// Whether what is between nodes shall be encrypted.
+    pub encrypted: bool,
 }
 
 impl NetworkSpec {
@@ -127,6 +132,7 @@ impl NetworkSpec {
             labels: BTreeMap::new(),
             internal: false,
             attachable: false,
+            encrypted: false,
         }
     }
 }
@@ -159,6 +165,9 @@ impl Intent {
         if !spec.internal {
             self.check_egress()?;
         }
+        if spec.encrypted {
+            self.check_encryption()?;
+        }
         if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(IntentError::Mtu { mtu });
         }
@@ -167,9 +176,18 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, mtu, labels, internal, attachable, .. } = spec;
-        let network =
-            Network { id, name: name.clone(), vni, mtu, pools, labels, internal, attachable };
+        let NetworkSpec { name, mtu, labels, internal, attachable, encrypted, .. } = spec;
+        let network = Network {
+            id,
+            name: name.clone(),
+            vni,
+            mtu,
+            pools,
+            labels,
+            internal,
+            attachable,
+            encrypted,
+        };
         self.networks.insert(name, network);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, NodeName, Pool};
+use super::{Encryption, Id, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub availability: Availability,
+    #[serde(default)]
+    pub encryption: Encryption,
     #[serde(default)]
     pub liveness: Liveness,
 }
@@ -108,6 +110,7 @@ impl NodeRecord {
             certificate: None,
             labels: BTreeMap::new(),
             availability: Availability::default(),
+            encryption: Encryption::default(),
             liveness: Liveness::default(),
         }
     }

@@ -11,13 +11,15 @@ use super::ipvs::Ipvs;
 use super::nft::{Nft, guest};
 use super::route::rows::{Row, RowChange, RowVerb};
 use super::route::{RouteChange, RouteSocket, Seen};
+use super::xfrm::Xfrm;
 use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic, underlay};
 use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
+use crate::node::encryption::Reqid;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
-    SandboxName, Sysctl,
+    SandboxName, SecurityPolicy, SecurityState, Sysctl, Table,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -66,6 +68,7 @@ struct Open {
     route: RouteSocket,
     nft: Option<Nft>,
     ipvs: Option<Ipvs>,
+    xfrm: Option<Xfrm>,
 }
 
 /// The kernel of this machine, seen from the namespace that the process is in: the node's.
@@ -109,7 +112,7 @@ impl<P: Processes> Linux<P> {
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
             let route = RouteSocket::open(namespace.as_fd())?;
-            let open = Open { namespace, inode, route, nft: None, ipvs: None };
+            let open = Open::new(namespace, inode, route);
             self.open.insert(name.clone(), open);
         }
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
@@ -290,9 +293,7 @@ impl<P: Processes> Linux<P> {
                 let namespace = self.open(&first.sandbox)?.namespace.as_fd();
                 Ok(sysctl::write(namespace, &settings)?)
             }
-            Transport::Nft if matches!(first.sandbox.place(), Place::Node { .. }) => {
-                guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops)
-            }
+            Transport::Program => guest::change(self.open(&first.sandbox)?.namespace.as_fd(), ops),
             Transport::Nft => self.open(&first.sandbox)?.nft()?.change(ops),
             Transport::Ipvs => {
                 let open = self.open(&first.sandbox)?;
@@ -301,6 +302,7 @@ impl<P: Processes> Linux<P> {
                     None => Err(no_ipvs()),
                 }
             }
+            Transport::Xfrm => Ok(self.open(&first.sandbox)?.xfrm()?.change(ops)),
             Transport::Process => Ok(self.change_processes(ops)),
         }
     }
@@ -319,7 +321,7 @@ impl<P: Processes> Linux<P> {
                     Ok(())
                 })?;
                 if let (Some((route, nft)), Ok(inode)) = (opened, netns::inode(&namespace)) {
-                    let open = Open { namespace, inode, route, nft, ipvs: None };
+                    let open = Open { nft, ..Open::new(namespace, inode, route) };
                     self.open.insert(op.sandbox.clone(), open);
                 }
                 Ok(())
@@ -457,6 +459,10 @@ fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
 }
 
 impl Open {
+    fn new(namespace: File, inode: u64, route: RouteSocket) -> Self {
+        Self { namespace, inode, route, nft: None, ipvs: None, xfrm: None }
+    }
+
     /// Enters the namespace of that name for good, and opens what is not open in it.
     fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
         let namespace = netns::of(name)?;
@@ -466,7 +472,7 @@ impl Open {
             Some(held) if held.inode == inode => Ok(held),
             _ => {
                 let route = RouteSocket::open_here()?;
-                Ok(Open { namespace, inode, route, nft: None, ipvs: None })
+                Ok(Open::new(namespace, inode, route))
             }
         }
     }
@@ -483,16 +489,45 @@ impl Open {
             }
             _ => false,
         });
+        let (states, policies) = self.encryption(&cluster)?;
         let sandbox = Sandbox {
             owner: Owner::Guest(cluster),
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
             sysctls: sysctl::read_here(&[Sysctl::IpForward]),
-            table: guest::read(self.namespace.as_fd(), &table_of(name))?,
+            table: self.table_at_home(name)?,
+            states,
+            policies,
             ..Sandbox::default()
         };
         Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
+    }
+
+    /// The table of a cluster in the node's own namespace.
+    fn table_at_home(&mut self, name: &SandboxName) -> Result<Option<Table>, Refusal> {
+        let name = table_of(name);
+        let Some(mut table) = guest::read(self.namespace.as_fd(), &name)? else { return Ok(None) };
+        if self.nft.is_none() {
+            self.nft = traffic::present(Nft::open_here())?;
+        }
+        let held = self.nft.as_mut().map(|nft| nft.read(&name)).transpose()?.flatten();
+        table.rules.extend(held.into_iter().flat_map(|(held, _)| held.rules));
+        Ok(Some(table))
+    }
+
+    /// A cluster's states and policies.
+    fn encryption(
+        &mut self,
+        cluster: &ClusterId,
+    ) -> Result<(BTreeSet<SecurityState>, BTreeSet<SecurityPolicy>), Refusal> {
+        if self.xfrm.is_none() {
+            self.xfrm = Xfrm::present_here()?;
+        }
+        match &mut self.xfrm {
+            Some(xfrm) => xfrm.read(Reqid::of(cluster)),
+            None => Ok(Default::default()),
+        }
     }
 
     /// What a cluster has in a namespace that is somebody else's. By its marks: links with its alias,
@@ -556,6 +591,8 @@ impl Open {
             neighbours,
             sysctls: sysctl::read_here(&Sysctl::ALL),
             table,
+            states: BTreeSet::new(),
+            policies: BTreeSet::new(),
             virtual_servers,
             process: None,
         };
@@ -568,6 +605,14 @@ impl Open {
             self.nft = Some(Nft::open(self.namespace.as_fd())?);
         }
         self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// IPsec in this namespace.
+    fn xfrm(&mut self) -> Result<&mut Xfrm, Refusal> {
+        if self.xfrm.is_none() {
+            self.xfrm = Some(Xfrm::open(self.namespace.as_fd())?);
+        }
+        self.xfrm.as_mut().ok_or_else(|| Errno::ENOENT.into())
     }
 
     /// IPVS in this namespace; none where the kernel lacks it.
@@ -627,7 +672,10 @@ enum Transport {
     Row,
     Sysctl,
     Nft,
+    /// nf_tables, by the program `nft`.
+    Program,
     Ipvs,
+    Xfrm,
     Process,
 }
 
@@ -639,15 +687,23 @@ impl Transport {
             Object::Route(_) | Object::Path(_) => Transport::Route,
             Object::Forwarding(_) | Object::Neighbour(_) => Transport::Row,
             Object::Sysctl { .. } => Transport::Sysctl,
+            Object::Table | Object::BaseRule(_) if is_by_program(op) => Transport::Program,
             Object::Table
             | Object::BaseRule(_)
             | Object::Guard(_)
             | Object::Mark { .. }
             | Object::Dispatch { .. } => Transport::Nft,
             Object::VirtualServer { .. } | Object::RealServer { .. } => Transport::Ipvs,
+            Object::State(_) | Object::Policy(_) => Transport::Xfrm,
             Object::Process(_) => Transport::Process,
         }
     }
+}
+
+/// Whether it is of what is made once for a node.
+fn is_by_program(op: &Op) -> bool {
+    let encrypts = matches!(op.object(), Object::BaseRule(rule) if rule.encrypts());
+    matches!(op.sandbox.place(), Place::Node { .. }) && !encrypts
 }
 
 fn is_removal(op: &Op) -> bool {

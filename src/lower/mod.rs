@@ -3,7 +3,9 @@
 pub mod attachment;
 pub mod dns;
 pub mod egress;
+pub mod encryption;
 pub mod endpoint;
+pub mod key;
 pub mod overlay;
 pub mod shared;
 pub mod vip;
@@ -33,6 +35,7 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
     for attachment in intent.attachments.values().filter(|held| held.node == *name) {
         attachment::lower(intent, attachment, &mut node);
     }
+    encryption::lower(intent, name, &mut node);
     node
 }
 

@@ -1,5 +1,6 @@
 //! swarmlb's nftables table in a sandbox: which packets are marked, refused and balanced.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -7,6 +8,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::Carrier;
 use crate::intent::Fwmark;
 
 /// The rules that every VIP of a sandbox shares.
@@ -24,6 +26,12 @@ pub enum BaseRule {
     /// filter forward: nobody begins a connection into this range from beyond the machine, nor from
     /// one task to another by way of it.
     DropForward(Ipv4Net),
+    /// mangle output: what a network sends to other nodes gets the mark that policies encrypt by.
+    MarkCarried(Carrier),
+    /// filter input: what comes of a network in clear text is dropped.
+    DropClearIn(Carrier),
+    /// filter postrouting: what would leave of a network in clear text is dropped.
+    DropClearOut(Carrier),
 }
 
 impl BaseRule {
@@ -31,21 +39,41 @@ impl BaseRule {
     pub const OF_VIPS: [BaseRule; 3] =
         [BaseRule::MarkOut, BaseRule::RejectIn, BaseRule::BalanceOut];
 
+    /// Those by which a network is encrypted, or drops.
+    pub fn of_encryption(carrier: Carrier) -> [BaseRule; 3] {
+        [
+            BaseRule::MarkCarried(carrier),
+            BaseRule::DropClearIn(carrier),
+            BaseRule::DropClearOut(carrier),
+        ]
+    }
+
+    /// Whether it is one of those.
+    pub fn encrypts(self) -> bool {
+        matches!(
+            self,
+            BaseRule::MarkCarried(_) | BaseRule::DropClearIn(_) | BaseRule::DropClearOut(_)
+        )
+    }
+
     /// The chain that holds it.
-    pub fn chain(self) -> &'static str {
-        match self {
+    pub fn chain(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             BaseRule::MarkOut => "mangle-out",
             BaseRule::RejectIn => "filter-in",
             BaseRule::BalanceOut => "nat-out",
             BaseRule::MasqueradeOut(_) => "nat-post",
             BaseRule::DropForward(_) => "filter-forward",
-        }
+            BaseRule::MarkCarried(carrier) => return format!("esp-mark-{}", carrier.vni).into(),
+            BaseRule::DropClearIn(carrier) => return format!("esp-in-{}", carrier.vni).into(),
+            BaseRule::DropClearOut(carrier) => return format!("esp-out-{}", carrier.vni).into(),
+        })
     }
 }
 
 impl fmt::Display for BaseRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.chain())
+        f.pad(&self.chain())
     }
 }
 

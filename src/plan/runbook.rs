@@ -4,8 +4,10 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::encryption;
 use super::op::{Change, Op};
 use crate::intent::{ClusterId, Fwmark};
+use crate::node::encryption::{Carrier, ENCRYPTION_MARK};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
@@ -130,6 +132,8 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
             format_args!("ipvsadm -a {} -r {key} {}", key_words(server), real_words(real)),
         ),
         Object::Process(process) => inside(sandbox, program(&process.program)),
+        Object::State(state) => format!("{ip} xfrm state add {}", encryption::state(state)),
+        Object::Policy(policy) => format!("{ip} xfrm policy add {}", encryption::policy(policy)),
     }
 }
 
@@ -173,6 +177,10 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         Object::RealServer { server, key, .. } => {
             inside(sandbox, format_args!("ipvsadm -d {} -r {key}", key_words(server)))
         }
+        Object::State(state) => format!("{ip} xfrm state del {}", encryption::state_key(state)),
+        Object::Policy(policy) => {
+            format!("{ip} xfrm policy del {}", encryption::policy_key(policy))
+        }
         Object::Process(process) => {
             inside(sandbox, format_args!("kill the process of task {}", process.task))
         }
@@ -194,6 +202,9 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
             format!("{ip} link set {name} {address}mtu {mtu} {}{}", state(*up), port_settings(port))
         }
         Object::Sysctl { .. } => add(sandbox, to),
+        Object::Policy(policy) => {
+            format!("{ip} xfrm policy update {}", encryption::policy(policy))
+        }
         Object::Forwarding(entry) => row(sandbox, "replace", entry),
         Object::Neighbour(held) => format!("{ip} neigh replace {}", neighbour_words(held)),
         Object::Mark { address, fwmark } => match from {
@@ -404,6 +415,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
+pub use super::encryption::show_key;
+
 /// The commands for `nft`. `kernel::nft` sends the same to the kernel, message for message.
 pub mod commands {
     use super::*;
@@ -443,12 +456,29 @@ pub mod commands {
                 "type filter hook forward priority 0",
                 format!("ip daddr {range} ct state != {{ established, related }} counter drop"),
             ),
+            BaseRule::MarkCarried(carrier) => (
+                "type route hook output priority -150",
+                format!("{} meta mark set {ENCRYPTION_MARK}", carried(carrier)),
+            ),
+            BaseRule::DropClearIn(carrier) => (
+                "type filter hook input priority 0",
+                format!("{} meta secpath missing counter drop", carried(carrier)),
+            ),
+            BaseRule::DropClearOut(carrier) => (
+                "type filter hook postrouting priority 0",
+                format!("{} rt ipsec missing counter drop", carried(carrier)),
+            ),
         };
         format!(
             "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
              add chain ip {table} {chain} {{ {hook}; }}; \
              add rule ip {table} {chain} {words}"
         )
+    }
+
+    /// The packets of one network: its number is in VXLAN's header.
+    fn carried(carrier: Carrier) -> String {
+        format!("udp dport {} @th,96,24 {:#x}", carrier.port, carrier.vni.0)
     }
 
     pub fn del_rule(table: &str, rule: BaseRule) -> String {

@@ -80,7 +80,7 @@ fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
 fn del(table: &str, object: &Object, to: &mut Transaction) -> bool {
     match object {
         Object::Table => to.push(&Change::DelTable(table)),
-        Object::BaseRule(rule) => del_chain(table, rule.chain(), to),
+        Object::BaseRule(rule) => del_chain(table, &rule.chain(), to),
         Object::Guard(address) => del_element(table, layout::VIPS, layout::guard(*address), to),
         Object::Mark { address, fwmark } => {
             del_element(table, layout::VIP_MARK, layout::mark(*address, *fwmark), to);
@@ -118,11 +118,12 @@ fn set_dispatch(
 /// Whatever is left of a chain of that name goes first: one that somebody emptied, or hung elsewhere.
 fn add_base_rule(table: &str, rule: BaseRule, to: &mut Transaction) -> bool {
     let Some(chain) = layout::base_chain(table, rule) else { return false };
-    let left = Chain::regular(table, rule.chain());
+    let name = rule.chain();
+    let left = Chain::regular(table, name.clone());
     to.push(&Change::NewChain(&left, Existing::Taken));
-    to.push(&Change::DelChain(table, rule.chain()));
+    to.push(&Change::DelChain(table, &name));
     to.push(&Change::NewChain(&chain, Existing::Taken));
-    to.push(&Change::NewRule(&layout::rule(table, rule.chain(), layout::base_rule(rule))));
+    to.push(&Change::NewRule(&layout::rule(table, &name, layout::base_rule(rule))));
     true
 }
 

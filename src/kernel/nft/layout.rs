@@ -4,11 +4,12 @@
 use std::net::Ipv4Addr;
 
 use super::wire::{
-    Chain, Data, DataType, Element, Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind,
-    Place, Register, Rule, Set, SetFlags, Verdict,
+    Base, Chain, Comparison, Data, DataType, Element, Expression, Family, Hook, MetaKey, Nat,
+    NatKind, NumberKind, Place, Register, RouteKey, Rule, Set, SetFlags, Verdict,
 };
 use crate::intent::Fwmark;
 use crate::node::BaseRule;
+use crate::node::encryption::{Carrier, ENCRYPTION_MARK};
 use crate::plan::runbook::commands;
 
 pub const VIPS: &str = "vips";
@@ -61,16 +62,19 @@ pub fn turns(table: &str, id: u32, count: usize) -> Set {
     }
 }
 
-/// The base chain that holds a rule; none for those of the node's own namespace, which `guest` makes.
+/// The base chain that holds a rule; none for those that `guest` makes.
 pub fn base_chain(table: &str, rule: BaseRule) -> Option<Chain> {
     let (kind, place, priority) = match rule {
         BaseRule::MarkOut => ("route", Place::OUTPUT, -150),
         BaseRule::RejectIn => ("filter", Place::INPUT, 0),
         BaseRule::BalanceOut => ("nat", Place::OUTPUT, -100),
+        BaseRule::MarkCarried(_) => ("route", Place::OUTPUT, -150),
+        BaseRule::DropClearIn(_) => ("filter", Place::INPUT, 0),
+        BaseRule::DropClearOut(_) => ("filter", Place::POSTROUTING, 0),
         BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => return None,
     };
     let hook = Hook { kind: kind.into(), place, priority, policy: None };
-    Some(Chain { table: table.into(), name: rule.chain().into(), hook: Some(hook) })
+    Some(Chain { table: table.into(), name: rule.chain().into_owned(), hook: Some(hook) })
 }
 
 pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
@@ -99,6 +103,73 @@ pub fn base_rule(rule: BaseRule) -> Vec<Expression> {
             lookup(MARK_CHAIN, Some(Register::VERDICT)),
         ],
         BaseRule::MasqueradeOut(_) | BaseRule::DropForward(_) => Vec::new(),
+        BaseRule::MarkCarried(carrier) => {
+            let mark = Data::Value(ENCRYPTION_MARK.0.to_ne_bytes().into());
+            let marked = [
+                Expression::Immediate { to: Register::ONE, data: mark },
+                Expression::MetaStore { key: MetaKey::MARK, from: Register::ONE },
+            ];
+            carried(carrier).into_iter().chain(marked).collect()
+        }
+        BaseRule::DropClearIn(carrier) => {
+            let secured = Expression::MetaLoad { key: MetaKey::SECPATH, to: Register::ONE };
+            clear_dropped(carrier, secured)
+        }
+        BaseRule::DropClearOut(carrier) => {
+            let secured = Expression::RouteLoad { key: RouteKey::IPSEC, to: Register::ONE };
+            clear_dropped(carrier, secured)
+        }
+    }
+}
+
+const UDP: u8 = 17;
+/// Where UDP's header has the destination port, and VXLAN's behind it the network's number.
+const PORT_AT: u32 = 2;
+const VNI_AT: u32 = 8 + 4;
+
+/// The packets of one network.
+fn carried(carrier: Carrier) -> Vec<Expression> {
+    let [_, vni @ ..] = carrier.vni.0.to_be_bytes();
+    let transport = |offset, length| Expression::Payload {
+        base: Base::TRANSPORT,
+        offset,
+        length,
+        to: Register::ONE,
+    };
+    vec![
+        Expression::MetaLoad { key: MetaKey::L4_PROTOCOL, to: Register::ONE },
+        equals(&[UDP]),
+        transport(PORT_AT, 2),
+        equals(&carrier.port.to_be_bytes()),
+        transport(VNI_AT, 3),
+        equals(&vni),
+    ]
+}
+
+fn equals(value: &[u8]) -> Expression {
+    let data = Data::Value(value.into());
+    Expression::Compare { from: Register::ONE, comparison: Comparison::EQUAL, data }
+}
+
+/// `secured` loads 0 for a packet in clear text.
+fn clear_dropped(carrier: Carrier, secured: Expression) -> Vec<Expression> {
+    let dropped = Data::Verdict(Verdict::Drop);
+    let judged = [
+        secured,
+        equals(&[0]),
+        Expression::counter(),
+        Expression::Immediate { to: Register::VERDICT, data: dropped },
+    ];
+    carried(carrier).into_iter().chain(judged).collect()
+}
+
+/// The port that a rule about a network's packets looks for.
+pub fn port_of(rule: &[Expression]) -> Option<u16> {
+    match rule.get(3)? {
+        Expression::Compare { data: Data::Value(port), .. } => {
+            Some(u16::from_be_bytes(port.as_slice().try_into().ok()?))
+        }
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Verdict};
 use crate::intent::Fwmark;
+use crate::node::encryption::Carrier;
 use crate::node::{BaseRule, Dispatch, Table};
 
 /// How many connections each target of each mark was given since it was added.
@@ -49,7 +50,7 @@ impl Held {
     pub fn table(&self) -> (Table, Counters) {
         let counters = self.counters();
         let table = Table {
-            rules: BaseRule::OF_VIPS.into_iter().filter(|rule| self.has(*rule)).collect(),
+            rules: self.expected().filter(|rule| self.has(*rule)).collect(),
             guards: self.of(layout::VIPS).filter_map(|e| address(&e.key)).collect(),
             marks: self.of(layout::VIP_MARK).filter_map(marked).collect(),
             dispatches: self
@@ -64,16 +65,27 @@ impl Held {
         self.elements.get(set).into_iter().flatten()
     }
 
+    /// The rules that there may be, by the names of chains and the ports in them.
+    fn expected(&self) -> impl Iterator<Item = BaseRule> + '_ {
+        let carried = self.chains.keys().filter_map(|chain| {
+            let vni = chain.strip_prefix("esp-")?.rsplit('-').next()?.parse().ok()?;
+            let port = layout::port_of(self.rules.get(chain)?.first()?)?;
+            let mut rules = BaseRule::of_encryption(Carrier { port, vni }).into_iter();
+            rules.find(|rule| rule.chain() == *chain)
+        });
+        BaseRule::OF_VIPS.into_iter().chain(carried)
+    }
+
     fn has(&self, rule: BaseRule) -> bool {
         let Some(wanted) = layout::base_chain(&self.name, rule) else { return false };
-        let hook = self.chains.get(rule.chain()).and_then(|chain| chain.hook.clone());
+        let hook = self.chains.get(&*rule.chain()).and_then(|chain| chain.hook.clone());
         let hooked = hook.is_some_and(|mut hook| {
             if hook.policy == Some(Verdict::Accept) {
                 hook.policy = None;
             }
             Some(hook) == wanted.hook
         });
-        hooked && self.only_rule(rule.chain()) == Some(layout::base_rule(rule))
+        hooked && self.only_rule(&rule.chain()) == Some(layout::base_rule(rule))
     }
 
     /// The one rule of a chain, as it was when it was added.
@@ -193,7 +205,7 @@ mod tests {
         }
         let mut rules: Vec<Rule> = BaseRule::OF_VIPS
             .into_iter()
-            .map(|rule| layout::rule(TABLE, rule.chain(), layout::base_rule(rule)))
+            .map(|rule| layout::rule(TABLE, &rule.chain(), layout::base_rule(rule)))
             .collect();
         for target in TARGETS {
             let chain = commands::target_chain(MARK, target);

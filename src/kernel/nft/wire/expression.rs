@@ -37,6 +37,30 @@ pub struct MetaKey(pub u32);
 impl MetaKey {
     /// The packet's mark.
     pub const MARK: Self = Self(3);
+    /// The protocol in IP's header, or behind the last of IPv6's headers.
+    pub const L4_PROTOCOL: Self = Self(16);
+    /// Whether it came encrypted: 1 or 0, in one byte.
+    pub const SECPATH: Self = Self(25);
+}
+
+/// What of a packet's route: a `NFT_RT_` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteKey(pub u32);
+
+impl RouteKey {
+    /// Whether it will be encrypted: 1 or 0, in one byte.
+    pub const IPSEC: Self = Self(4);
+}
+
+/// How a register is compared: a `NFT_CMP_` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Comparison(pub u32);
+
+impl Comparison {
+    /// The same.
+    pub const EQUAL: Self = Self(0);
+    /// Not the same.
+    pub const OTHER: Self = Self(1);
 }
 
 /// What is rewritten: a `NFT_NAT_` number.
@@ -108,6 +132,22 @@ pub enum Expression {
         key: MetaKey,
         /// From where.
         from: Register,
+    },
+    /// Loads what is known of the packet's route.
+    RouteLoad {
+        /// What.
+        key: RouteKey,
+        /// Where to.
+        to: Register,
+    },
+    /// Goes on where the comparison holds; else ends the rule.
+    Compare {
+        /// What is compared.
+        from: Register,
+        /// How.
+        comparison: Comparison,
+        /// With what.
+        data: Data,
     },
     /// Looks a key up in a set or a map.
     Lookup {
@@ -190,6 +230,8 @@ impl Expression {
         match self {
             Self::Payload { .. } => "payload",
             Self::MetaLoad { .. } | Self::MetaStore { .. } => "meta",
+            Self::RouteLoad { .. } => "rt",
+            Self::Compare { .. } => "cmp",
             Self::Lookup { .. } => "lookup",
             Self::Immediate { .. } => "immediate",
             Self::Nat(_) => "nat",
@@ -220,6 +262,15 @@ impl Expression {
             Self::MetaStore { key, from } => {
                 writer.u32(meta::KEY, key.0);
                 writer.u32(meta::FROM, from.0);
+            }
+            Self::RouteLoad { key, to } => {
+                writer.u32(route::TO, to.0);
+                writer.u32(route::KEY, key.0);
+            }
+            Self::Compare { from, comparison, data } => {
+                writer.u32(compare::FROM, from.0);
+                writer.u32(compare::COMPARISON, comparison.0);
+                writer.nested(compare::DATA, |inside| data.write(inside));
             }
             Self::Lookup { set, set_id, from, to, flags } => {
                 writer.u32(lookup::FROM, from.0);
@@ -274,6 +325,8 @@ impl Expression {
         let known = match name.as_str() {
             "payload" => payload::decode(data)?,
             "meta" => meta::decode(data)?,
+            "rt" => route::decode(data)?,
+            "cmp" => compare::decode(data)?,
             "lookup" => lookup::decode(data)?,
             "immediate" => immediate::decode(data)?,
             "nat" => Some(Self::Nat(Nat::decode(data)?)),
@@ -341,6 +394,54 @@ mod meta {
             (Some(key), None, Some(from)) => Some(Expression::MetaStore { key, from }),
             _ => None,
         })
+    }
+}
+
+mod route {
+    use super::{Attributes, DecodeError, Expression, Register, RouteKey};
+
+    pub const TO: u16 = 1;
+    pub const KEY: u16 = 2;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut to, mut key) = (None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            let place = match attribute.number {
+                TO => &mut to,
+                KEY => &mut key,
+                _ => return Ok(None),
+            };
+            *place = Some(attribute.u32("rt")?);
+        }
+        let (Some(to), Some(key)) = (to, key) else { return Ok(None) };
+        Ok(Some(Expression::RouteLoad { key: RouteKey(key), to: Register(to) }))
+    }
+}
+
+mod compare {
+    use super::{Attributes, Comparison, Data, DecodeError, Expression, Register};
+
+    pub const FROM: u16 = 1;
+    pub const COMPARISON: u16 = 2;
+    pub const DATA: u16 = 3;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut from, mut comparison, mut value) = (None, None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            match attribute.number {
+                FROM => from = Some(attribute.u32("cmp")?),
+                COMPARISON => comparison = Some(attribute.u32("cmp")?),
+                DATA => value = Some(Data::decode(attribute.nested())?),
+                _ => return Ok(None),
+            }
+        }
+        let (Some(from), Some(comparison), Some(data)) = (from, comparison, value) else {
+            return Ok(None);
+        };
+        let (from, comparison) = (Register(from), Comparison(comparison));
+        Ok(Some(Expression::Compare { from, comparison, data }))
     }
 }
 

@@ -26,7 +26,9 @@ pub use attribute::DecodeError;
 pub use chain::{Chain, Hook, Place};
 pub use data::{Data, Verdict};
 pub use element::{Element, Elements};
-pub use expression::{Base, Expression, MetaKey, Nat, NatKind, NumberKind, Register};
+pub use expression::{
+    Base, Comparison, Expression, MetaKey, Nat, NatKind, NumberKind, Register, RouteKey,
+};
 pub use frame::{Family, generation};
 pub use request::{Change, Existing, Query};
 pub use rule::Rule;
