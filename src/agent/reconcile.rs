@@ -893,9 +893,8 @@ impl Agent {
         // Its process came to be there while the plan was carried out.
         let is_behind = self.refusal.is_none() && self.observed.is_some();
         let behind = (is_behind && self.rested != self.resting()).then_some(now);
-        let due =
-            retries.chain(settling).chain(again).chain(behind).chain(keys).chain([self.audit]);
-        due.min().unwrap_or(self.audit)
+        let due = retries.chain(settling).chain(again).chain(keys).chain(behind);
+        due.chain([self.audit]).min().unwrap_or(self.audit)
     }
 
     fn report(&mut self) {
