@@ -168,10 +168,7 @@ pub const PAGES: &[Page] = &[
         command: "network rotate-keys",
         examples: &[
             ("New keys for all nodes of a network:", "swarmlb network rotate-keys private"),
-            (
-                "What this node would make first, with the keys themselves:",
-                "swarmlb network rotate-keys --dry-run --show-keys private",
-            ),
+            ("What this node would make first:", "swarmlb network rotate-keys --dry-run private"),
         ],
         exits: &[
             (1, "a node does not come along; the old keys stay in use beside the new ones"),
