@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use serde::Serialize;
 
 use super::elsewhere::{Other, is_errand};
 use super::exec::Exec;
@@ -220,16 +221,27 @@ fn inspect(global: &Global, names: &[String], in_words: bool) -> Result<Report, 
         if let Some(told) = told_there(&session, &intent, task, is_text, &what) {
             match is_text {
                 true => texts.push(told),
-                false => values.extend(read::<Vec<serde_json::Value>>(&told, &what)?),
+                false => {
+                    let told: Vec<serde_json::Value> = read(&told, &what)?;
+                    values.extend(told.into_iter().map(Told::There));
+                }
             }
         } else if let Some(inspected) = whole(&session, &intent, &statuses, task) {
             match is_text {
                 true => texts.push(pretty(&inspected)),
-                false => values.extend(serde_json::to_value(&inspected)),
+                false => values.push(Told::Here(Box::new(inspected))),
             }
         }
     }
     if is_text { Ok(Report::good(texts.join("\n"))) } else { Report::json(&values) }
+}
+
+/// A task as this node knows it, or as its own told.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Here(Box<Inspected<'a>>),
+    There(serde_json::Value),
 }
 
 fn read<T: serde::de::DeserializeOwned>(told: &str, what: &str) -> Result<T, Failure> {
