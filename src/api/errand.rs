@@ -159,7 +159,8 @@ pub async fn ask(
     if input {
         tokio::spawn(frame(INPUT, tokio::io::stdin(), sender));
     } else {
-        send(&mut to, &(INPUT, Vec::new())).await?;
+        // Who has ended already reads nothing any more; what it said comes all the same.
+        let _ended = send(&mut to, &(INPUT, Vec::new())).await;
     }
     let feed = async move {
         while let Some(frame) = inputs.recv().await {

@@ -297,11 +297,14 @@ fn what_is_said_of_a_task_finds_its_node() {
             let told = lab.json(&format!("task inspect {task}"));
             assert!(told[0]["process"]["pid"].is_u64(), "{task} on {node}: {told}");
         }
-        lab.ending("task exec web.3 sh -c 'exit 7'", 7);
+        let ended = lab.command("task exec web.3 sh -c").arg("exit 7").status();
+        assert_eq!(ended.expect("the program starts").code(), Some(7));
         lab.ending("task exec web.2 no-such-program", 127);
         let both = lab.json("task inspect web.1 web.2 web.3");
         assert_eq!(both.as_array().map(Vec::len), Some(3));
-        lab.good("service create --name job --network blue --replicas 3 host /bin/sh -c 'echo begun; exec sleep 600'");
+        let create = "service create --name job --network blue --replicas 3 host /bin/sh -c";
+        let made = lab.command(create).arg("echo begun; exec sleep 600").status();
+        assert!(made.expect("the program starts").success());
         let written = || lab.good("service logs --timestamps --no-task-ids job");
         let told =
             within("each node tells its part", SOON, written, |told| told.lines().count() == 3);
