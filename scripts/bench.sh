@@ -49,6 +49,12 @@ bench_node() {
     cargo bench --locked --bench node
 }
 
+# Six nodes: until they are up, what happens when a task or a node dies, many networks, and throughput.
+bench_cluster() {
+    scripts/setup.sh build native bench
+    cargo bench --locked --bench cluster
+}
+
 mapfile -t known < <(declare -F | sed -n 's/^declare -f bench_//p')
 (($#)) || set -- "${known[@]}"
 for name in "$@"; do

@@ -23,7 +23,7 @@ native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
 etcd=(etcd:etcd-server)
-bench=(dnsmasq:dnsmasq-base)
+bench=(dnsmasq:dnsmasq-base iperf3:iperf3 nsenter:util-linux)
 shells=(zsh:zsh fish:fish)
 
 wanted=()

@@ -3,14 +3,14 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd makes
-# failures of what is skipped for want of root, the virtual machine or an etcd.
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,shells
+# makes failures of what is skipped for want of root, the virtual machine, an etcd or the shells.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tiers=(pure rehearsal command-line wire store dns kernel ipvs)
 declare -A targets=(
-    [pure]='' [rehearsal]=rehearsal [command-line]='command_line documents' [wire]='wire wire_nft'
+    [pure]='' [rehearsal]=rehearsal [command-line]='command_line documents' [wire]='wire wire_nft wire_xfrm'
     [store]=store [dns]=dns [kernel]=kernel [ipvs]=ipvs
 )
 # Seconds until a tier counts as hung: far beyond what each needs on two slow cores.

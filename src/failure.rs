@@ -2,13 +2,14 @@
 //! and nowhere else.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 
 use serde::Serialize;
 
 use crate::agent::status::RefusalReport;
 use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
-use crate::intent::IntentError;
+use crate::intent::{IntentError, NodeName};
 use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
 use crate::render::english::count;
@@ -72,7 +73,9 @@ impl Failure {
     /// An edit that the intent refused.
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
-            IntentError::NoIpvs { .. } | IntentError::NoEgress { .. } => Exit::Cannot,
+            IntentError::NoIpvs { .. }
+            | IntentError::NoEgress { .. }
+            | IntentError::NoEncryption { .. } => Exit::Cannot,
             _ => Exit::Usage,
         };
         let failure = Self::new(exit, what, error);
@@ -152,6 +155,12 @@ impl Failure {
                 Self { hint: hint.or(failure.hint.clone()), ..failure }
             }
         }
+    }
+
+    /// The store is on another node, which is out of reach.
+    pub fn cut_off(what: impl Into<String>, node: &NodeName, first: SocketAddrV4) -> Self {
+        Self::new(Exit::Cannot, what, format!("{node} does not reach the store, at {first}"))
+            .hint("see that swarmlb runs there and that no firewall is between; what runs here goes on meanwhile")
     }
 
     pub fn record(what: impl Into<String>, error: &RecordError) -> Self {
@@ -389,6 +398,13 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         }
         IntentError::IngressTaken { .. } => {
             "free its name: remove its services, and then `swarmlb network rm ingress`".into()
+        }
+        IntentError::NoEncryption { .. } => {
+            "see `swarmlb system info`; without `-o encrypted` the network is made in clear text"
+                .into()
+        }
+        IntentError::NotEncrypted { .. } => {
+            "make it anew with `-o encrypted`; what is encrypted is chosen once".into()
         }
         IntentError::ScaleGlobal { name } => {
             format!(

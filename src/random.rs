@@ -1,9 +1,19 @@
-//! Random names, from the kernel.
+//! Random names and keys, from the kernel.
 
 use std::io::Read;
 
 /// Letters and digits that Docker's ids are made of.
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// Random bytes, for keys.
+///
+/// # Errors
+/// When the kernel gives none.
+pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// A random id of `length` lower-case letters and digits.
 ///

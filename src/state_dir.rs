@@ -15,6 +15,8 @@ pub struct StateDir {
 /// Names the state directory of the node that a process is to work on, whatever was typed: whoever
 /// typed it is on another node.
 pub const HERE: &str = "SWARMLB_HERE";
+/// Set for a command that another node asked for: it looks no further.
+pub const ERRAND: &str = "SWARMLB_ERRAND";
 
 /// Longest path of a unix socket, in bytes (sun_path of unix(7), less its NUL).
 const SOCKET_PATH: usize = 107;
@@ -28,7 +30,16 @@ fn is_ours(name: &str) -> bool {
         let rest = name.strip_prefix(process).unwrap_or_default();
         matches!(rest, ".log" | ".log.1" | ".sock" | ".lock")
     };
-    let kept = ["node", "membership.json", "membership.new", "store.json", "store.json.new"];
+    let kept = [
+        "node",
+        "node.key",
+        "node.states",
+        "node.part",
+        "membership.json",
+        "membership.new",
+        "store.json",
+        "store.json.new",
+    ];
     kept.contains(&name)
         || name.starts_with("store.db")
         || ["keeper", "agent", "store", "api"].into_iter().any(of)
@@ -116,6 +127,16 @@ impl StateDir {
         self.root.join("node")
     }
 
+    /// Its private key, for root only.
+    pub fn private_key(&self) -> PathBuf {
+        self.root.join("node.key")
+    }
+
+    /// The numbers of the states of encryption that were ever made here.
+    pub fn states_made(&self) -> PathBuf {
+        self.root.join("node.states")
+    }
+
     /// What this node keeps of a cluster of several.
     pub fn membership(&self) -> PathBuf {
         self.root.join("membership.json")
@@ -166,6 +187,7 @@ mod tests {
             "keeper.lock",
             "agent.log.1",
             "node",
+            "node.key",
             "store.json",
             "mine.txt",
         ] {

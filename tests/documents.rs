@@ -532,6 +532,15 @@ fn the_example_of_daily_life_runs_to_its_end_and_leaves_nothing() {
         ("swarmlb sandbox dump --raw", "tcp dport 22 drop"),
         ("swarmlb network rm shop", "\nshop\n"),
     ];
+    assert_steps(&said, &expected);
+    for order in ["10.0.5.9 10.0.5.10 ", "10.0.5.10 10.0.5.9 "] {
+        assert!(said.contains(order), "no `{order}`: {said}");
+    }
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+/// Sees that commands were typed in this order, and that each was answered so.
+fn assert_steps(said: &str, expected: &[(&str, &str)]) {
     let mut steps = said.split("\n$ ");
     for (command, answer) in expected {
         let step = steps.find(|step| step.starts_with(command));
@@ -539,10 +548,63 @@ fn the_example_of_daily_life_runs_to_its_end_and_leaves_nothing() {
         let (line, _) = step.split_once('\n').unwrap_or((step, ""));
         assert!(step[line.len()..].contains(answer), "no `{answer}`: {step}");
     }
-    for order in ["10.0.5.9 10.0.5.10 ", "10.0.5.10 10.0.5.9 "] {
-        assert!(said.contains(order), "no `{order}`: {said}");
+}
+
+#[test]
+fn the_example_of_six_nodes_runs_to_its_end_and_leaves_nothing() {
+    let Some(output) = in_private_world("examples/03-six-nodes.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = [
+        ("swarmlb lab up --nodes 6", "A cluster of 6 nodes is up"),
+        ("swarmlb service ps web", "web.6 node-6 running"),
+        ("for i in 1 2 3 4 5 6; do swarmlb --node node-6 sandbox exec box.1", "Node: node-"),
+        ("swarmlb --node node-6 sandbox dump shop --table fdb", "# web.1, node node-1"),
+        ("swarmlb network inspect shop", "peer       node-6"),
+        ("swarmlb --node node-1 inspect vip web", "It works from the one sandbox."),
+        ("swarmlb --node node-6 inspect vip web", "It works from all 2 sandboxes."),
+        ("swarmlb lab kill-node node-3", ""),
+        ("swarmlb node ls", "node-3     Down"),
+        ("swarmlb --node node-6 inspect vip web", "It works from all 2 sandboxes."),
+        ("swarmlb node drain node-2", "node-2"),
+        ("swarmlb node ls --format", "node-2 Ready Drain 0"),
+        ("swarmlb lab partition node-6", ""),
+        ("swarmlb node ls --format", "node-6 Down"),
+        ("swarmlb --node node-6 service ls", "exit 3"),
+        ("swarmlb lab heal", ""),
+        ("swarmlb service ps web", "running"),
+        ("swarmlb lab down", ""),
+    ];
+    assert_steps(&said, &expected);
+    let mut answers: Vec<&str> =
+        said.lines().filter_map(|line| line.strip_prefix("Node: ")).collect();
+    answers.sort_unstable();
+    let all = ["node-1", "node-2", "node-3", "node-4", "node-5", "node-6"];
+    assert_eq!(answers, all, "each node answers once: {said}");
+}
+
+#[test]
+fn the_example_of_etcd_runs_to_its_end_and_leaves_nothing() {
+    if Command::new("etcd").arg("--version").output().is_err() {
+        let required = std::env::var("SWARMLB_TEST_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|facility| facility == "etcd"), "etcd is missing");
+        return eprintln!("skipped: etcd is missing");
     }
-    assert!(!said.contains("WRONG"), "{said}");
+    let Some(output) = in_private_world("examples/04-etcd.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = [
+        ("echo \"$SWARMLB_STORE\"", "etcd://127.0.0.1:"),
+        ("swarmlb service ls", "2/2"),
+        ("for i in 1 2 3 4", "Task: web.2"),
+        ("swarmlb service scale web=3", "exit 3"),
+        ("swarmlb service scale web=3", "web scaled to 3"),
+        ("for i in 1 2 3", "Task: web.3"),
+        ("swarmlb agent status", "store    etcd://127.0.0.1:"),
+        ("swarmlb service rm web box", "web\nbox\n"),
+        ("swarmlb network rm shop", "\nshop\n"),
+    ];
+    assert_steps(&said, &expected);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub enum Unit {
     Seconds,
     PerSecond,
     MiB,
+    Gigabits,
 }
 
 /// What one thing took, round by round.
@@ -57,6 +58,7 @@ impl Figures {
         match self.unit {
             Unit::PerSecond => ("/s", 1.0),
             Unit::MiB => ("MiB", 1.0),
+            Unit::Gigabits => ("Gbit/s", 1.0),
             Unit::Seconds => match self.median() {
                 median if median >= 1.0 => ("s", 1e0),
                 median if median >= 1e-3 => ("ms", 1e3),
@@ -108,8 +110,12 @@ pub enum Bar {
     TimesFaster(f64),
     /// So many times what the peer took, or less.
     TimesThePeer(f64),
+    /// So large a share of what the peer reaches, or more.
+    OfThePeer(f64),
     /// This or less, in the row's own unit.
     AtMost(f64),
+    /// This or less, in the row's own unit, by 99 of 100.
+    AtMostBy99(f64),
     /// This or more, in the row's own unit.
     AtLeast(f64),
 }
@@ -135,7 +141,9 @@ impl Row {
         match self.bar {
             Bar::TimesFaster(least) => ratio.is_some_and(|ratio| 1.0 / ratio >= least),
             Bar::TimesThePeer(most) => ratio.is_some_and(|ratio| ratio <= most),
+            Bar::OfThePeer(least) => ratio.is_some_and(|ratio| ratio >= least),
             Bar::AtMost(most) => self.swarmlb.median() <= most,
+            Bar::AtMostBy99(most) => self.swarmlb.at(0.99) <= most,
             Bar::AtLeast(least) => self.swarmlb.median() >= least,
         }
     }
@@ -146,10 +154,15 @@ impl Row {
         let bar = match self.bar {
             Bar::TimesFaster(least) => format!("{least} × faster"),
             Bar::TimesThePeer(most) => format!("{most} × at most"),
+            Bar::OfThePeer(least) => format!("{least} × at least"),
             Bar::AtMost(most) => format!("{} {unit} at most", limit(most)),
+            Bar::AtMostBy99(most) => format!("{} {unit} at most", limit(most)),
             Bar::AtLeast(least) => format!("{} {unit} at least", limit(least)),
         };
         let ratio = match (self.bar, self.ratio()) {
+            (Bar::AtMostBy99(_), _) => {
+                format!("99 of 100: {} {unit}", limit(self.swarmlb.at(0.99)))
+            }
             (_, None) => "-".into(),
             (Bar::TimesFaster(_), Some(ratio)) => format!("{:.1} × faster", 1.0 / ratio),
             (_, Some(ratio)) => format!("{ratio:.2} ×"),

@@ -1,7 +1,9 @@
 //! What wakes an agent: changes of the intent, processes that changed, the end of its keeper.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::intent::Id;
 use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
 use crate::store::{Batch, Handle, Revision, Store, StoreError};
@@ -15,6 +17,8 @@ pub enum Event {
     Intent,
     /// Processes changed.
     Processes(Vec<Running>),
+    /// Other tasks of other nodes rest than before: these do.
+    Resting(BTreeSet<Id>),
     /// The keeper is gone.
     KeeperGone,
     /// The lease ran out, as when the machine slept, and there is another one.

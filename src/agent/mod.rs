@@ -2,6 +2,7 @@
 //! on every new revision and on a slow audit, and may be killed at any moment.
 
 mod address;
+pub mod associations;
 mod events;
 mod leader;
 mod lease;
@@ -11,6 +12,7 @@ mod processes;
 mod reconcile;
 
 mod resolvers;
+mod resting;
 pub mod status;
 
-pub use reconcile::{has_ipvs, resolv_conf, run, way_out};
+pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

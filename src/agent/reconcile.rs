@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address;
+use super::associations::{self, Associations};
 use super::events::{self, Event};
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
@@ -16,7 +17,9 @@ use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
+use super::resting::Elsewhere;
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
+use crate::clock;
 use crate::intent::{
     Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
 };
@@ -27,7 +30,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay, xfrm};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
@@ -88,8 +91,12 @@ struct Agent {
     revision: Revision,
     /// What names mean in each sandbox, and of which revision that is.
     zones: BTreeMap<SandboxName, Knowledge>,
-    /// Of which revision they are, and without how many namespaces that are gone.
-    zoned: Option<(Revision, usize)>,
+    /// Of which revision they are, without how many namespaces that are gone, and which tasks rested.
+    zoned: Option<(Revision, usize, BTreeSet<Id>)>,
+    /// The tasks of other nodes whose processes are not there.
+    resting_elsewhere: BTreeSet<Id>,
+    /// The tasks, of all nodes, that the last plan took out of rotation for that.
+    rested: BTreeSet<Id>,
     /// What the last lowering shares with the next.
     shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
@@ -106,6 +113,7 @@ struct Agent {
     unreported: bool,
     since: u64,
     audit: Instant,
+    associations: Associations,
     departures: Departures,
     idle_marks: BTreeSet<Fwmark>,
 }
@@ -168,9 +176,10 @@ fn run_for_keeper(
     processes::follow(watched, Arc::clone(&known), sender.clone(), succeed)
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
+    let associations = Associations::open(state)?;
     let lease = Arc::new(Lease::take(&*store).map_err(io::Error::other)?);
     greet(&*store, name, &lease).map_err(io::Error::other)?;
-    let loaded = register(&store, name, address::towards(location)).map_err(io::Error::other)?;
+    let loaded = register(&store, name, address::towards(location), &associations)?;
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -181,7 +190,20 @@ fn run_for_keeper(
     };
     events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
     let mut reports = BTreeSet::new();
+    let mut elsewhere = Elsewhere::new(name.clone());
+    let first = elsewhere.note(None, &*store).map_err(io::Error::other)?;
+    let resting_elsewhere = first.unwrap_or_default();
+    let (events, asked) = (sender.clone(), store.clone());
     let tell = move |changed: Option<&Batch>| {
+        match elsewhere.note(changed, &*asked) {
+            Ok(Some(resting)) => {
+                if events.send(Event::Resting(resting)).is_err() {
+                    return false;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => say(format!("cannot load what the nodes report: {error}")),
+        }
         !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
             || wakes.send(Wake::Reports).is_ok()
     };
@@ -209,6 +231,8 @@ fn run_for_keeper(
         revision: loaded.revision,
         zones,
         zoned: None,
+        resting_elsewhere,
+        rested: BTreeSet::new(),
         shared: Shared::default(),
         observed: None,
         keeper_lost: false,
@@ -221,6 +245,7 @@ fn run_for_keeper(
         unreported: false,
         since: now(),
         audit: Instant::now(),
+        associations,
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
@@ -252,11 +277,14 @@ fn register(
     store: &dyn Store,
     name: &NodeName,
     address: Option<Ipv4Addr>,
-) -> Result<Loaded, records::RecordError> {
+    associations: &Associations,
+) -> io::Result<Loaded> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
     let machine = way_out();
+    let esp = can_encrypt();
+    let (key, nonce) = (associations.keyring.public_key(), associations::nonce()?);
     loop {
-        let loaded = records::load_intent(store)?;
+        let loaded = records::load_intent(store).map_err(io::Error::other)?;
         let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
         // What cannot be told this time is as it was: it decides what balances every VIP.
         let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
@@ -273,16 +301,18 @@ fn register(
         record.address = record.address.or(address);
         settle_underlay(&mut intent, name);
         intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
+        intent.settle_encryption(name, esp.clone(), key, nonce, clock::millis());
         // What its kernel can may have changed, and it is here.
         intent.node_is_up(name, crate::clock::millis());
         intent.evacuate(crate::clock::millis());
         let edit = match &loaded {
             Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
             Some(loaded) => {
-                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)?
+                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)
             }
-            None => records::commit_intent(store, Revision::NEVER, None, &intent)?,
+            None => records::commit_intent(store, Revision::NEVER, None, &intent),
         };
+        let edit = edit.map_err(io::Error::other)?;
         if edit == Edit::Overtaken {
             continue;
         }
@@ -324,6 +354,14 @@ pub fn way_out() -> Result<Machine, String> {
     egress::can_masquerade().map_err(|refusal| format!("no masquerading: {refusal}"))?;
     let routes = egress::routes().map_err(|refusal| refusal.to_string())?;
     Ok(Machine { routes })
+}
+
+/// Whether this machine's kernel encrypts as encrypted networks need it.
+///
+/// # Errors
+/// Why it does not.
+pub fn can_encrypt() -> Result<(), String> {
+    xfrm::can_encrypt().map_err(|refusal| refusal.sentence)
 }
 
 /// Whether this machine's kernel has IPVS, its module loaded if need be.
@@ -383,6 +421,7 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
+                    Event::Resting(resting) => self.resting_elsewhere = resting,
                     Event::KeeperGone => return,
                     // The report went with the old one.
                     Event::LeaseAnew => self.reported = None,
@@ -418,7 +457,7 @@ impl Agent {
         let mut left = Vec::new();
         if self.departures.tasks_are_due() {
             if self.departures.lacks_word() {
-                self.departures.acknowledge(self.done_everywhere());
+                self.departures.acknowledge(done_everywhere(&self.store));
             }
             let known = Arc::clone(&self.known);
             let ended = |task: &TaskName| {
@@ -442,24 +481,6 @@ impl Agent {
         }
     }
 
-    /// What the nodes report; nothing when the store cannot say.
-    fn statuses(&self) -> BTreeMap<NodeName, NodeStatus> {
-        match records::load_status(&self.store) {
-            Ok((_, statuses)) => statuses,
-            Err(error) => {
-                eprintln!("cannot load what the nodes report: {error}");
-                BTreeMap::new()
-            }
-        }
-    }
-
-    /// The revision that every node has done.
-    fn done_everywhere(&self) -> Revision {
-        let statuses = self.statuses();
-        let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
-        Revision(statuses.values().map(done).min().unwrap_or_default())
-    }
-
     /// Old marks that no sandbox of this node has connections under.
     fn look_at_marks(&mut self) -> BTreeSet<Fwmark> {
         let mut idle = self.intent.retired_marks();
@@ -481,7 +502,7 @@ impl Agent {
 
     /// Old marks that no node has connections under.
     fn idle_everywhere(&self) -> BTreeSet<Fwmark> {
-        let statuses = self.statuses();
+        let statuses = statuses(&self.store);
         let idle = |mark: &&Fwmark| statuses.values().all(|s| s.idle_marks.contains(*mark));
         self.idle_marks.iter().filter(idle).copied().collect()
     }
@@ -521,15 +542,47 @@ impl Agent {
         }
         self.take_rejections();
         self.report();
+        self.turn_keys();
+    }
+
+    /// Does what is due about the lives of this node's keys; when others are quicker, the next look
+    /// tries again.
+    fn turn_keys(&mut self) {
+        if self.refusal.is_some() || self.observed.is_none() {
+            return;
+        }
+        let store = self.store.clone();
+        let done = || done_everywhere(&store);
+        let Some(step) = self.associations.step(&self.intent, &self.name, self.revision, done)
+        else {
+            return;
+        };
+        let edited =
+            records::load_intent(&self.store).map_err(io::Error::other).and_then(|loaded| {
+                let Some(loaded) = loaded else { return Ok(()) };
+                let mut intent = loaded.intent.clone();
+                if self.associations.take(step, &mut intent, &self.name)? {
+                    let (edited, before) = (loaded.edited, Some(&loaded.intent));
+                    records::commit_intent(&self.store, edited, before, &intent)
+                        .map_err(io::Error::other)?;
+                }
+                Ok(())
+            });
+        if let Err(error) = edited {
+            say(format!("cannot turn keys over: {error}"));
+        }
     }
 
     fn reconcile(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
-        let (intent, gone) = self.present();
+        let resting = self.resting();
+        let (intent, gone) = self.present(&resting);
         let mut desired = lower_sharing(&intent, &self.name, &mut shared);
-        if self.zoned != Some((self.revision, gone)) {
+        self.associations.keyring.complete(&intent, &self.name, &mut desired);
+        let zoned = Some((self.revision, gone, resting.clone()));
+        if self.zoned != zoned {
             let zones = dns::zones(&intent, &self.name);
-            self.zoned = Some((self.revision, gone));
+            self.zoned = zoned;
             self.zones = zones;
         }
         self.shared = shared;
@@ -538,7 +591,7 @@ impl Agent {
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
-        while let Some(refused) = self.carry_out(&desired) {
+        while let Some(refused) = self.carry_out(&desired, &resting) {
             if refused.refusal.errno == nix::errno::Errno::EPIPE {
                 self.keeper_lost = true;
                 return;
@@ -556,19 +609,28 @@ impl Agent {
         self.resolvers.ensure_all();
     }
 
-    /// The intent without the namespaces of others that are gone from here, and how many those are:
-    /// what was in them went with them.
-    fn present(&self) -> (Cow<'_, Intent>, usize) {
+    /// The tasks, of all nodes, whose processes ended and are not there again yet.
+    fn resting(&self) -> BTreeSet<Id> {
+        let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
+        here.map(|task| task.id.clone()).chain(self.resting_elsewhere.iter().cloned()).collect()
+    }
+
+    /// The intent with those tasks out of rotation that rest, without the namespaces of others that are
+    /// gone from here, and how many those are: what was in them went with them.
+    fn present(&self, resting: &BTreeSet<Id>) -> (Cow<'_, Intent>, usize) {
         let cluster = &self.intent.cluster.id;
         let gone = |held: &Attachment| {
             let name = SandboxName::of_attached(cluster, &held.namespace);
             held.node == self.name && netns::of(&name).is_err()
         };
         let count = self.intent.attachments.values().filter(|held| gone(held)).count();
-        if count == 0 {
+        if count == 0 && resting.is_empty() {
             return (Cow::Borrowed(&self.intent), 0);
         }
         let mut intent = self.intent.clone();
+        intent.note_resting(resting);
         intent.attachments.retain(|_, held| !gone(held));
         (Cow::Owned(intent), count)
     }
@@ -598,8 +660,8 @@ impl Agent {
     }
 
     /// Makes the node what it shall be; a refusal was undone.
-    fn carry_out(&mut self, desired: &Node) -> Option<Box<Refused>> {
-        let observed = match self.observe(desired) {
+    fn carry_out(&mut self, desired: &Node, resting: &BTreeSet<Id>) -> Option<Box<Refused>> {
+        let mut observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
                 say(format!("cannot observe: {refusal}"));
@@ -608,17 +670,23 @@ impl Agent {
             }
         };
         self.unreadable = None;
-        let plan = Plan::between(&observed, desired);
-        let heals = self
-            .reported
-            .as_ref()
-            .is_some_and(|status| status.settled && status.revision == self.revision.0);
+        let desired = self.associations.makeable(&self.intent, &mut observed, desired);
+        let plan = Plan::between(&observed, &desired);
+        if let Err(error) = self.associations.note(&plan) {
+            say(format!("cannot note which keys are used: {error}"));
+            self.unreadable = Some(format!("cannot note which keys are used: {error}"));
+            return None;
+        }
+        let is_done = |status: &NodeStatus| status.settled && status.revision == self.revision.0;
+        let heals = self.reported.as_ref().is_some_and(is_done) && self.rested == *resting;
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
         match carry_out(&mut self.kernel, observed, &plan) {
-            Ok(node) => {
+            Ok(mut node) => {
+                node.forget_keys();
                 self.observed = Some(node);
+                self.rested.clone_from(resting);
                 None
             }
             Err(refused) => Some(refused),
@@ -822,7 +890,12 @@ impl Agent {
         let settling = settling.filter(|task| task.state == TaskState::Starting);
         let settling = settling.map(|_| now + SETTLING);
         let again = (self.stale || self.unreported).then_some(now + AGAIN);
-        retries.chain(settling).chain(again).chain([self.audit]).min().unwrap_or(self.audit)
+        let keys = self.associations.due(&self.intent, &self.name);
+        // Its process came to be there while the plan was carried out.
+        let is_behind = self.refusal.is_none() && self.observed.is_some();
+        let behind = (is_behind && self.rested != self.resting()).then_some(now);
+        let due = retries.chain(settling).chain(again).chain(keys).chain(behind);
+        due.chain([self.audit]).min().unwrap_or(self.audit)
     }
 
     fn report(&mut self) {
@@ -831,7 +904,9 @@ impl Agent {
             tasks.map(|task| (task.name.clone(), self.task_status(task))).collect();
         let status = NodeStatus {
             revision: self.revision.0,
-            settled: self.refusal.is_none() && self.observed.is_some(),
+            settled: self.refusal.is_none()
+                && self.observed.is_some()
+                && !self.associations.is_lost(),
             refusal: self.refusal.clone(),
             unreadable: self.unreadable.clone(),
             tasks,
@@ -883,6 +958,23 @@ impl Agent {
             exit: misfortune.and_then(|m| m.exit.clone()),
         }
     }
+}
+
+/// What the nodes report; nothing when the store cannot say.
+fn statuses(store: &Handle) -> BTreeMap<NodeName, NodeStatus> {
+    match records::load_status(store) {
+        Ok((_, statuses)) => statuses,
+        Err(error) => {
+            eprintln!("cannot load what the nodes report: {error}");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The revision that every node has done.
+fn done_everywhere(store: &Handle) -> Revision {
+    let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
+    Revision(statuses(store).values().map(done).min().unwrap_or_default())
 }
 
 /// Whether a process is in the namespace that has its sandbox's name; true when that cannot be said.

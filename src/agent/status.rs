@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Fwmark, TaskName};
+use crate::intent::{Fwmark, Id, TaskName};
 use crate::keeper::protocol::Exit;
 
 /// The report of one node.
@@ -61,6 +61,25 @@ pub struct TaskStatus {
     /// How its process last ended; none when it could not be started.
     #[serde(default)]
     pub exit: Option<Exit>,
+}
+
+impl NodeStatus {
+    /// The tasks of this node that ended and are not there again yet.
+    pub fn resting(&self) -> impl Iterator<Item = &Id> {
+        self.tasks.values().filter(|task| task.rests()).map(|task| &task.task)
+    }
+}
+
+impl TaskStatus {
+    /// Whether it ended, or could not be started, and is not there again yet. One that never was
+    /// there has whoever made it wait for it.
+    pub fn rests(&self) -> bool {
+        match self.state {
+            TaskState::Complete | TaskState::Failed | TaskState::Rejected => true,
+            TaskState::Pending | TaskState::Starting => self.failures > 0,
+            TaskState::Running | TaskState::Draining => false,
+        }
+    }
 }
 
 /// Where a task is in its life, in Docker's words.

@@ -81,7 +81,7 @@ pub fn join(
 }
 
 /// What a command of another node prints goes where this one's would.
-struct Streams;
+pub struct Streams;
 
 impl Sink for Streams {
     fn output(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -105,6 +105,7 @@ pub fn run_errand(
     fingerprint: &str,
     words: Vec<String>,
     input: bool,
+    sink: &mut impl Sink,
 ) -> Result<u8, ApiError> {
     let at = SocketAddr::from(to);
     let config = tls::member(membership)?;
@@ -118,7 +119,7 @@ pub fn run_errand(
         let lost = |error| ApiError::Unreachable(at, error);
         say(&mut stream, &Request::Errand { words }).await.map_err(lost)?;
         match hear(&mut stream).await.map_err(lost)? {
-            Answer::Granted => errand::ask(stream, input, &mut Streams).await.map_err(lost),
+            Answer::Granted => errand::ask(stream, input, sink).await.map_err(lost),
             Answer::Refused { problem, hint } => Err(ApiError::Refused { problem, hint }),
             Answer::Joined { .. } => Err(lost(io::Error::other("it answers something else"))),
         }

@@ -71,7 +71,7 @@ impl Authority {
     }
 
     /// A certificate, PEM, for whoever has the key whose public half this is: hexadecimal, as
-    /// [`node_key`] gives it.
+    /// `node_key` gives it.
     ///
     /// # Errors
     /// When that is no public key.

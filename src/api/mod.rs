@@ -12,8 +12,8 @@ mod server;
 mod tls;
 mod token;
 
-pub use client::{ApiError, join, run_errand};
-pub use errand::is_allowed;
+pub use client::{ApiError, Streams, join, run_errand};
+pub use errand::{Sink, is_allowed};
 pub use identity::{Authority, fingerprint};
 pub use membership::{Founder, Membership};
 pub use pipe::serve as serve_pipe;

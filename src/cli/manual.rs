@@ -92,6 +92,7 @@ const NETWORK_FIELDS: &[(&str, &str)] = &[
     ("internal", "whether its tasks reach nothing outside"),
     ("labels", "by key"),
     ("attachable", "whether namespaces of others may be joined to it"),
+    ("encrypted", "whether what is between nodes is encrypted"),
     ("addresses_left", "how many addresses nobody has, of all subnets"),
     ("peers", "the nodes that hold something of it, each with node, address and endpoints"),
     ("services", "each with name, vip, fwmark and tasks (how many on each node)"),
@@ -128,6 +129,12 @@ const NODE_FIELDS: &[(&str, &str)] = &[
     ("certificate", "the fingerprint of what it shows to other nodes"),
 ];
 
+const NODE_WORDS: Words = &[
+    ("Status", "{{ title(status) }}"),
+    ("Availability", "{{ title(availability) }}"),
+    ("ManagerStatus", "{% if leader %}Leader{% endif %}"),
+];
+
 const LAB_FIELDS: &[(&str, &str)] = &[
     ("node", "the node's name"),
     ("address", "its address on the underlay"),
@@ -151,8 +158,24 @@ pub const PAGES: &[Page] = &[
                 "Only show what it takes:",
                 "swarmlb network create --subnet 10.0.9.0/24 --opt mtu=1400 --dry-run green",
             ),
+            ("Encrypted between nodes:", "swarmlb network create -o encrypted private"),
         ],
-        exits: &[(2, "the name, VNI or range is taken or impossible; nothing was touched")],
+        exits: &[
+            (2, "the name, VNI or range is taken or impossible; nothing was touched"),
+            (3, "a node's kernel cannot encrypt; nothing was touched"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "network rotate-keys",
+        examples: &[
+            ("New keys for all nodes of a network:", "swarmlb network rotate-keys private"),
+            ("What this node would make first:", "swarmlb network rotate-keys --dry-run private"),
+        ],
+        exits: &[
+            (1, "a node does not come along; the old keys stay in use beside the new ones"),
+            (2, "there is no such network, or it is not encrypted; nothing was touched"),
+        ],
         ..NOTHING
     },
     Page {
@@ -327,6 +350,8 @@ pub const PAGES: &[Page] = &[
             ("scheduler", "how IPVS picks a real server"),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
             ("vips", "by network: address and fwmark"),
+            ("ports", "each with published, target, protocol, mode and, for one address, address"),
+            ("ingress", "address and fwmark in the routing mesh; null without a port there"),
             ("labels", "by key"),
             ("environment", "by name"),
             ("hostname", "what `hostname` says in its tasks"),
@@ -584,6 +609,7 @@ pub const PAGES: &[Page] = &[
             ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
         ],
         fields: NODE_FIELDS,
+        words: NODE_WORDS,
         ..NOTHING
     },
     Page {
@@ -712,6 +738,7 @@ pub const PAGES: &[Page] = &[
             ("ipvs", "IPVS's version; none where the kernel has none"),
             ("data_plane", "what `auto` means here"),
             ("egress", "how tasks reach the outside from here"),
+            ("encryption", "how networks are encrypted here"),
             ("programs", "each with name, path and needed_for"),
             ("limits", "what will not work, and why"),
             ("settings", "each with name, value and source"),

@@ -81,6 +81,9 @@ pub struct Global {
     /// Say on stderr what is done; twice, every operation on kernel objects too
     #[arg(short, long, global = true, env = "SWARMLB_VERBOSE", action = ArgAction::Count)]
     pub verbose: u8,
+    /// With --dry-run, print the keys of encrypted networks, which else stand as shell variables
+    #[arg(long, global = true)]
+    pub show_keys: bool,
     /// Read settings from this file [default: /etc/swarmlb/config.toml, if it is there]
     ///
     /// It is TOML; every option that has an environment variable may stand in it by its long name,

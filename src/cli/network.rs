@@ -54,6 +54,17 @@ pub enum Command {
         #[command(flatten)]
         dry_run: DryRun,
     },
+    /// Give the nodes of an encrypted network new keys, and lose no packet
+    ///
+    /// First every node comes to receive under the new keys, then all send under them, then the old
+    /// ones go. Keys are for pairs of nodes: other encrypted networks between the same nodes get them
+    /// too. The same happens by itself to keys that are twelve hours old.
+    RotateKeys {
+        #[arg(value_name = "NETWORK")]
+        name: NetworkName,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Remove networks that nothing is on
     #[command(visible_alias = "remove")]
     Rm {
@@ -89,8 +100,8 @@ pub struct Create {
     /// A label of the network; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
-    /// A driver's option: `vni=N` (VXLAN network identifier), `mtu=N` (bytes; otherwise what the
-    /// narrowest of the nodes' links leaves)
+    /// A driver's option: `encrypted` (between nodes, by ESP), `vni=N` (VXLAN network identifier),
+    /// `mtu=N` (bytes; otherwise what the narrowest of the nodes' links leaves)
     #[arg(short, long = "opt", value_name = "KEY=VALUE")]
     pub options: Vec<DriverOption>,
     #[command(flatten)]
@@ -117,6 +128,7 @@ pub struct Connect {
 /// An option of the overlay driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverOption {
+    Encrypted,
     Vni(Vni),
     Mtu(u32),
 }
@@ -125,7 +137,11 @@ impl std::str::FromStr for DriverOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("`{text}` is not known: there are `vni=N` and `mtu=N`");
+        let unknown =
+            || format!("`{text}` is not known: there are `encrypted`, `vni=N` and `mtu=N`");
+        if ["encrypted", "encrypted=", "encrypted=true"].contains(&text) {
+            return Ok(Self::Encrypted);
+        }
         let (key, value) = text.split_once('=').ok_or_else(unknown)?;
         match key {
             "vni" => Ok(Self::Vni(value.parse()?)),

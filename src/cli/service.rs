@@ -34,7 +34,7 @@ pub enum Command {
         #[arg(long)]
         pretty: bool,
     },
-    /// Show what the tasks of a service wrote on this node, in the order of time
+    /// Show what the tasks of a service wrote, on whatever nodes, in the order of time
     Logs {
         /// A service, or one of its tasks: its name (web.1), or the beginning of its id
         #[arg(value_name = "SERVICE|TASK")]

@@ -28,7 +28,7 @@ pub enum Command {
         #[arg(long)]
         pretty: bool,
     },
-    /// Show what a task of this node wrote
+    /// Show what a task wrote
     Logs {
         /// A task's name (web.1), or the beginning of its id
         #[arg(value_name = "TASK")]
@@ -39,8 +39,8 @@ pub enum Command {
     /// Run a command in a running task, as the task sees the world
     ///
     /// It has the task's network, files, resolv.conf, host name and variables. Terminal and standard
-    /// input are passed on, so that `swarmlb task exec web.1 sh` is a shell in the task. The exit
-    /// code is the command's; 126 when it cannot be run, 127 when there is none.
+    /// input are passed on, so that `swarmlb task exec web.1 sh` is a shell in the task; to a task of
+    /// another node input and output are passed on, but no terminal. The exit code is the command's; 126 when it cannot be run, 127 when there is none.
     Exec {
         /// A variable for the command; may be given several times
         #[arg(short, long = "env", value_name = "NAME=VALUE")]

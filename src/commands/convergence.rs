@@ -108,7 +108,7 @@ impl Wait<'_> {
         mut wanted: Wanted,
         progress: &Progress,
     ) -> Result<Waited, Failure> {
-        let failed = |error: records::RecordError| Failure::record(self.what, &error);
+        let failed = |error: records::RecordError| self.session.failed(&error);
         let mut looked = Instant::now();
         let mut last_word = Instant::now();
         let mut watch = None;
@@ -270,7 +270,7 @@ impl Wait<'_> {
 
     /// Takes the edit back, unless others changed the same things meanwhile.
     fn put_back(&self, committed: &Committed) -> Result<bool, Failure> {
-        let failed = |error: records::RecordError| Failure::record(self.what, &error);
+        let failed = |error: records::RecordError| self.session.failed(&error);
         let undone = records::take_back(self.store, &committed.before, &committed.after);
         let Some(revision) = undone.map_err(failed)? else { return Ok(false) };
         self.wait_for_revision(revision);

@@ -1,19 +1,22 @@
 //! Commands that are typed in one place and run in another: in a node of a lab, or on another node
 //! of the cluster.
 
+use std::io::{self, Write};
+use std::net::SocketAddrV4;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use super::Report;
 use super::session::{Session, must_be_root};
-use crate::api;
-use crate::cli::{Cli, Command, Global};
+use crate::api::{self, Membership, Sink, Streams};
+use crate::cli::{Cli, Command, Global, diag, sandbox, task};
 use crate::environment::variable;
 use crate::failure::{Exit, Failure};
-use crate::intent::{NodeName, NodeRecord, name};
+use crate::intent::{Intent, NodeName, name};
+use crate::kernel::netns;
 use crate::lab::{Lab, Member, node};
-use crate::state_dir::{HERE, StateDir};
+use crate::state_dir::{ERRAND, HERE, StateDir};
 
 /// Runs a command where it is meant to run; none when that is here.
 ///
@@ -26,14 +29,17 @@ pub fn run(cli: &mut Cli) -> Result<Option<Report>, Failure> {
     if let Some(directory) = variable(HERE) {
         cli.global.state_dir = PathBuf::from(directory);
         cli.global.node = None;
-        return Ok(None);
+        return on_node_of_task(cli);
     }
     if let Some(lab) = Lab::load(&cli.global.state_dir)
         .map_err(|error| Failure::io("read what the lab is", &error))?
     {
         return in_lab(&cli.global, &lab).map(Some);
     }
-    on_other_node(cli)
+    match on_other_node(cli)? {
+        Some(report) => Ok(Some(report)),
+        None => on_node_of_task(cli),
+    }
 }
 
 /// Whether a command works on a node that it could be told.
@@ -111,14 +117,64 @@ fn on_other_node(cli: &Cli) -> Result<Option<Report>, Failure> {
         return Ok(None);
     }
     must_be_root(&what)?;
-    let mut sent = settings(&global);
+    let sent = sent(&global, &what)?;
+    errand(&session, asked, sent, true, &what).map(Some)
+}
+
+/// What another node is sent: the words that were typed here.
+fn sent(global: &Global, what: &str) -> Result<Vec<String>, Failure> {
+    let mut sent = settings(global);
     for word in words() {
         let word = word
             .into_string()
-            .map_err(|_| Failure::new(Exit::Usage, what.as_str(), "what was typed is not UTF-8"))?;
+            .map_err(|_| Failure::new(Exit::Usage, what, "what was typed is not UTF-8"))?;
         sent.push(word);
     }
-    errand(&session, asked, sent, true, &what).map(Some)
+    Ok(sent)
+}
+
+/// On the node of the task that is named, for what is there and nowhere else.
+fn on_node_of_task(cli: &Cli) -> Result<Option<Report>, Failure> {
+    let Some(name) = task_of(&cli.command) else { return Ok(None) };
+    // Most are here, and then nobody has to be asked.
+    if is_errand() || !nix::unistd::geteuid().is_root() || netns::open(name).is_ok() {
+        return Ok(None);
+    }
+    let what = format!("look at task `{}`", name.escape_debug());
+    let session = Session::new(&cli.global, what.as_str())?;
+    if super::node::membership(&session, &what)?.is_none() {
+        return Ok(None);
+    }
+    let intent = session.intent()?;
+    match intent.task(name) {
+        Ok(task) if task.node != session.node => {
+            let reads = matches!(
+                cli.command,
+                Command::Task(task::Command::Exec { .. })
+                    | Command::Sandbox(sandbox::Command::Exec { .. })
+            );
+            let sent = sent(&cli.global, &what)?;
+            errand(&session, &task.node, sent, reads, &what).map(Some)
+        }
+        // Where it is wrong, the command itself says so.
+        _ => Ok(None),
+    }
+}
+
+/// The one task whose node a command is about.
+fn task_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Task(task::Command::Exec { name, .. } | task::Command::Logs { name, .. })
+        | Command::Sandbox(sandbox::Command::Exec { name, .. })
+        | Command::Diag(diag::Command::Dns { from: Some(name), .. }) => Some(name),
+        Command::Sandbox(sandbox::Command::Dump(sandbox::Dump { names, from: None, .. })) => {
+            match names.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// What was set for this command otherwise than by typing it.
@@ -132,25 +188,94 @@ fn settings(global: &Global) -> Vec<String> {
 }
 
 /// Has another node run a command, whose output goes where this one's does.
-///
-/// # Errors
-/// When it is not known, or does not answer.
-pub fn errand(
+fn errand(
     session: &Session,
     asked: &NodeName,
     words: Vec<String>,
     input: bool,
     what: &str,
 ) -> Result<Report, Failure> {
-    let intent = session.intent()?;
-    let record = intent.node(asked).map_err(|error| Failure::intent(what, &error))?;
-    let membership = super::node::membership(session, what)?;
-    let reached = |record: &NodeRecord| Some((record.api()?, record.certificate.clone()?));
-    let (Some(membership), Some((at, certificate))) = (membership, reached(record)) else {
-        let problem = format!("node `{asked}` has no address that others reach");
-        return Err(Failure::new(Exit::Cannot, what, problem));
-    };
-    let exit = api::run_errand(&membership, at, &certificate, words, input)
-        .map_err(|error| Failure::api(what, &error))?;
+    let other = Other::find(session, &session.intent()?, asked, what)?;
+    let exit = other.run(words, input, &mut Streams, what)?;
     Ok(Report { text: String::new(), exit })
+}
+
+/// Whether another node asked for this.
+pub fn is_errand() -> bool {
+    variable(ERRAND).is_some()
+}
+
+/// Another node of the cluster, as it is reached.
+pub struct Other {
+    membership: Membership,
+    at: SocketAddrV4,
+    certificate: String,
+}
+
+impl Other {
+    /// # Errors
+    /// When it is not known, or has nothing by which it is reached.
+    pub fn find(
+        session: &Session,
+        intent: &Intent,
+        asked: &NodeName,
+        what: &str,
+    ) -> Result<Self, Failure> {
+        let record = intent.node(asked).map_err(|error| Failure::intent(what, &error))?;
+        let reached = record.api().zip(record.certificate.clone());
+        match (super::node::membership(session, what)?, reached) {
+            (Some(membership), Some((at, certificate))) => Ok(Self { membership, at, certificate }),
+            _ => {
+                let problem = format!("node `{asked}` has no address that others reach");
+                Err(Failure::new(Exit::Cannot, what, problem))
+            }
+        }
+    }
+
+    /// Has it run a command, and gives its exit code.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub fn run(
+        &self,
+        words: Vec<String>,
+        input: bool,
+        sink: &mut impl Sink,
+        what: &str,
+    ) -> Result<u8, Failure> {
+        api::run_errand(&self.membership, self.at, &self.certificate, words, input, sink)
+            .map_err(|error| Failure::api(what, &error))
+    }
+
+    /// What a command prints there.
+    ///
+    /// # Errors
+    /// When it does not answer, or the command fails.
+    pub fn printed(&self, words: Vec<String>, what: &str) -> Result<Vec<u8>, Failure> {
+        let mut printed = Printed::default();
+        match self.run(words, false, &mut printed, what)? {
+            0 => Ok(printed.output),
+            _ => {
+                let told = String::from_utf8_lossy(&printed.complaint).trim().to_owned();
+                Err(Failure::new(Exit::Cannot, what, told))
+            }
+        }
+    }
+}
+
+/// Keeps what is printed.
+#[derive(Default)]
+struct Printed {
+    output: Vec<u8>,
+    complaint: Vec<u8>,
+}
+
+impl Sink for Printed {
+    fn output(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.output.write_all(bytes)
+    }
+
+    fn complaint(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.complaint.write_all(bytes)
+    }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::recorded::{self, Recorded, Unread};
 use super::session::{Session, read_json};
 use super::{Report, watch};
-use crate::agent::status::{TaskState, TaskStatus};
+use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{DataPlane, Intent, Service, TaskName, Vip, name};
+use crate::intent::{DataPlane, Intent, NodeName, Service, TaskName, Vip, name};
 use crate::keeper::descriptors;
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::Scope;
@@ -81,7 +81,10 @@ fn judged(walks: &[Walk], text: String) -> Report {
 /// Follows VIPs on this machine.
 fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Failure> {
     let session = Session::new(global, what)?;
-    let intent = session.intent()?;
+    let mut intent = session.intent()?;
+    let statuses = if session.is_recorded() { BTreeMap::new() } else { session.statuses()? };
+    let resting = statuses.values().flat_map(NodeStatus::resting);
+    intent.note_resting(&resting.cloned().collect());
     let address: Option<Ipv4Addr> = vip.and_then(|vip| vip.parse().ok());
     let wanted = |service: &Service, held: &Vip| {
         vip.is_none_or(|vip| service.name.as_str() == vip) || Some(held.address) == address
@@ -94,7 +97,9 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     if names.is_empty() {
         return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
     }
-    hear_of_others(&session, &mut expected)?;
+    if !session.is_recorded() {
+        hear_of_others(&statuses, &mut expected);
+    }
     descriptors::raise();
     let scope = Scope::Only(names.into_iter().collect());
     // The kernel and the resolvers are asked at the same time.
@@ -110,14 +115,9 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
 }
 
 /// Notes how the tasks of other nodes are, as their agents report it.
-fn hear_of_others(session: &Session, expected: &mut [Expected]) -> Result<(), Failure> {
+fn hear_of_others(statuses: &BTreeMap<NodeName, NodeStatus>, expected: &mut [Expected]) {
     let others = expected.iter_mut().flat_map(|one| &mut one.tasks);
-    let mut others = others.filter(|task| task.sandbox.is_none()).peekable();
-    if others.peek().is_none() || session.is_recorded() {
-        return Ok(());
-    }
-    let statuses = session.statuses()?;
-    for task in others {
+    for task in others.filter(|task| task.sandbox.is_none()) {
         let reported = |(name, _): &(&TaskName, &TaskStatus)| name.to_string() == task.task;
         let status = statuses.iter().find(|(node, _)| node.as_str() == task.node);
         let found = status.and_then(|(_, status)| status.tasks.iter().find(reported));
@@ -127,7 +127,6 @@ fn hear_of_others(session: &Session, expected: &mut [Expected]) -> Result<(), Fa
             None => "its node has not reported it".to_owned(),
         });
     }
-    Ok(())
 }
 
 /// Follows VIPs in dumped sandboxes: against a recorded intent, where there is one.

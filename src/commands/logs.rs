@@ -1,7 +1,7 @@
 //! `swarmlb service logs` and `swarmlb task logs`
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,13 +9,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Report;
+use super::elsewhere::{Other, is_errand};
 use super::output::{Line, Output, Range};
+use super::remote_logs::Remote;
 use super::session::{Session, must_be_root};
 use super::task::{found, short};
 use crate::cli::Global;
 use crate::cli::logs::{Options, Tail};
 use crate::failure::Failure;
-use crate::intent::{Intent, ServiceName, Task, TaskName};
+use crate::intent::{Intent, NodeName, ServiceName, Task, TaskName};
 use crate::node::SandboxName;
 use crate::render::time::Moment;
 
@@ -95,12 +97,6 @@ fn show(
     options: &Options,
     what: &str,
 ) -> Result<Report, Failure> {
-    let elsewhere =
-        intent.tasks.values().filter(|t| wanted.fits(&t.name) && t.node != session.node);
-    for task in elsewhere {
-        eprintln!("Task {} is on node {}: see there.", task.name, task.node);
-    }
-    let mut show = Show { session, wanted, options, sources: Vec::new() };
     let range = Range {
         since: options.since.map(|when| when.moment(now())),
         until: options.until.map(|when| when.moment(now())),
@@ -109,10 +105,57 @@ fn show(
             Tail::Last(lines) => Some(lines),
         },
     };
+    let remotes = remotes(session, intent, wanted, options, range, what)?;
+    let mut show = Show { session, wanted, options, sources: Vec::new(), remotes };
     match show.add(intent, range).and_then(|()| show.print()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io(what, &error)),
+        _ if show.remotes.iter().any(Remote::has_failed) => Ok(Report::bad("")),
         _ => Ok(Report::good("")),
     }
+}
+
+/// The other nodes that have something of it, or may get it while it is followed.
+fn remotes(
+    session: &Session,
+    intent: &Intent,
+    wanted: &Wanted,
+    options: &Options,
+    range: Range,
+    what: &str,
+) -> Result<Vec<Remote>, Failure> {
+    if is_errand() {
+        return Ok(Vec::new());
+    }
+    let fitting = intent.tasks.values().filter(|task| wanted.fits(&task.name));
+    let mut nodes: BTreeSet<&NodeName> = fitting.map(|task| &task.node).collect();
+    if options.follow && matches!(wanted, Wanted::Service(_)) {
+        nodes.extend(intent.nodes.keys());
+    }
+    nodes.remove(&session.node);
+    let name = match wanted {
+        Wanted::Service(service) => service.to_string(),
+        Wanted::Task(task) => task.to_string(),
+    };
+    let ask = |node: &NodeName| {
+        let other = Other::find(session, intent, node, what)?;
+        Ok(Remote::ask(node.clone(), other, words(&name, options, range), what.to_owned()))
+    };
+    nodes.into_iter().map(ask).collect()
+}
+
+/// What another node is asked.
+fn words(name: &str, options: &Options, range: Range) -> Vec<String> {
+    let flag = |is_set: bool, flag: &str| is_set.then(|| flag.to_owned());
+    let mut words = vec!["service".to_owned(), "logs".into(), "--timestamps".into()];
+    words.extend(flag(options.follow, "--follow"));
+    words.extend(flag(options.no_task_ids, "--no-task-ids"));
+    words.extend(flag(options.no_trunc, "--no-trunc"));
+    words.extend(flag(options.raw, "--raw"));
+    words.extend(range.tail.map(|lines| format!("--tail={lines}")));
+    words.extend(range.since.map(|since| format!("--since={since}")));
+    words.extend(range.until.map(|until| format!("--until={until}")));
+    words.push(name.to_owned());
+    words
 }
 
 fn now() -> Moment {
@@ -124,16 +167,17 @@ struct Show<'a> {
     wanted: &'a Wanted,
     options: &'a Options,
     sources: Vec<Source>,
+    remotes: Vec<Remote>,
 }
 
 impl Show<'_> {
     /// Adds the outputs that are not shown yet.
     fn add(&mut self, intent: &Intent, range: Range) -> io::Result<()> {
         let here = |task: &&Task| self.wanted.fits(&task.name) && task.node == self.session.node;
-        let tasks: Vec<&Task> = intent.tasks.values().filter(here).collect();
-        let names: Vec<String> = tasks.iter().map(|task| self.prefix(task)).collect();
-        let width = names.iter().map(String::len).max().unwrap_or_default();
-        for (task, name) in tasks.into_iter().zip(names) {
+        let all = intent.tasks.values().filter(|task| self.wanted.fits(&task.name));
+        let width = all.map(|task| self.prefix(task).len()).max().unwrap_or_default();
+        for task in intent.tasks.values().filter(here) {
+            let name = self.prefix(task);
             if self.sources.iter().any(|source| source.task == task.name) {
                 continue;
             }
@@ -192,13 +236,26 @@ impl Show<'_> {
             }
         };
         let mut waiting = BinaryHeap::new();
+        let first_remote = self.sources.len();
+        for (number, remote) in self.remotes.iter_mut().enumerate() {
+            if let Some(line) = remote.line(follow) {
+                waiting.push(Reverse((line.time, first_remote + number, line.text)));
+            }
+        }
         for (number, source) in self.sources.iter_mut().enumerate() {
             if let Some(line) = next(source)? {
                 waiting.push(Reverse((line.time, number, line.text)));
             }
         }
         while let Some(Reverse((time, number, text))) = waiting.pop() {
-            let Some(source) = self.sources.get_mut(number) else { continue };
+            let Some(source) = self.sources.get_mut(number) else {
+                write_line(out, self.options, "", time, &text)?;
+                let remote = self.remotes.get_mut(number - first_remote);
+                if let Some(line) = remote.and_then(|remote| remote.line(follow)) {
+                    waiting.push(Reverse((line.time, number, line.text)));
+                }
+                continue;
+            };
             write_line(out, self.options, &source.prefix, time, &text)?;
             if let Some(line) = next(source)? {
                 waiting.push(Reverse((line.time, number, line.text)));
@@ -228,7 +285,8 @@ impl Show<'_> {
         }
         let Ok(intent) = self.session.intent() else { return Ok(true) };
         self.add(&intent, Range::default())?;
-        Ok(!self.sources.is_empty() || self.wanted.stands(&intent))
+        let some = !self.sources.is_empty() || self.remotes.iter().any(|remote| !remote.is_done());
+        Ok(some || self.wanted.stands(&intent))
     }
 }
 

@@ -19,6 +19,8 @@ mod network;
 mod node;
 mod output;
 mod recorded;
+mod remote_logs;
+mod rotation;
 mod sandbox;
 mod service;
 mod session;

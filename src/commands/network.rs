@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::change::{Change, Reach};
 use super::session::Session;
-use super::{Report, attachment, confirmation};
+use super::{Report, attachment, confirmation, rotation};
 use crate::cli::network::{Command, Create, DriverOption, Filter};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
@@ -28,6 +28,7 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
             attachment::disconnect(global, &name, &target, dry_run.dry_run)
         }
         Command::Inspect { names } => inspect(global, &names),
+        Command::RotateKeys { name, dry_run } => rotation::run(global, &name, dry_run.dry_run),
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
 }
@@ -45,6 +46,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     };
     for option in create.options {
         match option {
+            DriverOption::Encrypted => spec.encrypted = true,
             DriverOption::Vni(vni) => spec.vni = Some(vni),
             DriverOption::Mtu(mtu) => spec.mtu = Some(mtu),
         }
@@ -139,6 +141,8 @@ struct Detail<'a> {
     internal: bool,
     /// Whether namespaces of others may be joined to it.
     attachable: bool,
+    /// Whether what is between nodes is encrypted.
+    encrypted: bool,
     /// Of all subnets together.
     addresses_left: u32,
     labels: &'a BTreeMap<String, String>,
@@ -224,6 +228,7 @@ impl<'a> Detail<'a> {
             mtu: overlay::mtu(intent, network),
             internal: network.internal,
             attachable: network.attachable,
+            encrypted: network.encrypted,
             labels: &network.labels,
             peers: peers(intent, network),
             services,
@@ -248,6 +253,9 @@ impl<'a> Detail<'a> {
         }
         if self.attachable {
             line("attachable", "yes: namespaces of others may be joined to it");
+        }
+        if self.encrypted {
+            line("encrypted", "yes: between nodes, by ESP with AES-GCM");
         }
         for held in &self.namespaces {
             let names = match held.names.is_empty() {

@@ -3,7 +3,7 @@
 mod change;
 mod show;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::agent::end_keeper;
@@ -20,6 +20,8 @@ use crate::kernel::route::RouteSocket;
 
 /// How long a node that was let in may take to be there.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one attempt to reach it may take.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
@@ -71,6 +73,7 @@ fn init(global: &Global, asked: &Init) -> Result<Report, Failure> {
     // Only a keeper that finds the membership listens to others.
     end_keeper(&session)?;
     await_node(&session, what)?;
+    await_listener(&session, &founded, what)?;
     let token = founded.token().map_err(failed)?;
     let command = token.map(|token| command(&token, &founded)).unwrap_or_default();
     Ok(match global.quiet {
@@ -244,6 +247,21 @@ fn await_node(session: &Session, what: &str) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Waits until this node lets others in.
+fn await_listener(session: &Session, membership: &Membership, what: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let at = SocketAddr::from((membership.address, membership.port));
+    while let Err(error) = TcpStream::connect_timeout(&at, LOOK) {
+        if Instant::now() > deadline {
+            let problem = format!("nobody listens for other nodes at {at}: {error}");
+            let log = session.state.log("api").display().to_string();
+            return Err(Failure::new(Exit::Cannot, what, problem).hint(format!("see {log}")));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn token(global: &Global, rotate: bool) -> Result<Report, Failure> {

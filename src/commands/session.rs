@@ -1,6 +1,7 @@
 //! A command's way to the cluster: the store for what was asked, the kernel for what is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::narration::Narration;
 use super::store;
+use crate::agent::associations::private_key;
 use crate::agent::status::NodeStatus;
-use crate::agent::{has_ipvs, way_out};
+use crate::agent::{can_encrypt, has_ipvs, way_out};
+use crate::api::Membership;
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
@@ -20,17 +23,22 @@ use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::{Kernel, Scope, egress};
 use crate::killpoint;
+use crate::lower::key::Keyring;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
 use crate::plan::Plan;
+use crate::plan::runbook::show_key;
 use crate::render::english::count;
 use crate::state_dir::StateDir;
-use crate::store::records::{self, Edit, Loaded};
+use crate::store::records::{self, Edit, Loaded, RecordError};
 use crate::store::{Handle, Location, Revision, Store, StoreError};
 use crate::trace::vip::Traffic;
 
 /// How long the first agent may take to make its node known.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the store of another node may be out of reach: longer than its keeper takes to be started
+/// again, and not so long that one would wonder.
+const REACH: Duration = Duration::from_secs(4);
 /// How long the store may be away before it is looked whether its keeper lives.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often an edit that others overtook is tried again.
@@ -50,6 +58,8 @@ pub struct Session {
     what: String,
     recorded_intent: Option<Intent>,
     recorded_node: Option<Node>,
+    /// This node's private key, where keys are to be shown.
+    keyring: Option<Keyring>,
 }
 
 /// An edit that was committed.
@@ -81,6 +91,12 @@ impl Session {
             let value = setting.value.as_deref().unwrap_or_default();
             narration.step(|| format!("{} is {value}: {}", setting.name, setting.source));
         }
+        let keyring = match global.show_keys {
+            false => None,
+            true => {
+                private_key(&state.private_key()).map_err(|error| Failure::state(&state, &error))?
+            }
+        };
         Ok(Self {
             state,
             node,
@@ -90,6 +106,7 @@ impl Session {
             what,
             recorded_intent,
             recorded_node,
+            keyring,
         })
     }
 
@@ -116,7 +133,8 @@ impl Session {
         };
         store::remember(&self.location, &self.state)
             .map_err(|error| Failure::state(&self.state, &error))?;
-        let deadline = Instant::now() + PATIENCE;
+        let patience = if self.first().is_some() { REACH } else { PATIENCE };
+        let deadline = Instant::now() + patience;
         loop {
             let started = daemon::ensure(&self.state, &self.arguments, &self.location)
                 .map_err(|error| Failure::keeper(self.what.as_str(), &self.state, &error))?;
@@ -131,11 +149,23 @@ impl Session {
             match store::connect(&self.location, &self.state, LOOK) {
                 // Its keeper may have been killed just now, and whoever would start another with it.
                 Err(StoreError::Unreachable { .. }) if Instant::now() < deadline => {}
-                other => {
-                    return other
-                        .map_err(|error| Failure::record(self.what.as_str(), &error.into()));
-                }
+                other => return other.map_err(|error| self.failed(&error.into())),
             }
+        }
+    }
+
+    /// Where the store is, when that is on another node.
+    fn first(&self) -> Option<SocketAddrV4> {
+        let membership = Membership::load(&self.state.membership()).ok().flatten();
+        membership.and_then(|membership| membership.first)
+    }
+
+    /// What the store did not do.
+    pub fn failed(&self, error: &RecordError) -> Failure {
+        let is_away = matches!(error, RecordError::Store(StoreError::Unreachable { .. }));
+        match self.first().filter(|_| is_away && self.location.is_embedded()) {
+            Some(first) => Failure::cut_off(self.what.as_str(), &self.node, first),
+            None => Failure::record(self.what.as_str(), error),
         }
     }
 
@@ -143,7 +173,7 @@ impl Session {
     fn elsewhere(&self) -> Result<Handle, Failure> {
         let begun = Instant::now();
         let store = store::connect(&self.location, &self.state, ANSWER)
-            .map_err(|error| Failure::record(self.what.as_str(), &error.into()))?;
+            .map_err(|error| self.failed(&error.into()))?;
         self.narration.step(|| {
             let milliseconds = begun.elapsed().as_millis();
             format!("{} answered after {milliseconds} ms", self.location.address())
@@ -181,8 +211,8 @@ impl Session {
         if self.location.is_embedded() {
             return Ok(self.first_intent());
         }
-        let loaded = records::load_intent(&self.elsewhere()?)
-            .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+        let loaded =
+            records::load_intent(&self.elsewhere()?).map_err(|error| self.failed(&error))?;
         Ok(loaded.map_or_else(|| self.first_intent(), |loaded| loaded.intent))
     }
 
@@ -193,6 +223,7 @@ impl Session {
         // Without root nothing is found out, and nothing would be made either.
         if nix::unistd::geteuid().is_root() && !self.is_recorded() {
             intent.settle_egress(&self.node, way_out().as_ref().map_err(Clone::clone));
+            intent.note_esp(&self.node, can_encrypt());
         }
         intent
     }
@@ -209,8 +240,7 @@ impl Session {
     fn loaded(&self, store: &dyn Store) -> Result<Loaded, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let loaded = records::load_intent(store)
-                .map_err(|error| Failure::record(self.what.as_str(), &error))?;
+            let loaded = records::load_intent(store).map_err(|error| self.failed(&error))?;
             match loaded {
                 Some(loaded) if loaded.intent.nodes.contains_key(&self.node) => return Ok(loaded),
                 _ if Instant::now() > deadline => {
@@ -246,7 +276,7 @@ impl Session {
                     return Ok(Committed { revision, before, after });
                 }
                 Ok(Edit::Overtaken) => {}
-                Err(error) => return Err(Failure::record(self.what.as_str(), &error)),
+                Err(error) => return Err(self.failed(&error)),
             }
         }
         Err(Failure::new(Exit::Cannot, self.what.as_str(), "others change the intent all the time"))
@@ -280,7 +310,7 @@ impl Session {
         edit(&mut after).map_err(|error| Failure::intent(self.what.as_str(), &error))?;
         let observed = match &self.recorded_node {
             Some(node) => node.clone(),
-            None => lower(&before, &self.node),
+            None => self.desired(&before),
         };
         let mut text = format!("# on node {}\n", self.node);
         for service in after.services.values() {
@@ -301,16 +331,25 @@ impl Session {
         let mut held = observed;
         let mut is_idle = true;
         for (condition, intent) in stages(after) {
-            let plan = Plan::between(&held, &lower(&intent, &self.node));
+            let plan = Plan::between(&held, &self.desired(&intent));
             held = self.rehearse(held, &plan)?;
             text.extend(condition.map(|condition| format!("# {condition}\n")));
-            text.extend(plan.kernel_ops().map(|op| format!("{op}\n")));
+            text.extend(plan.kernel_ops().map(|op| format!("{}\n", show_key(op))));
             is_idle &= plan.kernel_ops().next().is_none();
         }
         if is_idle {
             text.push_str("# nothing to do\n");
         }
         Ok(super::Report::good(text))
+    }
+
+    /// What this node shall hold: with its keys, where these are asked for.
+    fn desired(&self, intent: &Intent) -> Node {
+        let mut desired = lower(intent, &self.node);
+        if let Some(keyring) = &self.keyring {
+            keyring.complete(intent, &self.node, &mut desired);
+        }
+        desired
     }
 
     fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {
@@ -341,7 +380,7 @@ impl Session {
         }
         records::load_status(&store)
             .map(|(_, statuses)| statuses)
-            .map_err(|error| Failure::record(self.what.as_str(), &error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// The node whose agent decides for all.
@@ -354,7 +393,7 @@ impl Session {
         }
         records::load_reports(&self.store()?)
             .map(|reports| reports.leadership.map(|leadership| leadership.node))
-            .map_err(|error| Failure::record(self.what.as_str(), &error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// What this machine holds, with the processes that the keeper knows.

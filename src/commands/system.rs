@@ -6,6 +6,7 @@ use super::agent::end_keeper;
 use super::convergence::{Wait, Waited};
 use super::session::{Session, must_be_root};
 use super::{Report, confirmation};
+use crate::agent::can_encrypt;
 use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
@@ -43,6 +44,8 @@ struct Info {
     data_plane: &'static str,
     /// How tasks reach the outside.
     egress: String,
+    /// How networks between nodes can be encrypted.
+    encryption: String,
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
@@ -104,6 +107,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
         data_plane: if ipvs.is_some() { "ipvs" } else { "nftables" },
         ipvs,
         egress: egress_words(&session, root, &mut limits),
+        encryption: encryption_words(root, &mut limits),
         programs: programs.into(),
         limits,
         settings: global.typed.settings.clone(),
@@ -111,6 +115,20 @@ fn info(global: &Global) -> Result<Report, Failure> {
     match global.format {
         Format::Json => Report::json(&info),
         Format::Table => Ok(Report::good(info_text(&info))),
+    }
+}
+
+/// How networks are encrypted, and among `limits` why they cannot be.
+fn encryption_words(root: bool, limits: &mut Vec<String>) -> String {
+    if !root {
+        return "for root to see only".into();
+    }
+    match can_encrypt() {
+        Ok(()) => "ESP with AES-GCM".into(),
+        Err(reason) => {
+            limits.push(format!("no encryption: {reason}; `-o encrypted` is refused"));
+            "none".into()
+        }
     }
 }
 
@@ -177,7 +195,7 @@ fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
 fn info_text(info: &Info) -> String {
     let ipvs = info.ipvs.as_deref().unwrap_or("no");
     let mut text = format!(
-        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\n",
+        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\nencryption   {}\n",
         info.version,
         info.node,
         info.state_dir,
@@ -185,6 +203,7 @@ fn info_text(info: &Info) -> String {
         if info.root { "yes" } else { "no" },
         info.data_plane,
         info.egress,
+        info.encryption,
     );
     for program in &info.programs {
         let path = program.path.as_deref().unwrap_or("missing");

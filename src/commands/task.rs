@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use serde::Serialize;
 
+use super::elsewhere::{Other, is_errand};
 use super::exec::Exec;
 use super::session::{Session, must_be_root};
 use super::{Report, logs};
 use crate::agent::status::{NodeStatus, TaskStatus};
+use crate::api::Streams;
 use crate::cli::task::{Command, Filter, Key, List};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
@@ -55,7 +58,7 @@ pub fn here(session: &Session, task: &Task, what: &str) -> Result<(), Failure> {
     }
     let problem =
         format!("task {} is on node `{}`, and this is `{}`", task.name, task.node, session.node);
-    Err(Failure::new(Exit::Usage, what, problem).hint("type it there"))
+    Err(Failure::new(Exit::Usage, what, problem).hint(format!("say `--node {}`", task.node)))
 }
 
 /// The answer to a task that has no process.
@@ -239,13 +242,64 @@ fn inspect(global: &Global, names: &[String], in_words: bool) -> Result<Report, 
     let tasks: Vec<&Task> =
         names.iter().map(|name| found(&intent, name, &what)).collect::<Result<_, _>>()?;
     let statuses = session.statuses()?;
-    let inspected: Vec<Inspected<'_>> =
-        tasks.into_iter().filter_map(|task| whole(&session, &intent, &statuses, task)).collect();
-    if !in_words || global.format == Format::Json {
-        return Report::json(&inspected);
+    let is_text = in_words && global.format != Format::Json;
+    let (mut values, mut texts) = (Vec::new(), Vec::new());
+    for task in tasks {
+        if let Some(told) = told_there(&session, &intent, task, is_text, &what) {
+            match is_text {
+                true => texts.push(told),
+                false => {
+                    let told: Vec<serde_json::Value> = read(&told, &what)?;
+                    values.extend(told.into_iter().map(Told::There));
+                }
+            }
+        } else if let Some(inspected) = whole(&session, &intent, &statuses, task) {
+            match is_text {
+                true => texts.push(pretty(&inspected)),
+                false => values.push(Told::Here(Box::new(inspected))),
+            }
+        }
     }
-    let texts: Vec<String> = inspected.iter().map(pretty).collect();
-    Ok(Report::good(texts.join("\n")))
+    if is_text { Ok(Report::good(texts.join("\n"))) } else { Report::json(&values) }
+}
+
+/// A task as this node knows it, or as its own told.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Here(Box<Inspected<'a>>),
+    There(serde_json::Value),
+}
+
+fn read<T: serde::de::DeserializeOwned>(told: &str, what: &str) -> Result<T, Failure> {
+    serde_json::from_str(told).map_err(|error| Failure::new(Exit::Cannot, what, error))
+}
+
+/// What the task's node tells of it when that is another one; none when it is this one, or does not
+/// answer: then what the store has is told.
+fn told_there(
+    session: &Session,
+    intent: &Intent,
+    task: &Task,
+    is_text: bool,
+    what: &str,
+) -> Option<String> {
+    if task.node == session.node || is_errand() {
+        return None;
+    }
+    let words = match is_text {
+        true => vec!["task", "inspect", "--pretty"],
+        false => vec!["--format=json", "task", "inspect"],
+    };
+    let words = words.into_iter().map(str::to_owned).chain([task.name.to_string()]).collect();
+    let other = Other::find(session, intent, &task.node, what).ok()?;
+    match other.printed(words, what) {
+        Ok(told) => String::from_utf8(told).ok(),
+        Err(failure) => {
+            eprintln!("Task {} is on node {}: {}.", task.name, task.node, failure.problem);
+            None
+        }
+    }
 }
 
 /// Everything that is known of a task.
@@ -310,14 +364,32 @@ fn kill(global: &Global, names: &[String], signal: Signal) -> Result<Report, Fai
     let intent = session.intent()?;
     must_be_root(&what)?;
     let mut tasks = Vec::new();
+    let mut elsewhere: BTreeMap<&NodeName, Vec<&Task>> = BTreeMap::new();
     for name in names {
         let task = found(&intent, name, &what)?;
+        if task.node != session.node && !is_errand() {
+            elsewhere.entry(&task.node).or_default().push(task);
+            continue;
+        }
         here(&session, task, &what)?;
         let record = Record::read(&session.state.task(&SandboxName::from(&task.name)));
         if !record.is_some_and(|record| record.process.task == task.id && record.is_alive()) {
             return Err(not_running(task, &session, &what));
         }
         tasks.push(task);
+    }
+    for (node, tasks) in elsewhere {
+        let names = tasks.iter().map(|task| task.name.to_string());
+        let words = ["task".into(), "kill".into(), format!("--signal={}", signal.as_str())];
+        let words = words.into_iter().chain(names).collect();
+        let other = Other::find(&session, &intent, node, &what)?;
+        let exit = other.run(words, false, &mut Streams, &what)?;
+        if exit != Exit::Good as u8 {
+            return Ok(Report { text: String::new(), exit });
+        }
+    }
+    if tasks.is_empty() {
+        return Ok(Report::good(""));
     }
     let keeper = Keeper::connect(&session.state.keeper_socket())
         .map_err(|error| Failure::io(what.as_str(), &error))?;

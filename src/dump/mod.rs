@@ -296,6 +296,9 @@ impl Contents {
             neighbours: rows(&links, &self.neighbours, Neighbour::in_a_node),
             sysctls: self.own_sysctls(),
             table,
+            // A key daemon's, or a cluster's in the node's own namespace: in no sandbox of ours.
+            states: BTreeSet::new(),
+            policies: BTreeSet::new(),
             virtual_servers: servers.map(ipvs::Server::in_a_node).collect(),
             process: None,
         }

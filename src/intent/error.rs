@@ -84,6 +84,10 @@ pub enum IntentError {
     NoEgress { node: NodeName, reason: String },
     #[error("subnet {subnet} overlaps {other}, from which node `{node}` reaches the outside")]
     SubnetGateway { subnet: Subnet, other: Subnet, node: NodeName },
+    #[error("node `{node}` cannot encrypt: {reason}")]
+    NoEncryption { node: NodeName, reason: String },
+    #[error("network `{name}` is not encrypted")]
+    NotEncrypted { name: NetworkName },
     #[error("there is no node `{name}`")]
     NoSuchNode { name: String, meant: Option<String> },
     #[error("node `{name}` is in the cluster already")]

@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod constraint;
 pub mod echo;
 pub mod egress;
+pub mod encryption;
 pub mod error;
 pub mod ingress;
 mod leaving;
@@ -26,13 +27,14 @@ pub mod task;
 mod undo;
 pub mod vni;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
 pub use constraint::{Constraint, ConstraintError};
 pub use echo::{Echo, EchoError};
+pub use encryption::{Encryption, Esp, Hexadecimal, Life, Nonce, PublicKey, Spi};
 pub use error::IntentError;
 pub use ingress::Ingress;
 pub use membership::Newcomer;
@@ -46,7 +48,7 @@ pub use service::{
 };
 pub use span::Span;
 pub use subnet::Subnet;
-pub use task::{Endpoint, Leaving, Task};
+pub use task::{Endpoint, Leaving, Presence, Task};
 pub use vni::{Fwmark, Vni};
 
 /// A random name of an object, as Docker's ids are: 25 letters and digits.
@@ -176,6 +178,14 @@ impl Intent {
     /// The tasks of one service that get new connections, by slot.
     pub fn rotation_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
         self.tasks_of(service).filter(|task| task.in_rotation())
+    }
+
+    /// Takes those tasks out of rotation whose processes ended and are not there again yet.
+    pub fn note_resting(&mut self, resting: &BTreeSet<Id>) {
+        for task in self.tasks.values_mut() {
+            let rests = resting.contains(&task.id);
+            task.presence = if rests { Presence::Resting } else { Presence::Present };
+        }
     }
 
     /// The tasks that have an endpoint on a network.

@@ -34,6 +34,9 @@ pub struct Network {
     /// Whether it is the routing mesh's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ingress: bool,
+    /// Whether what is between nodes is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// Version 0.1 wrote one `pool`.
@@ -116,6 +119,8 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Whether namespaces of others may be joined to it.
     pub attachable: bool,
+    /// Whether what is between nodes shall be encrypted.
+    pub encrypted: bool,
 }
 
 impl NetworkSpec {
@@ -130,6 +135,7 @@ impl NetworkSpec {
             labels: BTreeMap::new(),
             internal: false,
             attachable: false,
+            encrypted: false,
         }
     }
 }
@@ -174,6 +180,9 @@ impl Intent {
         if !spec.internal {
             self.check_egress()?;
         }
+        if spec.encrypted {
+            self.check_encryption()?;
+        }
         if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(IntentError::Mtu { mtu });
         }
@@ -182,7 +191,7 @@ impl Intent {
             None => self.next_vni()?,
         };
         let pools = self.choose_pools(&spec, machine)?;
-        let NetworkSpec { name, mtu, labels, internal, attachable, .. } = spec;
+        let NetworkSpec { name, mtu, labels, internal, attachable, encrypted, .. } = spec;
         let network = Network {
             id,
             name: name.clone(),
@@ -193,6 +202,7 @@ impl Intent {
             internal,
             attachable,
             ingress: false,
+            encrypted,
         };
         self.networks.insert(name, network);
         Ok(())

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Ingress, NodeName, Pool};
+use super::{Encryption, Id, Ingress, NodeName, Pool};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct NodeRecord {
     /// Its place in the routing mesh, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
+    #[serde(default)]
+    pub encryption: Encryption,
     #[serde(default)]
     pub liveness: Liveness,
 }
@@ -112,6 +114,7 @@ impl NodeRecord {
             labels: BTreeMap::new(),
             availability: Availability::default(),
             ingress: None,
+            encryption: Encryption::default(),
             liveness: Liveness::default(),
         }
     }

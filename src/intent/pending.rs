@@ -45,6 +45,8 @@ pub enum Obstacle {
     Constraint(Constraint),
     /// IPVS balances on a network of the service, by request, and the node's kernel has none.
     NoIpvs,
+    /// A network of the service is encrypted, and the node's kernel does not do that; why.
+    NoEncryption(String),
     /// Its tasks cannot reach the outside; why.
     NoWayOut(String),
     /// It runs as many tasks of the service as it may.
@@ -103,6 +105,9 @@ impl fmt::Display for Blocked {
                 write!(f, "{who} {} not satisfy {constraint}", verb("does", "do"))
             }
             Obstacle::NoIpvs => write!(f, "{who} {} no IPVS", verb("has", "have")),
+            Obstacle::NoEncryption(why) => {
+                write!(f, "{who} cannot encrypt ({why})")
+            }
             Obstacle::NoWayOut(why) => {
                 write!(f, "tasks of {who} cannot reach the outside ({why})")
             }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaving::Departure;
 use super::{
-    Endpoint, Id, Intent, Leaving, Liveness, Mode, NetworkName, NodeName, Pending, Reason, Service,
-    ServiceName, Task, TaskName,
+    Endpoint, Id, Intent, Leaving, Liveness, Mode, NetworkName, NodeName, Pending, Presence,
+    Reason, Service, ServiceName, Task, TaskName,
 };
 use crate::orchestrate::placement;
 
@@ -208,7 +208,15 @@ impl Intent {
                 if self.is_outward(&service.networks) { self.next_egress(&node) } else { None };
             self.cluster.tasks_made += 1;
             let id = super::task::id(&service.id, self.cluster.tasks_made);
-            let task = Task { id, name: name.clone(), node, endpoints, egress, leaving: None };
+            let task = Task {
+                id,
+                name: name.clone(),
+                node,
+                endpoints,
+                egress,
+                leaving: None,
+                presence: Presence::Present,
+            };
             self.tasks.insert(name, task);
         }
     }

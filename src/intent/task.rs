@@ -21,6 +21,18 @@ pub struct Task {
     /// Set while it leaves: it gets no new connections any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// What its node tells of its process. It was not asked for and is not kept.
+    #[serde(skip)]
+    pub presence: Presence,
+}
+
+/// Whether a task's process is there to be connected to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Presence {
+    #[default]
+    Present,
+    /// It ended, and is not there again yet.
+    Resting,
 }
 
 /// A task on its way out: weight 0 and out of DNS, until nobody is connected to it any more.
@@ -45,7 +57,7 @@ pub struct Endpoint {
 impl Task {
     /// Whether it gets new connections.
     pub fn in_rotation(&self) -> bool {
-        self.leaving.is_none()
+        self.leaving.is_none() && self.presence == Presence::Present
     }
 
     pub fn endpoint(&self, network: &NetworkName) -> Option<&Endpoint> {

@@ -11,13 +11,15 @@ use super::ipvs::Ipvs;
 use super::nft::Nft;
 use super::route::rows::{Row, RowChange, RowVerb};
 use super::route::{RouteChange, RouteSocket, Seen};
+use super::xfrm::Xfrm;
 use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic, underlay};
 use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
+use crate::node::encryption::Reqid;
 use crate::node::object::ENDPOINT;
 use crate::node::{
     Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
-    SandboxName, Sysctl, Table,
+    SandboxName, SecurityPolicy, SecurityState, Sysctl, Table,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -66,6 +68,7 @@ struct Open {
     route: RouteSocket,
     nft: Option<Nft>,
     ipvs: Option<Ipvs>,
+    xfrm: Option<Xfrm>,
 }
 
 /// The kernel of this machine, seen from the namespace that the process is in: the node's.
@@ -109,7 +112,7 @@ impl<P: Processes> Linux<P> {
         let fresh = self.open.get(name).is_some_and(|open| open.inode == inode);
         if !fresh {
             let route = RouteSocket::open(namespace.as_fd())?;
-            let open = Open { namespace, inode, route, nft: None, ipvs: None };
+            let open = Open::new(namespace, inode, route);
             self.open.insert(name.clone(), open);
         }
         self.open.get_mut(name).ok_or_else(|| Errno::ENOENT.into())
@@ -298,6 +301,7 @@ impl<P: Processes> Linux<P> {
                     None => Err(no_ipvs()),
                 }
             }
+            Transport::Xfrm => Ok(self.open(&first.sandbox)?.xfrm()?.change(ops)),
             Transport::Process => Ok(self.change_processes(ops)),
         }
     }
@@ -316,7 +320,7 @@ impl<P: Processes> Linux<P> {
                     Ok(())
                 })?;
                 if let (Some((route, nft)), Ok(inode)) = (opened, netns::inode(&namespace)) {
-                    let open = Open { namespace, inode, route, nft, ipvs: None };
+                    let open = Open { nft, ..Open::new(namespace, inode, route) };
                     self.open.insert(op.sandbox.clone(), open);
                 }
                 Ok(())
@@ -454,6 +458,10 @@ fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
 }
 
 impl Open {
+    fn new(namespace: File, inode: u64, route: RouteSocket) -> Self {
+        Self { namespace, inode, route, nft: None, ipvs: None, xfrm: None }
+    }
+
     /// Enters the namespace of that name for good, and opens what is not open in it.
     fn entered(name: &SandboxName, held: Option<Open>) -> Result<Self, Refusal> {
         let namespace = netns::of(name)?;
@@ -463,7 +471,7 @@ impl Open {
             Some(held) if held.inode == inode => Ok(held),
             _ => {
                 let route = RouteSocket::open_here()?;
-                Ok(Open { namespace, inode, route, nft: None, ipvs: None })
+                Ok(Open::new(namespace, inode, route))
             }
         }
     }
@@ -481,6 +489,7 @@ impl Open {
             _ => false,
         });
         let (table, _) = self.table_here(name)?;
+        let (states, policies) = self.encryption(&cluster)?;
         let sandbox = Sandbox {
             owner: Owner::Guest(cluster),
             links: links.iter().map(|link| (link.name.clone(), link.link.clone())).collect(),
@@ -488,9 +497,25 @@ impl Open {
             paths: self.route.paths(&links)?.into_iter().collect(),
             sysctls: sysctl::read_here(name, &Sysctl::OF_NODE),
             table,
+            states,
+            policies,
             ..Sandbox::default()
         };
         Ok(Look { name: name.clone(), sandbox, links, tallies: Vec::new() })
+    }
+
+    /// A cluster's states and policies.
+    fn encryption(
+        &mut self,
+        cluster: &ClusterId,
+    ) -> Result<(BTreeSet<SecurityState>, BTreeSet<SecurityPolicy>), Refusal> {
+        if self.xfrm.is_none() {
+            self.xfrm = Xfrm::present_here()?;
+        }
+        match &mut self.xfrm {
+            Some(xfrm) => xfrm.read(Reqid::of(cluster)),
+            None => Ok(Default::default()),
+        }
     }
 
     /// What a cluster has in a namespace that is somebody else's. By its marks: links with its alias,
@@ -553,6 +578,8 @@ impl Open {
             neighbours,
             sysctls,
             table,
+            states: BTreeSet::new(),
+            policies: BTreeSet::new(),
             virtual_servers,
             process: None,
         };
@@ -576,6 +603,14 @@ impl Open {
             self.nft = Some(Nft::open(self.namespace.as_fd())?);
         }
         self.nft.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// IPsec in this namespace.
+    fn xfrm(&mut self) -> Result<&mut Xfrm, Refusal> {
+        if self.xfrm.is_none() {
+            self.xfrm = Some(Xfrm::open(self.namespace.as_fd())?);
+        }
+        self.xfrm.as_mut().ok_or_else(|| Errno::ENOENT.into())
     }
 
     /// IPVS in this namespace; none where the kernel lacks it.
@@ -636,6 +671,7 @@ enum Transport {
     Sysctl,
     Nft,
     Ipvs,
+    Xfrm,
     Process,
 }
 
@@ -654,6 +690,7 @@ impl Transport {
             | Object::Dispatch { .. }
             | Object::Publication(_) => Transport::Nft,
             Object::VirtualServer { .. } | Object::RealServer { .. } => Transport::Ipvs,
+            Object::State(_) | Object::Policy(_) => Transport::Xfrm,
             Object::Process(_) => Transport::Process,
         }
     }

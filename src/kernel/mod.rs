@@ -22,6 +22,7 @@ pub mod sockets;
 pub mod sysctl;
 pub mod traffic;
 pub mod underlay;
+pub mod xfrm;
 
 use std::fmt;
 

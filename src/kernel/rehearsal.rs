@@ -14,7 +14,8 @@ use crate::lower::overlay::loopback;
 use crate::node::object::Port;
 use crate::node::{
     ForwardingEntry, Key, Link, LinkKind, LinkName, Mac, Neighbour, Node, Object, Owner, Path,
-    PeerName, Publication, RealServers, Sandbox, SandboxName, Table, VirtualServer,
+    PeerName, Publication, RealServers, Sandbox, SandboxName, SecurityPolicy, SecurityState, Table,
+    VirtualServer,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -340,6 +341,16 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 }
             }
         }
+        Object::State(state) => add_state(sandbox, state),
+        Object::Policy(policy) => {
+            let same = |held: &SecurityPolicy| held.packets() == policy.packets();
+            if sandbox.policies.iter().any(same) {
+                return Err(Errno::EEXIST.into());
+            }
+            has_state(sandbox, policy)?;
+            sandbox.policies.insert((**policy).clone());
+            Ok(())
+        }
         Object::Process(_) if sandbox.process.is_some() => Err(Errno::EEXIST.into()),
         Object::Process(process) => {
             sandbox.process = Some((**process).clone());
@@ -384,6 +395,23 @@ fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
     }
     sandbox.paths.insert(path.clone());
     Ok(())
+}
+
+fn add_state(sandbox: &mut Sandbox, state: &SecurityState) -> Outcome {
+    let (destination, spi) = (state.destination, state.spi);
+    if sandbox.states.iter().any(|held| (held.destination, held.spi) == (destination, spi)) {
+        return Err(Errno::EEXIST.into());
+    }
+    sandbox.states.insert(state.clone());
+    Ok(())
+}
+
+/// Linux takes a policy without its state too, and then drops what it is for.
+fn has_state(sandbox: &Sandbox, policy: &SecurityPolicy) -> Outcome {
+    match sandbox.states.iter().any(|state| state.serves(policy)) {
+        true => Ok(()),
+        false => Err(Errno::ESRCH.into()),
+    }
 }
 
 /// A row stands on a link, and there is one of its key.
@@ -517,6 +545,19 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             let server = sandbox.virtual_servers.get_mut(server).ok_or(Errno::ESRCH)?;
             server.real_servers.remove(key).map(|_| ()).ok_or_else(|| Errno::ENOENT.into())
         }
+        Object::State(state) => {
+            if sandbox.policies.iter().any(|policy| state.serves(policy)) {
+                return Err(Errno::EBUSY.into());
+            }
+            match sandbox.states.remove(state) {
+                true => Ok(()),
+                false => Err(Errno::ESRCH.into()),
+            }
+        }
+        Object::Policy(policy) => match sandbox.policies.remove(policy) {
+            true => Ok(()),
+            false => Err(Errno::ENOENT.into()),
+        },
         Object::Process(_) => sandbox.process.take().map(|_| ()).ok_or_else(|| Errno::ESRCH.into()),
         Object::Namespace { .. } | Object::Veth { .. } => Err(Errno::EINVAL.into()),
     }
@@ -542,6 +583,14 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
                 free_of_neighbours(sandbox, name)?;
             }
             swap(sandbox.links.get_mut(name), from, to)
+        }
+        (Object::Policy(from), Object::Policy(to)) => {
+            has_state(sandbox, to)?;
+            if !sandbox.policies.remove(from) {
+                return Err(Errno::ENOENT.into());
+            }
+            sandbox.policies.insert((**to).clone());
+            Ok(())
         }
         (Object::Forwarding(_), Object::Forwarding(_))
         | (Object::Neighbour(_), Object::Neighbour(_)) => set_row(sandbox, from, to),

@@ -3,8 +3,10 @@
 pub mod attachment;
 pub mod dns;
 pub mod egress;
+pub mod encryption;
 pub mod endpoint;
 pub mod ingress;
+pub mod key;
 pub mod overlay;
 pub mod shared;
 pub mod vip;
@@ -35,6 +37,7 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
     for attachment in intent.attachments.values().filter(|held| held.node == *name) {
         attachment::lower(intent, attachment, &mut node);
     }
+    encryption::lower(intent, name, &mut node);
     node
 }
 

@@ -52,7 +52,8 @@ impl Wrapping {
 /// the nodes' links leaves. By it every link of the network changes when a node with a narrower one
 /// joins.
 pub fn mtu(intent: &Intent, network: &Network) -> u32 {
-    network.mtu.unwrap_or_else(|| Wrapping::Plain.room(underlay_mtu(intent)))
+    let wrapping = if network.encrypted { Wrapping::Encrypted } else { Wrapping::Plain };
+    network.mtu.unwrap_or_else(|| wrapping.room(underlay_mtu(intent)))
 }
 
 /// What every node's links carry.

@@ -114,7 +114,8 @@ pub(super) fn balance(
 
 /// The real servers of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
 /// and those that are leaving unless an old mark has them; under an old mark, whoever is left of its
-/// targets. What is leaving has weight 0.
+/// targets. What is leaving has weight 0, and so has a task whose process is not there: it keeps its
+/// place for when it is.
 fn real_servers(
     intent: &Intent,
     endpoint: &Endpoint,
@@ -125,7 +126,7 @@ fn real_servers(
     let retired = vip.retired.iter().find(|retired| retired.fwmark == fwmark);
     let has = |task: &Task, address: &Ipv4Addr| match retired {
         Some(retired) => retired.targets.contains(address),
-        None => task.in_rotation() || !vip.retired.iter().any(|r| r.targets.contains(address)),
+        None => task.leaving.is_none() || !vip.retired.iter().any(|r| r.targets.contains(address)),
     };
     let real_server = |task: &Task| {
         let address = task.endpoint(&endpoint.network)?.address;
@@ -139,7 +140,7 @@ fn real_servers(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::intent::ServiceName;
@@ -182,6 +183,36 @@ mod tests {
         let weights = weights(&intent);
         assert_eq!(weights[&256], at(&[("10.0.3.3", 0), ("10.0.3.4", 0), ("10.0.3.5", 0)]));
         assert_eq!(weights.len(), 2, "{weights:?}");
+    }
+
+    #[test]
+    fn a_task_whose_process_ended_keeps_its_place_and_gets_nothing() {
+        let mut intent = story();
+        let task = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
+        intent.note_resting(&[task].into());
+        let weights_now = weights(&intent);
+        assert_eq!(weights_now[&256], at(&[("10.0.3.3", 1), ("10.0.3.4", 0), ("10.0.3.5", 1)]));
+        intent.drain_service(&"collabweb".parse().unwrap(), 4, 0).unwrap();
+        let weights_now = weights(&intent);
+        assert_eq!(weights_now[&258][1], ("10.0.3.4".to_owned(), 0), "under the new mark as well");
+        intent.note_resting(&BTreeSet::new());
+        assert!(weights(&intent)[&258].iter().all(|(_, weight)| *weight == 1));
+    }
+
+    #[test]
+    fn by_nftables_too_nobody_is_sent_to_a_task_whose_process_ended() {
+        let mut intent = story();
+        for node in intent.nodes.values_mut() {
+            node.ipvs = false;
+        }
+        let task = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
+        intent.note_resting(&[task].into());
+        let node = lower(&intent, &"node-1".parse().unwrap());
+        let table = node.sandboxes[&SandboxName("collab-box.1".into())].table.clone().unwrap();
+        let mut targets = table.dispatches[&Fwmark(256)].targets.clone();
+        targets.sort_unstable();
+        assert_eq!(targets, [Ipv4Addr::new(10, 0, 3, 3), Ipv4Addr::new(10, 0, 3, 5)]);
+        assert_eq!(intent.nodes.len(), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! It is able to hold broken states, or they could never be observed and explained.
 
 pub mod connection;
+pub mod encryption;
 pub mod entry;
 pub mod link;
 pub mod neighbour;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use connection::Connection;
+pub use encryption::{SecurityPolicy, SecurityState};
 pub use entry::Entry;
 pub use link::{Address, Link, LinkKind, LinkName, Mac, Path, PeerName, Route};
 pub use neighbour::{ForwardingEntry, Neighbour};

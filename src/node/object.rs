@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Address, BaseRule, Dispatch, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Node, Owner,
     Path, PeerName, PortAt, PortMap, Process, Publication, RealServer, RealServerKey, Rotation,
-    Route, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+    Route, Sandbox, SandboxName, SecurityPolicy, SecurityState, Sysctl, VirtualServerKey,
 };
-use crate::intent::{ClusterId, Fwmark};
+use crate::intent::{ClusterId, Fwmark, Spi};
 
 /// One thing in a sandbox. There may be as many as real servers, so what is large and rare is boxed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub enum Object {
         real: RealServer,
     },
     Process(Box<Process>),
+    State(Box<SecurityState>),
+    Policy(Box<SecurityPolicy>),
 }
 
 use super::Mac;
@@ -107,6 +109,10 @@ pub enum Key {
     VirtualServer(VirtualServerKey),
     RealServer(VirtualServerKey, RealServerKey),
     Process,
+    /// By whom it is received, and the number.
+    State(Ipv4Addr, Spi),
+    /// From, to, port and mark.
+    Policy(Ipv4Addr, Ipv4Addr, u16, Fwmark),
 }
 
 impl Object {
@@ -131,6 +137,11 @@ impl Object {
             Object::VirtualServer { key, .. } => Key::VirtualServer(*key),
             Object::RealServer { server, key, .. } => Key::RealServer(*server, *key),
             Object::Process(_) => Key::Process,
+            Object::State(state) => Key::State(state.destination, state.spi),
+            Object::Policy(policy) => {
+                let (source, destination, port, mark) = policy.packets();
+                Key::Policy(source, destination, port, mark)
+            }
         }
     }
 
@@ -147,6 +158,7 @@ impl Object {
             | (Object::Neighbour(_), Object::Neighbour(_))
             | (Object::Mark { .. }, Object::Mark { .. })
             | (Object::Sysctl { .. }, Object::Sysctl { .. })
+            | (Object::Policy(_), Object::Policy(_))
             | (Object::Dispatch { .. }, Object::Dispatch { .. })
             | (Object::Publication(_), Object::Publication(_))
             | (Object::VirtualServer { .. }, Object::VirtualServer { .. })
@@ -229,6 +241,8 @@ impl Sandbox {
             neighbours,
             sysctls,
             table,
+            states,
+            policies,
             virtual_servers,
             process,
         } = self;
@@ -242,6 +256,8 @@ impl Sandbox {
             && *neighbours == other.neighbours
             && *sysctls == other.sysctls
             && *table == other.table
+            && *states == other.states
+            && *policies == other.policies
             && *process == other.process
     }
 
@@ -261,6 +277,8 @@ impl Sandbox {
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };
         objects.extend(self.sysctls.iter().map(sysctl));
         self.table_objects(&mut objects);
+        objects.extend(self.states.iter().cloned().map(Box::new).map(Object::State));
+        objects.extend(self.policies.iter().cloned().map(Box::new).map(Object::Policy));
         objects.extend(self.process.iter().cloned().map(Box::new).map(Object::Process));
         objects
     }

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, ForwardingEntry, Link, LinkName, Neighbour, Path, Process, Route, Table,
-    VirtualServer, VirtualServerKey,
+    Address, ForwardingEntry, Link, LinkName, Neighbour, Path, Process, Route, SecurityPolicy,
+    SecurityState, Table, VirtualServer, VirtualServerKey,
 };
 use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
 
@@ -223,6 +223,11 @@ pub struct Sandbox {
     /// swarmlb's nftables table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
+    /// What encrypts between nodes: those of the cluster that is a guest here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub states: BTreeSet<SecurityState>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub policies: BTreeSet<SecurityPolicy>,
     #[serde(with = "super::virtual_server::as_list")]
     pub virtual_servers: BTreeMap<VirtualServerKey, VirtualServer>,
     #[serde(skip_serializing_if = "Option::is_none")]

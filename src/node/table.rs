@@ -1,5 +1,6 @@
 //! swarmlb's nftables table in a sandbox: which packets are marked, refused and balanced.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -7,6 +8,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::Carrier;
 use crate::intent::{Fwmark, Transport};
 
 /// The rules that every VIP of a sandbox shares.
@@ -46,6 +48,12 @@ pub enum BaseRule {
     SourceOut(Ipv4Addr),
     /// filter forward: nobody begins a connection from the mesh's network on.
     DropBack,
+    /// mangle output: what a network sends to other nodes gets the mark that policies encrypt by.
+    MarkCarried(Carrier),
+    /// filter input: what comes of a network in clear text is dropped.
+    DropClearIn(Carrier),
+    /// filter postrouting: what would leave of a network in clear text is dropped.
+    DropClearOut(Carrier),
 }
 
 impl BaseRule {
@@ -61,6 +69,23 @@ impl BaseRule {
         BaseRule::BalanceIn,
         BaseRule::DropBack,
     ];
+
+    /// Those by which a network is encrypted, or drops.
+    pub fn of_encryption(carrier: Carrier) -> [BaseRule; 3] {
+        [
+            BaseRule::MarkCarried(carrier),
+            BaseRule::DropClearIn(carrier),
+            BaseRule::DropClearOut(carrier),
+        ]
+    }
+
+    /// Whether it is one of those.
+    pub fn encrypts(self) -> bool {
+        matches!(
+            self,
+            BaseRule::MarkCarried(_) | BaseRule::DropClearIn(_) | BaseRule::DropClearOut(_)
+        )
+    }
 
     /// Those that a gateway bridge with this range needs.
     pub fn of_gateway(range: Ipv4Net) -> [BaseRule; 2] {
@@ -78,8 +103,9 @@ impl BaseRule {
     }
 
     /// The chains that hold it, one rule in each.
-    pub fn chains(self) -> &'static [&'static str] {
-        match self {
+    pub fn chains(self) -> Vec<Cow<'static, str>> {
+        let of = |name: String| vec![Cow::Owned(name)];
+        let names: &[&'static str] = match self {
             BaseRule::MarkOut => &["mangle-out"],
             BaseRule::RejectIn => &["filter-in"],
             BaseRule::BalanceOut => &["nat-out"],
@@ -94,7 +120,11 @@ impl BaseRule {
             BaseRule::BalanceIn => &["nat-in"],
             BaseRule::SourceOut(_) => &["nat-source"],
             BaseRule::DropBack => &["filter-back"],
-        }
+            BaseRule::MarkCarried(carrier) => return of(format!("esp-mark-{}", carrier.vni)),
+            BaseRule::DropClearIn(carrier) => return of(format!("esp-in-{}", carrier.vni)),
+            BaseRule::DropClearOut(carrier) => return of(format!("esp-out-{}", carrier.vni)),
+        };
+        names.iter().copied().map(Cow::Borrowed).collect()
     }
 
     /// The map that it looks ports up in, and which stands and goes with it.
@@ -105,7 +135,7 @@ impl BaseRule {
 
 impl fmt::Display for BaseRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.chains()[0])
+        f.pad(self.chains().first().map_or("", |chain| chain))
     }
 }
 

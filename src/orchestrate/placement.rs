@@ -26,7 +26,10 @@ pub fn eligible(intent: &Intent, node: &NodeRecord, service: &Service) -> Result
     if !node.ipvs && needs_ipvs(intent, service) {
         return Err(Obstacle::NoIpvs);
     }
-    Ok(())
+    match intent.keeps_from(node, service) {
+        Some(why) => Err(Obstacle::NoEncryption(why.to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// Why the nodes that may not run a service may not.

@@ -3,6 +3,7 @@
 //! Setup and teardown are written once: what is too much is removed in teardown order, and what is
 //! missing is the inverse of removing it, reversed.
 
+mod encryption;
 mod index;
 pub mod op;
 pub mod order;
@@ -30,21 +31,27 @@ impl Plan {
         let remade = remade::remade(&have, &want);
         let (narrowed, widened) = dispatches(&have, &want, &remade);
         let gone = removals(observed, &have, &want, &remade);
+        // What is sent under is changed before the old state goes; one that is made anew goes at once.
+        let (outlived, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(sandbox, object)| {
+            order::is_state(object) && !remade.contains(&(*sandbox, object.key()))
+        });
         let mut added = removals(desired, &want, &have, &remade);
-        let changed = changes(&have, &want, &remade, |object| !is_mark(object));
+        let changed = changes(&have, &want, &remade, |object| !turns_packets(object));
         let steps = narrowed.len() + gone.len() + added.len() + changed.len() + widened.len();
         let mut ops = Vec::with_capacity(steps);
         ops.extend(narrowed);
         ops.extend(gone.into_iter().map(|place| op(place, Change::Del)));
         // Setup is teardown backwards. What is changed may become the port of a bridge that is made
         // here, so links come before.
-        let links = added.iter().rev().take_while(|(_, object)| order::is_link(object)).count();
+        let ground = |object| order::is_link(object) || order::is_state(object);
+        let links = added.iter().rev().take_while(|(_, object)| ground(object)).count();
         let others = added.len() - links;
         ops.extend(added.drain(others..).rev().map(|place| op(place, Change::Add)));
         ops.extend(changed);
         ops.extend(added.into_iter().rev().map(|place| op(place, Change::Add)));
         ops.extend(widened);
-        ops.extend(changes(&have, &want, &remade, is_mark));
+        ops.extend(changes(&have, &want, &remade, turns_packets));
+        ops.extend(outlived.into_iter().map(|place| op(place, Change::Del)));
         Plan { ops }
     }
 
@@ -114,12 +121,12 @@ fn dispatches(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> (Vec<O
     (narrowed, widened)
 }
 
-/// Whether it is what sends packets to a virtual server: one that is built beside the old one gets
-/// them when all of it stands.
-fn is_mark(object: &Object) -> bool {
+/// Whether it is what sends packets to a virtual server, or under a state: one that is built beside
+/// the old one gets them when all of it stands.
+fn turns_packets(object: &Object) -> bool {
     let marks = |held: &Publication| matches!(held.to, PortTo::Mark(_));
     match object {
-        Object::Mark { .. } => true,
+        Object::Mark { .. } | Object::Policy(_) => true,
         Object::Publication(held) => marks(held),
         _ => false,
     }

@@ -30,6 +30,8 @@ pub fn floor(object: &Object) -> u8 {
         Object::RealServer { .. } | Object::Dispatch { .. } => 12,
         Object::Route(_) | Object::Publication(_) => 13,
         Object::Process(_) => 14,
+        Object::State(_) => 1,
+        Object::Policy(_) => 9,
     }
 }
 
@@ -43,11 +45,19 @@ enum Stage {
     Process,
     /// Rules and servers of sandboxes that go, and ways to other nodes.
     Inside,
+    /// What encrypts, or drops what is not encrypted: there before anything is sent, and after.
+    Shield,
     Links,
+    /// By itself a state does nothing: it is there before all that needs it, and after.
+    States,
 }
 
-fn stage(object: &Object, sandbox_goes: bool) -> Stage {
+fn stage(sandbox: &SandboxName, object: &Object, sandbox_goes: bool) -> Stage {
     match object {
+        Object::State(_) => Stage::States,
+        Object::Policy(_) => Stage::Shield,
+        Object::BaseRule(rule) if rule.encrypts() => Stage::Shield,
+        Object::Table if sandbox.guest().is_some() => Stage::Shield,
         Object::Process(_) => Stage::Process,
         other if is_link(other) => Stage::Links,
         // The way to a task of another node stands for longer than anybody is sent to it.
@@ -60,6 +70,11 @@ fn stage(object: &Object, sandbox_goes: bool) -> Stage {
 /// Whether it is a namespace or a link, on which all else stands.
 pub fn is_link(object: &Object) -> bool {
     matches!(object, Object::Namespace { .. } | Object::Link { .. } | Object::Veth { .. })
+}
+
+/// Whether it is a state of what encrypts, which comes before all else and goes after it.
+pub fn is_state(object: &Object) -> bool {
+    matches!(object, Object::State(_))
 }
 
 /// Sorts objects of `node`, which come in the order of their keys sandbox by sandbox, into the order in
@@ -123,7 +138,7 @@ impl<'a> Turns<'a> {
             (self.sandbox, self.server) = (Some(sandbox), None);
             self.sandboxes += 1;
         }
-        let stage = stage(object, sandbox_goes);
+        let stage = stage(sandbox, object, sandbox_goes);
         let floor = floor(object);
         let (link, floor) = if stage == Stage::Links { (floor, 0) } else { (0, floor) };
         let (server, pick) = match object {

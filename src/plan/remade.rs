@@ -24,7 +24,7 @@ pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
     loop {
         let goes = |at: &Place<'_>| remade.contains(at) || !want.contains(at);
         let falls = |(at, object): &(&Place<'_>, &Object)| {
-            want.contains(at) && !remade.contains(*at) && loses_ground(have, at, object, goes)
+            want.contains(at) && !remade.contains(*at) && loses_ground(have, want, at, object, goes)
         };
         let more: Vec<_> = have.iter().filter(falls).map(|(at, _)| at).collect();
         if more.is_empty() {
@@ -37,6 +37,7 @@ pub fn remade<'a>(have: &'a Index<'a>, want: &Index<'_>) -> Remade<'a> {
 /// Whether something that an object stands on goes.
 fn loses_ground(
     have: &Index<'_>,
+    want: &Index<'_>,
     at: &Place<'_>,
     object: &Object,
     goes: impl Fn(&Place<'_>) -> bool,
@@ -54,6 +55,12 @@ fn loses_ground(
             .master
             .as_ref()
             .is_some_and(|master| goes(&port.peer.sandbox, Key::Link(master.clone()))),
+        // What shall be sent under another state is changed in place, before the old one goes.
+        Object::Policy(policy) => {
+            let state = (sandbox, Key::State(policy.destination, policy.spi));
+            let changes = want.get(at).is_some_and(|wanted| wanted != object);
+            (!changes || want.contains(&state)) && goes(state.0, state.1)
+        }
         Object::Address(address) => goes(sandbox, Key::Link(address.link.clone())),
         Object::Sysctl { sysctl: Sysctl::RouteLocalnet, .. } => sandbox
             .guest()

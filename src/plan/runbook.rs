@@ -1,11 +1,14 @@
 //! Operations in the words of `ip`, `nft`, `ipvsadm` and `sysctl`: what an operator would type.
 //! `swarmlb … --dry-run | sh` does the same as the command itself.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::encryption;
 use super::op::{Change, Op};
 use crate::intent::{ClusterId, Fwmark};
+use crate::node::encryption::{Carrier, ENCRYPTION_MARK};
 use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
@@ -132,6 +135,8 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
             format_args!("ipvsadm -a {} -r {key} {}", key_words(server), real_words(real)),
         ),
         Object::Process(process) => inside(sandbox, program(&process.program)),
+        Object::State(state) => format!("{ip} xfrm state add {}", encryption::state(state)),
+        Object::Policy(policy) => format!("{ip} xfrm policy add {}", encryption::policy(policy)),
     }
 }
 
@@ -177,6 +182,10 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         Object::RealServer { server, key, .. } => {
             inside(sandbox, format_args!("ipvsadm -d {} -r {key}", key_words(server)))
         }
+        Object::State(state) => format!("{ip} xfrm state del {}", encryption::state_key(state)),
+        Object::Policy(policy) => {
+            format!("{ip} xfrm policy del {}", encryption::policy_key(policy))
+        }
         Object::Process(process) => {
             inside(sandbox, format_args!("kill the process of task {}", process.task))
         }
@@ -198,6 +207,9 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
             format!("{ip} link set {name} {address}mtu {mtu} {}{}", state(*up), port_settings(port))
         }
         Object::Sysctl { .. } => add(sandbox, to),
+        Object::Policy(policy) => {
+            format!("{ip} xfrm policy update {}", encryption::policy(policy))
+        }
         Object::Forwarding(entry) => row(sandbox, "replace", entry),
         Object::Neighbour(held) => format!("{ip} neigh replace {}", neighbour_words(held)),
         Object::Mark { address, fwmark } => match from {
@@ -412,6 +424,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
+pub use super::encryption::show_key;
+
 /// The commands for `nft`. `kernel::nft` sends the same to the kernel, message for message.
 pub mod commands {
     use super::*;
@@ -441,7 +455,7 @@ pub mod commands {
             format!("add map ip {table} {} {{ type {kind}; }}; ", map.name())
         });
         let (hooks, words) = rule_words(rule);
-        let chains = rule.chains().iter().zip(hooks).map(|(chain, hook)| {
+        let chains = rule.chains().into_iter().zip(hooks).map(|(chain, hook)| {
             // What is left of a chain that somebody emptied, or hung elsewhere, goes first.
             format!(
                 "add chain ip {table} {chain}; delete chain ip {table} {chain}; \
@@ -503,11 +517,27 @@ pub mod commands {
                 (&[POSTROUTING], format!("oifname \"eth0\" counter snat to {address}"))
             }
             BaseRule::DropBack => (&[FORWARD], format!("iifname \"eth0\" {NEW} counter drop")),
+            BaseRule::MarkCarried(carrier) => (
+                &["type route hook output priority -150"],
+                format!("{} meta mark set {ENCRYPTION_MARK}", carried(carrier)),
+            ),
+            BaseRule::DropClearIn(carrier) => {
+                (&[INPUT], format!("{} meta secpath missing counter drop", carried(carrier)))
+            }
+            BaseRule::DropClearOut(carrier) => (
+                &["type filter hook postrouting priority 0"],
+                format!("{} rt ipsec missing counter drop", carried(carrier)),
+            ),
         }
     }
 
+    /// The packets of one network: its number is in VXLAN's header.
+    fn carried(carrier: Carrier) -> String {
+        format!("udp dport {} @th,96,24 {:#x}", carrier.port, carrier.vni.0)
+    }
+
     pub fn del_rule(table: &str, rule: BaseRule) -> String {
-        let del = |chain: &&str| {
+        let del = |chain: &Cow<'_, str>| {
             format!("flush chain ip {table} {chain}; delete chain ip {table} {chain}")
         };
         let chains: Vec<String> = rule.chains().iter().map(del).collect();

@@ -208,6 +208,16 @@ pub fn load_status<T: DeserializeOwned>(
     Ok((snapshot.revision, nodes))
 }
 
+/// Whose report an object is, and what it says; none when it is no report or cannot be read.
+pub fn report<T: DeserializeOwned>(object: &Object) -> Option<(NodeName, T)> {
+    Some((reporter(&object.key)?, parse(object).ok()?))
+}
+
+/// Whose report stands under a key.
+pub fn reporter(key: &str) -> Option<NodeName> {
+    key.strip_prefix(STATUS)?.parse().ok()
+}
+
 /// Who leads, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leadership {

@@ -262,7 +262,10 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         (&["network", "create", "a", "--opt", "vni=0"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "vni=16777216"], "a number from 1 to 16777215"),
         (&["network", "create", "a", "--opt", "mtu=x"], "`x` is not a number"),
-        (&["network", "create", "a", "--opt", "color=red"], "there are `vni=N` and `mtu=N`"),
+        (
+            &["network", "create", "a", "--opt", "color=red"],
+            "there are `encrypted`, `vni=N` and `mtu=N`",
+        ),
         (&["network", "create", "-a-"], "`swarmlb network create` has no option `-a`"),
         (&["network", "create", "a b"], "only letters, digits"),
         (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),

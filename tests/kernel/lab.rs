@@ -80,6 +80,11 @@ fn a_partition_cuts_the_store_too_and_healing_joins_it_again() {
         assert_eq!(pinged(), "no\n");
         let status = || lab.json("node ls")[1]["status"].clone();
         within("node-2 is silent", SOON, status, |status| status == "down");
+        let line = "--node node-2 service ls";
+        let cut_off = lab.run(line);
+        assert_eq!(cut_off.status.code(), Some(3), "{cut_off:?}");
+        let told = String::from_utf8_lossy(&cut_off.stderr).into_owned();
+        assert!(told.contains("node-2 does not reach the store, at 10.213."), "{told}");
         lab.good("lab heal");
         within("node-2 reports again", SOON, status, |status| status == "ready");
         lab.down();
@@ -106,6 +111,14 @@ fn what_looks_at_a_node_is_answered_by_that_node_over_the_api() {
         assert!(told.starts_with("node     node-2\n"), "{told}");
         let told = on_first("--node node-2 task exec web.2 cat /etc/resolv.conf");
         assert!(told.contains("127.0.0.11"), "{told}");
+        for line in
+            ["task exec web.2 cat /etc/resolv.conf", "sandbox exec web.2 cat /etc/resolv.conf"]
+        {
+            let told = on_first(line);
+            assert!(told.contains("127.0.0.11"), "a task takes its commands to its node: {told}");
+        }
+        let told = on_first("diag dns web --from web.2");
+        assert!(told.contains("as it should be"), "{told}");
         let told = on_first("--node node-2 sandbox ls --format '{{.Name}}'");
         assert!(told.contains("web.2") && !told.contains("web.1"), "{told}");
         lab.down();
@@ -226,6 +239,129 @@ fn a_node_that_left_is_shut_out_and_may_come_again() {
         let token = lab.good("node token -q");
         lab.good(&format!("--node node-3 node join --token {} 10.213.0.1", token.trim()));
         assert_eq!(lab.json("node ls").as_array().map(Vec::len), Some(3));
+        lab.down();
+    });
+}
+
+#[test]
+fn a_task_that_ends_is_out_of_every_nodes_tables_until_it_is_there_again() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name box --network blue --mode global");
+        let gate = lab.state().join("gate");
+        // The first task stays away while the gate is shut.
+        let script = format!(
+            "[ $SWARMLB_TASK = frail.1 ] && [ -e {} ] && exit 1; exec sleep 7004",
+            gate.display()
+        );
+        let mut create = lab.command("service create --name frail --network blue --replicas 2");
+        create.args(["--data-plane", "nftables", "host", "sh", "-c", &script]);
+        assert!(create.status().expect("it runs").success());
+        let first = &lab.json("service ps frail")[0];
+        let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+        let (address, node) = (word(&first["addresses"][0]), word(&first["node"]));
+        let boxes = lab.json("service ps box");
+        let held = || {
+            let rows = boxes.as_array().expect("tasks");
+            let table = |row: &serde_json::Value| {
+                let (node, name) = (word(&row["node"]), word(&row["name"]));
+                let line = "nft list table ip swarmlb";
+                lab.good(&format!("--node {node} sandbox exec {name} {line}"))
+            };
+            rows.iter().filter(|row| table(row).contains(&address)).count()
+        };
+        within("it is in all tables", SOON, held, |count| *count == 3);
+        std::fs::write(&gate, "").expect("written");
+        lab.good(&format!("--node {node} task kill -s KILL frail.1"));
+        within("it is in no table", SOON, held, |count| *count == 0);
+        let told = || lab.run("inspect vip frail").status.code();
+        within("the VIP is whole without it", SOON, told, |code| *code == Some(0));
+        std::fs::remove_file(&gate).expect("removed");
+        within("it is in all tables", SOON, held, |count| *count == 3);
+        lab.down();
+    });
+}
+
+#[test]
+fn what_is_said_of_a_task_finds_its_node() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 3");
+        let nodes = lab.nodes_of("web");
+        for (number, node) in (1..).zip(&nodes) {
+            let task = format!("web.{number}");
+            let told = lab.good(&format!("--node node-1 task exec {task} cat /etc/hostname"));
+            assert!(!told.is_empty(), "{task} on {node}");
+            let told = lab.json(&format!("task inspect {task}"));
+            assert!(told[0]["process"]["pid"].is_u64(), "{task} on {node}: {told}");
+        }
+        let ended = lab.command("task exec web.3 sh -c").arg("exit 7").status();
+        assert_eq!(ended.expect("the program starts").code(), Some(7));
+        lab.ending("task exec web.2 no-such-program", 127);
+        let both = lab.json("task inspect web.1 web.2 web.3");
+        assert_eq!(both.as_array().map(Vec::len), Some(3));
+        let create = "service create --name job --network blue --replicas 3 host /bin/sh -c";
+        let made = lab.command(create).arg("echo begun; exec sleep 600").status();
+        assert!(made.expect("the program starts").success());
+        let written = || lab.good("service logs --timestamps --no-task-ids job");
+        let told =
+            within("each node tells its part", SOON, written, |told| told.lines().count() == 3);
+        for node in ["node-1", "node-2", "node-3"] {
+            assert!(told.contains(&format!("@{node} ")), "{told}");
+        }
+        let mut sorted: Vec<&str> = told.lines().collect();
+        sorted.sort_unstable();
+        assert!(told.lines().eq(sorted), "in the order of time: {told}");
+        for number in 1..=3 {
+            assert_eq!(lab.good(&format!("task logs --raw job.{number}")), "begun\n");
+        }
+        let told = lab.good("task kill job.1 job.2 job.3");
+        let killed: BTreeSet<&str> = told.lines().collect();
+        assert_eq!(killed, BTreeSet::from(["job.1", "job.2", "job.3"]));
+        let again = || lab.good("service logs --raw job");
+        within("each was started again", SOON, again, |told| told.lines().count() == 6);
+        lab.good("lab kill-node node-3");
+        let (told, complaint) = lab.ending("service logs --raw --tail 1 job", 1);
+        assert_eq!(told, "begun\nbegun\n");
+        assert!(complaint.contains("on node node-3 is not shown"), "{complaint}");
+        lab.down();
+    });
+}
+
+#[test]
+fn a_node_killed_while_a_service_is_made_ends_with_all_of_it_and_nothing_twice() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --detach --name web --network blue --replicas 45");
+        let begun = || processes(&lab, "node-2");
+        within("node-2 has begun", SOON, begun, |count| *count > 0);
+        lab.good("lab kill-node node-2");
+        lab.good("lab start-node node-2");
+        let wait = Duration::from_secs(60);
+        let rows = || {
+            let rows = lab.json("service ps web");
+            rows.as_array().expect("rows").clone()
+        };
+        let rows = within("all run", wait, rows, |rows| {
+            rows.len() == 45 && rows.iter().all(|row| row["state"] == "running")
+        });
+        let addresses: BTreeSet<String> =
+            rows.iter().map(|row| row["addresses"].to_string()).collect();
+        assert_eq!(addresses.len(), 45, "an address is there twice");
+        for node in ["node-1", "node-2", "node-3"] {
+            let wanted = rows.iter().filter(|row| row["node"] == node).count();
+            within("what runs is what shall run", SOON, || processes(&lab, node), |n| *n == wanted);
+            let sandboxes = || {
+                let told = lab.json(&format!("--node {node} sandbox ls"));
+                let rows = told.as_array().expect("rows").clone();
+                rows.iter().filter(|row| row["kind"] == "task").count()
+            };
+            within("no sandbox is left over", SOON, sandboxes, |n| *n == wanted);
+        }
+        lab.good("service rm web");
         lab.down();
     });
 }

@@ -8,6 +8,7 @@ mod attachments;
 mod comparison;
 mod dry_run;
 mod egress;
+mod encryption;
 #[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]

@@ -3,6 +3,7 @@
 
 mod damage;
 mod edits;
+mod encryption;
 mod placement;
 mod refusing;
 

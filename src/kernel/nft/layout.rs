@@ -1,16 +1,18 @@
 //! swarmlb's table as nf_tables has it: what [`commands`] says in the
 //! words of `nft`. What is written and what is recognised are made of the same.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::wire::{
     Base, Chain, Comparison, ConnectionKey, DESTINATION_REWRITTEN, Data, DataType, Element,
-    Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind, Place, Register, Rule, Set,
-    SetFlags, Verdict, state,
+    Expression, Family, Hook, MetaKey, Nat, NatKind, NumberKind, Place, Register, RouteKey, Rule,
+    Set, SetFlags, Verdict, state,
 };
 use crate::intent::{Fwmark, Transport};
+use crate::node::encryption::{Carrier, ENCRYPTION_MARK};
 use crate::node::{BaseRule, PortAt, PortMap, PortTo, Publication};
 use crate::plan::runbook::commands;
 
@@ -101,10 +103,10 @@ pub fn port_map(table: &str, map: PortMap, id: u32) -> Set {
 /// The base chains that hold a rule, and what stands in each.
 pub fn base_rules(table: &str, rule: BaseRule) -> Vec<(Chain, Vec<Expression>)> {
     let expressions = base_rule(rule);
-    let chains = rule.chains().iter().zip(hooks(rule));
-    let chain = |(name, (kind, place, priority)): (&&str, &(&str, Place, i32))| {
+    let chains = rule.chains().into_iter().zip(hooks(rule));
+    let chain = |(name, (kind, place, priority)): (Cow<'static, str>, &(&str, Place, i32))| {
         let hook = Hook { kind: (*kind).into(), place: *place, priority: *priority, policy: None };
-        Chain { table: table.into(), name: (*name).into(), hook: Some(hook) }
+        Chain { table: table.into(), name: name.into_owned(), hook: Some(hook) }
     };
     chains.map(|entry| (chain(entry), expressions.clone())).collect()
 }
@@ -112,9 +114,12 @@ pub fn base_rules(table: &str, rule: BaseRule) -> Vec<(Chain, Vec<Expression>)> 
 /// Where the chains of a rule hang.
 fn hooks(rule: BaseRule) -> &'static [(&'static str, Place, i32)] {
     match rule {
-        BaseRule::MarkOut => &[("route", Place::OUTPUT, -150)],
+        BaseRule::MarkOut | BaseRule::MarkCarried(_) => &[("route", Place::OUTPUT, -150)],
         BaseRule::MarkIn => &[("filter", Place::PREROUTING, -150)],
-        BaseRule::RejectIn | BaseRule::GuardLocalhost => &[("filter", Place::INPUT, 0)],
+        BaseRule::RejectIn | BaseRule::GuardLocalhost | BaseRule::DropClearIn(_) => {
+            &[("filter", Place::INPUT, 0)]
+        }
+        BaseRule::DropClearOut(_) => &[("filter", Place::POSTROUTING, 0)],
         BaseRule::DropForward(_) | BaseRule::DropBack => &[("filter", Place::FORWARD, 0)],
         BaseRule::BalanceOut => &[("nat", Place::OUTPUT, -100)],
         BaseRule::BalanceIn => &[("nat", Place::PREROUTING, -100)],
@@ -202,6 +207,73 @@ fn base_rule(rule: BaseRule) -> Vec<Expression> {
             ]
             .concat()
         }
+        BaseRule::MarkCarried(carrier) => {
+            let mark = Data::Value(ENCRYPTION_MARK.0.to_ne_bytes().into());
+            let marked = [
+                Expression::Immediate { to: Register::ONE, data: mark },
+                Expression::MetaStore { key: MetaKey::MARK, from: Register::ONE },
+            ];
+            carried(carrier).into_iter().chain(marked).collect()
+        }
+        BaseRule::DropClearIn(carrier) => {
+            let secured = Expression::MetaLoad { key: MetaKey::SECPATH, to: Register::ONE };
+            clear_dropped(carrier, secured)
+        }
+        BaseRule::DropClearOut(carrier) => {
+            let secured = Expression::RouteLoad { key: RouteKey::IPSEC, to: Register::ONE };
+            clear_dropped(carrier, secured)
+        }
+    }
+}
+
+const UDP: u8 = 17;
+/// Where UDP's header has the destination port, and VXLAN's behind it the network's number.
+const PORT_AT: u32 = 2;
+const VNI_AT: u32 = 8 + 4;
+
+/// The packets of one network.
+fn carried(carrier: Carrier) -> Vec<Expression> {
+    let [_, vni @ ..] = carrier.vni.0.to_be_bytes();
+    let transport = |offset, length| Expression::Payload {
+        base: Base::TRANSPORT,
+        offset,
+        length,
+        to: Register::ONE,
+    };
+    vec![
+        Expression::MetaLoad { key: MetaKey::PROTOCOL, to: Register::ONE },
+        equals(&[UDP]),
+        transport(PORT_AT, 2),
+        equals(&carrier.port.to_be_bytes()),
+        transport(VNI_AT, 3),
+        equals(&vni),
+    ]
+}
+
+fn equals(value: &[u8]) -> Expression {
+    let data = Data::Value(value.into());
+    Expression::Compare { from: Register::ONE, comparison: Comparison::EQUAL, data }
+}
+
+/// `secured` loads 0 for a packet in clear text.
+fn clear_dropped(carrier: Carrier, secured: Expression) -> Vec<Expression> {
+    let dropped = Data::Verdict(Verdict::Drop);
+    let judged = [
+        secured,
+        equals(&[0]),
+        Expression::counter(),
+        Expression::Immediate { to: Register::VERDICT, data: dropped },
+    ];
+    carried(carrier).into_iter().chain(judged).collect()
+}
+
+/// The port that a rule about a network's packets looks for.
+pub fn port_of(rule: &[Expression]) -> Option<u16> {
+    match rule.get(3)? {
+        Expression::Compare { data: Data::Value(port), .. } => {
+            Some(u16::from_be_bytes(port.as_slice().try_into().ok()?))
+        }
+        _ => None,
     }
 }
 
@@ -233,14 +305,20 @@ fn by_link(key: MetaKey, name: &str, how: Comparison) -> Vec<Expression> {
     let mut with = name.as_bytes().to_vec();
     with.resize(16, 0);
     let load = Expression::MetaLoad { key, to: Register::ONE };
-    vec![load, Expression::Compare { from: Register::ONE, how, with }]
+    vec![
+        load,
+        Expression::Compare { from: Register::ONE, comparison: how, data: Data::Value(with) },
+    ]
 }
 
 /// Goes on for packets to this machine's own addresses.
 fn local() -> Vec<Expression> {
     let (from, how) = (Register::ONE, Comparison::EQUAL);
     let with = Expression::LOCAL.to_ne_bytes().into();
-    vec![Expression::destination_type(), Expression::Compare { from, how, with }]
+    vec![
+        Expression::destination_type(),
+        Expression::Compare { from, comparison: how, data: Data::Value(with) },
+    ]
 }
 
 /// Loads the key of a port, with its address or without.
@@ -340,8 +418,11 @@ fn in_range(offset: u32, range: Ipv4Net, how: Comparison) -> Vec<Expression> {
         to: Register::ONE,
         mask: mask.into(),
     });
-    let compared =
-        Expression::Compare { from: Register::ONE, how, with: network[..bytes].to_vec() };
+    let compared = Expression::Compare {
+        from: Register::ONE,
+        comparison: how,
+        data: Data::Value(network[..bytes].to_vec()),
+    };
     [load].into_iter().chain(masked).chain([compared]).collect()
 }
 
@@ -358,7 +439,7 @@ fn none_of(bits: u32) -> Vec<Expression> {
     let how = Comparison::EQUAL;
     vec![
         Expression::Mask { from, to, mask: bits.to_ne_bytes().into() },
-        Expression::Compare { from, how, with: 0u32.to_ne_bytes().into() },
+        Expression::Compare { from, comparison: how, data: Data::Value(0u32.to_ne_bytes().into()) },
     ]
 }
 
@@ -389,7 +470,7 @@ pub fn ranges(expressions: &[Expression]) -> impl Iterator<Item = Ipv4Net> {
             length = u8::try_from(u32::from_be_bytes(mask).leading_ones()).unwrap_or(u8::MAX);
             None
         }
-        Expression::Compare { with, .. } => {
+        Expression::Compare { data: Data::Value(with), .. } => {
             let mut address = [0; 4];
             address.get_mut(..with.len())?.copy_from_slice(with);
             Ipv4Net::new(address.into(), length).ok()

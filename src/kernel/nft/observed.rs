@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Set, Verdict};
 use crate::intent::Fwmark;
+use crate::node::encryption::Carrier;
 use crate::node::{BaseRule, Dispatch, PortMap, Publication, Table};
 
 /// How many connections each target of each mark was given since it was added.
@@ -79,7 +80,16 @@ impl Held {
         let ranged = ranges.into_iter().flat_map(BaseRule::of_range);
         let source = self.rules.get("nat-source").into_iter().flatten();
         let sources = source.flat_map(|rule| layout::addresses(rule)).map(BaseRule::SourceOut);
-        BaseRule::PLAIN.into_iter().chain(ranged).chain(sources).collect()
+        let carried = self.chains.keys().filter_map(|chain| self.carried(chain));
+        BaseRule::PLAIN.into_iter().chain(ranged).chain(sources).chain(carried).collect()
+    }
+
+    /// The rule of encryption that may be in a chain, by its name and the port in it.
+    fn carried(&self, chain: &str) -> Option<BaseRule> {
+        let vni = chain.strip_prefix("esp-")?.rsplit('-').next()?.parse().ok()?;
+        let port = layout::port_of(self.rules.get(chain)?.first()?)?;
+        let mut rules = BaseRule::of_encryption(Carrier { port, vni }).into_iter();
+        rules.find(|rule| rule.chains().iter().any(|name| name == chain))
     }
 
     fn has(&self, rule: BaseRule) -> bool {

@@ -49,6 +49,8 @@ impl MetaKey {
     pub const LINK_OUT: Self = Self(7);
     /// The transport protocol's number.
     pub const PROTOCOL: Self = Self(16);
+    /// Whether it came encrypted: 1 or 0, in one byte.
+    pub const SECPATH: Self = Self(25);
 }
 
 /// What of a packet's connection: a `NFT_CT_` number.
@@ -72,6 +74,15 @@ pub mod state {
 
 /// The bit of a connection whose destination was rewritten (`IPS_DST_NAT`).
 pub const DESTINATION_REWRITTEN: u32 = 0x20;
+
+/// What of a packet's route: a `NFT_RT_` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteKey(pub u32);
+
+impl RouteKey {
+    /// Whether it will be encrypted: 1 or 0, in one byte.
+    pub const IPSEC: Self = Self(4);
+}
 
 /// How a register is compared: a `NFT_CMP_` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,6 +165,22 @@ pub enum Expression {
         /// From where.
         from: Register,
     },
+    /// Loads what is known of the packet's route.
+    RouteLoad {
+        /// What.
+        key: RouteKey,
+        /// Where to.
+        to: Register,
+    },
+    /// Goes on where the comparison holds; else ends the rule.
+    Compare {
+        /// What is compared.
+        from: Register,
+        /// How.
+        comparison: Comparison,
+        /// With what.
+        data: Data,
+    },
     /// Looks a key up in a set or a map.
     Lookup {
         /// The set.
@@ -173,15 +200,6 @@ pub enum Expression {
         to: Register,
         /// What.
         data: Data,
-    },
-    /// Goes on when a register compares so with a constant.
-    Compare {
-        /// The register.
-        from: Register,
-        /// How.
-        how: Comparison,
-        /// With what.
-        with: Vec<u8>,
     },
     /// Keeps the bits of a register that a mask has.
     Mask {
@@ -279,9 +297,10 @@ impl Expression {
         match self {
             Self::Payload { .. } => "payload",
             Self::MetaLoad { .. } | Self::MetaStore { .. } => "meta",
+            Self::RouteLoad { .. } => "rt",
+            Self::Compare { .. } => "cmp",
             Self::Lookup { .. } => "lookup",
             Self::Immediate { .. } => "immediate",
-            Self::Compare { .. } => "cmp",
             Self::Mask { .. } => "bitwise",
             Self::ConnectionLoad { .. } => "ct",
             Self::Route { .. } => "fib",
@@ -315,6 +334,15 @@ impl Expression {
                 writer.u32(meta::KEY, key.0);
                 writer.u32(meta::FROM, from.0);
             }
+            Self::RouteLoad { key, to } => {
+                writer.u32(route::TO, to.0);
+                writer.u32(route::KEY, key.0);
+            }
+            Self::Compare { from, comparison, data } => {
+                writer.u32(compare::FROM, from.0);
+                writer.u32(compare::COMPARISON, comparison.0);
+                writer.nested(compare::DATA, |inside| data.write(inside));
+            }
             Self::Lookup { set, set_id, from, to, flags } => {
                 writer.u32(lookup::FROM, from.0);
                 if let Some(to) = to {
@@ -332,11 +360,6 @@ impl Expression {
                 writer.u32(immediate::TO, to.0);
                 writer.nested(immediate::DATA, |inside| data.write(inside));
             }
-            Self::Compare { from, how, with } => {
-                writer.u32(compare::FROM, from.0);
-                writer.u32(compare::HOW, how.0);
-                writer.nested(compare::WITH, |inside| inside.raw(VALUE, with));
-            }
             Self::Mask { from, to, mask } => {
                 writer.u32(mask::FROM, from.0);
                 writer.u32(mask::TO, to.0);
@@ -349,9 +372,9 @@ impl Expression {
                 writer.u32(connection::TO, to.0);
             }
             Self::Route { to, result, of } => {
-                writer.u32(route::OF, *of);
-                writer.u32(route::RESULT, *result);
-                writer.u32(route::TO, to.0);
+                writer.u32(fib::OF, *of);
+                writer.u32(fib::RESULT, *result);
+                writer.u32(fib::TO, to.0);
             }
             Self::Nat(nat) => nat.write(writer),
             Self::Masquerade => {}
@@ -390,12 +413,13 @@ impl Expression {
         let known = match name.as_str() {
             "payload" => payload::decode(data)?,
             "meta" => meta::decode(data)?,
+            "rt" => route::decode(data)?,
+            "cmp" => compare::decode(data)?,
             "lookup" => lookup::decode(data)?,
             "immediate" => immediate::decode(data)?,
-            "cmp" => compare::decode(data)?,
             "bitwise" => mask::decode(data)?,
             "ct" => connection::decode(data)?,
-            "fib" => route::decode(data)?,
+            "fib" => fib::decode(data)?,
             "masq" => masquerade::decode(data)?,
             "nat" => Some(Self::Nat(Nat::decode(data)?)),
             "numgen" => number::decode(data)?,
@@ -465,6 +489,54 @@ mod meta {
     }
 }
 
+mod route {
+    use super::{Attributes, DecodeError, Expression, Register, RouteKey};
+
+    pub const TO: u16 = 1;
+    pub const KEY: u16 = 2;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut to, mut key) = (None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            let place = match attribute.number {
+                TO => &mut to,
+                KEY => &mut key,
+                _ => return Ok(None),
+            };
+            *place = Some(attribute.u32("rt")?);
+        }
+        let (Some(to), Some(key)) = (to, key) else { return Ok(None) };
+        Ok(Some(Expression::RouteLoad { key: RouteKey(key), to: Register(to) }))
+    }
+}
+
+mod compare {
+    use super::{Attributes, Comparison, Data, DecodeError, Expression, Register};
+
+    pub const FROM: u16 = 1;
+    pub const COMPARISON: u16 = 2;
+    pub const DATA: u16 = 3;
+
+    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
+        let (mut from, mut comparison, mut value) = (None, None, None);
+        for attribute in data {
+            let attribute = attribute?;
+            match attribute.number {
+                FROM => from = Some(attribute.u32("cmp")?),
+                COMPARISON => comparison = Some(attribute.u32("cmp")?),
+                DATA => value = Some(Data::decode(attribute.nested())?),
+                _ => return Ok(None),
+            }
+        }
+        let (Some(from), Some(comparison), Some(data)) = (from, comparison, value) else {
+            return Ok(None);
+        };
+        let (from, comparison) = (Register(from), Comparison(comparison));
+        Ok(Some(Expression::Compare { from, comparison, data }))
+    }
+}
+
 mod lookup {
     use super::{Attributes, DecodeError, Expression, Register};
 
@@ -510,31 +582,6 @@ mod immediate {
         }
         let (Some(to), Some(data)) = (to, value) else { return Ok(None) };
         Ok(Some(Expression::Immediate { to, data }))
-    }
-}
-
-mod compare {
-    use super::{Attributes, Comparison, Data, DecodeError, Expression, Register};
-
-    pub const FROM: u16 = 1;
-    pub const HOW: u16 = 2;
-    pub const WITH: u16 = 3;
-
-    pub fn decode(data: Attributes<'_>) -> Result<Option<Expression>, DecodeError> {
-        let (mut from, mut how, mut with) = (None, None, None);
-        for attribute in data {
-            let attribute = attribute?;
-            match attribute.number {
-                FROM => from = Some(Register(attribute.u32("comparison")?)),
-                HOW => how = Some(Comparison(attribute.u32("comparison")?)),
-                WITH => with = Some(Data::decode(attribute.nested())?),
-                _ => return Ok(None),
-            }
-        }
-        let (Some(from), Some(how), Some(Data::Value(with))) = (from, how, with) else {
-            return Ok(None);
-        };
-        Ok(Some(Expression::Compare { from, how, with }))
     }
 }
 
@@ -595,7 +642,7 @@ mod connection {
     }
 }
 
-mod route {
+mod fib {
     use super::{Attributes, DecodeError, Expression, Register};
 
     pub const TO: u16 = 1;

@@ -28,7 +28,7 @@ pub use data::{Data, Verdict};
 pub use element::{Element, Elements};
 pub use expression::{
     Base, Comparison, ConnectionKey, DESTINATION_REWRITTEN, Expression, MetaKey, Nat, NatKind,
-    NumberKind, Register, state,
+    NumberKind, Register, RouteKey, state,
 };
 pub use frame::{Family, generation};
 pub use request::{Change, Existing, Query};
