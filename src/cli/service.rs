@@ -102,8 +102,9 @@ pub struct Create {
     /// A port at which the service is reached from outside, on every node and by its localhost; may
     /// be given several times
     ///
-    /// Write [[IP:]PUBLISHED:]TARGET[/PROTOCOL], or published=PORT, target=PORT, protocol=PROTOCOL,
-    /// mode=ingress|host and ip=IP with commas between and no spaces. PUBLISHED is the port of the
+    /// Write TARGET, PUBLISHED:TARGET or IP:PUBLISHED:TARGET, with /PROTOCOL after it if not tcp; or
+    /// published=PORT, target=PORT, protocol=PROTOCOL, mode=ingress|host and ip=IP with commas
+    /// between and no spaces. PUBLISHED is the port of the
     /// nodes, chosen from 30000 to 32767 when left out, TARGET the one that the tasks listen on,
     /// PROTOCOL tcp, udp or sctp. With an IP, only that address of a node answers. In mode `ingress`
     /// all tasks answer in turn, wherever they run: the routing mesh; they see the mesh's address as
