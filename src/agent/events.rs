@@ -1,9 +1,8 @@
 //! What wakes an agent: changes of the intent, processes that changed, the end of its keeper.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::intent::Id;
+use super::resting::Word;
 use crate::keeper::journal::say;
 use crate::keeper::protocol::Running;
 use crate::store::{Batch, Handle, Revision, Store, StoreError};
@@ -17,8 +16,8 @@ pub enum Event {
     Intent,
     /// Processes changed.
     Processes(Vec<Running>),
-    /// Other tasks of other nodes rest than before: these do.
-    Resting(BTreeSet<Id>),
+    /// Other nodes say something new of their tasks.
+    Elsewhere(Word),
     /// The keeper is gone.
     KeeperGone,
     /// The lease ran out, as when the machine slept, and there is another one.

@@ -115,9 +115,10 @@ impl Departures {
         self.looks.values().any(|look| look.out_since.is_none())
     }
 
-    /// Takes note of the revision that every node has done.
-    pub fn acknowledge(&mut self, done: Revision) {
-        for look in self.looks.values_mut().filter(|look| look.revision <= done) {
+    /// Takes note of the revision that every node has done, and of who stands in for others somewhere.
+    pub fn acknowledge(&mut self, done: Revision, standing: &BTreeSet<&Id>) {
+        let out = |look: &&mut Look| look.revision <= done && !standing.contains(&look.task);
+        for look in self.looks.values_mut().filter(out) {
             look.out_since.get_or_insert_with(Instant::now);
         }
     }

@@ -12,7 +12,7 @@ mod processes;
 mod reconcile;
 
 mod resolvers;
-mod resting;
+pub mod resting;
 pub mod status;
 
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

@@ -17,11 +17,11 @@ use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
-use super::resting::Elsewhere;
+use super::resting::{Elsewhere, Word};
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::clock;
 use crate::intent::{
-    Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
+    Absences, Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Stands, Task, TaskName,
 };
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
@@ -91,12 +91,14 @@ struct Agent {
     revision: Revision,
     /// What names mean in each sandbox, and of which revision that is.
     zones: BTreeMap<SandboxName, Knowledge>,
-    /// Of which revision they are, without how many namespaces that are gone, and which tasks rested.
-    zoned: Option<(Revision, usize, BTreeSet<Id>)>,
-    /// The tasks of other nodes whose processes are not there.
-    resting_elsewhere: BTreeSet<Id>,
-    /// The tasks, of all nodes, that the last plan took out of rotation for that.
-    rested: BTreeSet<Id>,
+    /// Of which revision they are, without how many namespaces that are gone, and who was absent.
+    zoned: Option<(Revision, usize, Absences)>,
+    /// What other nodes say of their tasks.
+    elsewhere: Word,
+    /// The tasks, of all nodes, that the last plan took out of rotation as their processes were not there.
+    absent: Absences,
+    /// Those that leave and get connections for want of others.
+    stands: Stands,
     /// What the last lowering shares with the next.
     shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
@@ -191,13 +193,12 @@ fn run_for_keeper(
     events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
     let mut reports = BTreeSet::new();
     let mut elsewhere = Elsewhere::new(name.clone());
-    let first = elsewhere.note(None, &*store).map_err(io::Error::other)?;
-    let resting_elsewhere = first.unwrap_or_default();
+    let word = elsewhere.note(None, &*store).map_err(io::Error::other)?.unwrap_or_default();
     let (events, asked) = (sender.clone(), store.clone());
     let tell = move |changed: Option<&Batch>| {
         match elsewhere.note(changed, &*asked) {
-            Ok(Some(resting)) => {
-                if events.send(Event::Resting(resting)).is_err() {
+            Ok(Some(word)) => {
+                if events.send(Event::Elsewhere(word)).is_err() {
                     return false;
                 }
             }
@@ -231,8 +232,9 @@ fn run_for_keeper(
         revision: loaded.revision,
         zones,
         zoned: None,
-        resting_elsewhere,
-        rested: BTreeSet::new(),
+        elsewhere: word,
+        absent: Absences::default(),
+        stands: Stands::default(),
         shared: Shared::default(),
         observed: None,
         keeper_lost: false,
@@ -421,7 +423,7 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
-                    Event::Resting(resting) => self.resting_elsewhere = resting,
+                    Event::Elsewhere(word) => self.elsewhere = word,
                     Event::KeeperGone => return,
                     // The report went with the old one.
                     Event::LeaseAnew => self.reported = None,
@@ -457,7 +459,9 @@ impl Agent {
         let mut left = Vec::new();
         if self.departures.tasks_are_due() {
             if self.departures.lacks_word() {
-                self.departures.acknowledge(done_everywhere(&self.store));
+                let statuses = statuses(&self.store);
+                let standing = statuses.values().flat_map(|status| &status.standing).collect();
+                self.departures.acknowledge(done_by_all(&statuses), &standing);
             }
             let known = Arc::clone(&self.known);
             let ended = |task: &TaskName| {
@@ -575,11 +579,11 @@ impl Agent {
 
     fn reconcile(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
-        let resting = self.resting();
-        let (intent, gone) = self.present(&resting);
+        let absences = self.absences();
+        let (intent, gone, standing) = self.present(&absences);
         let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         self.associations.keyring.complete(&intent, &self.name, &mut desired);
-        let zoned = Some((self.revision, gone, resting.clone()));
+        let zoned = Some((self.revision, gone, absences.clone()));
         if self.zoned != zoned {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = zoned;
@@ -591,7 +595,7 @@ impl Agent {
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
-        while let Some(refused) = self.carry_out(&desired, &resting) {
+        while let Some(refused) = self.carry_out(&desired, &absences) {
             if refused.refusal.errno == nix::errno::Errno::EPIPE {
                 self.keeper_lost = true;
                 return;
@@ -603,36 +607,41 @@ impl Agent {
             }
             say(format!("reading the kernel anew after: {}", refused.refusal));
         }
+        if self.unreadable.is_none() {
+            self.stands.note(standing, &self.intent);
+        }
         self.forget_left();
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&self.zones);
         self.resolvers.ensure_all();
     }
 
-    /// The tasks, of all nodes, whose processes ended and are not there again yet.
-    fn resting(&self) -> BTreeSet<Id> {
+    /// The tasks, of all nodes, whose processes are not there.
+    fn absences(&self) -> Absences {
         let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
         let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
-        here.map(|task| task.id.clone()).chain(self.resting_elsewhere.iter().cloned()).collect()
+        let mut absences = self.elsewhere.absences(&self.intent, &self.name);
+        absences.resting.extend(here.map(|task| task.id.clone()));
+        absences
     }
 
-    /// The intent with those tasks out of rotation that rest, without the namespaces of others that are
-    /// gone from here, and how many those are: what was in them went with them.
-    fn present(&self, resting: &BTreeSet<Id>) -> (Cow<'_, Intent>, usize) {
+    /// The intent with those tasks out of rotation that are absent, without the namespaces of others that
+    /// are gone from here, how many those are (what was in them went with them), and who stands in.
+    fn present(&self, absences: &Absences) -> (Cow<'_, Intent>, usize, BTreeSet<Id>) {
         let cluster = &self.intent.cluster.id;
         let gone = |held: &Attachment| {
             let name = SandboxName::of_attached(cluster, &held.namespace);
             held.node == self.name && netns::of(&name).is_err()
         };
         let count = self.intent.attachments.values().filter(|held| gone(held)).count();
-        if count == 0 && resting.is_empty() {
-            return (Cow::Borrowed(&self.intent), 0);
+        if count == 0 && absences.is_empty() && self.stands.ever.is_empty() {
+            return (Cow::Borrowed(&self.intent), 0, BTreeSet::new());
         }
         let mut intent = self.intent.clone();
-        intent.note_resting(resting);
+        let standing = intent.note_presence(absences, &self.stands);
         intent.attachments.retain(|_, held| !gone(held));
-        (Cow::Owned(intent), count)
+        (Cow::Owned(intent), count, standing)
     }
 
     /// Forgets the namespaces of others that left, once nothing of ours is in them.
@@ -660,7 +669,7 @@ impl Agent {
     }
 
     /// Makes the node what it shall be; a refusal was undone.
-    fn carry_out(&mut self, desired: &Node, resting: &BTreeSet<Id>) -> Option<Box<Refused>> {
+    fn carry_out(&mut self, desired: &Node, absences: &Absences) -> Option<Box<Refused>> {
         let mut observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
@@ -678,7 +687,7 @@ impl Agent {
             return None;
         }
         let is_done = |status: &NodeStatus| status.settled && status.revision == self.revision.0;
-        let heals = self.reported.as_ref().is_some_and(is_done) && self.rested == *resting;
+        let heals = self.reported.as_ref().is_some_and(is_done) && self.absent == *absences;
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
@@ -686,7 +695,7 @@ impl Agent {
             Ok(mut node) => {
                 node.forget_keys();
                 self.observed = Some(node);
-                self.rested.clone_from(resting);
+                self.absent.clone_from(absences);
                 None
             }
             Err(refused) => Some(refused),
@@ -893,7 +902,7 @@ impl Agent {
         let keys = self.associations.due(&self.intent, &self.name);
         // Its process came to be there while the plan was carried out.
         let is_behind = self.refusal.is_none() && self.observed.is_some();
-        let behind = (is_behind && self.rested != self.resting()).then_some(now);
+        let behind = (is_behind && self.absent != self.absences()).then_some(now);
         let due = retries.chain(settling).chain(again).chain(keys).chain(behind);
         due.chain([self.audit]).min().unwrap_or(self.audit)
     }
@@ -911,6 +920,8 @@ impl Agent {
             unreadable: self.unreadable.clone(),
             tasks,
             idle_marks: self.idle_marks.clone(),
+            awaited: self.absent.awaited.clone(),
+            standing: self.stands.now.clone(),
             agent: std::process::id() as i32,
             since: self.since,
         };
@@ -973,8 +984,12 @@ fn statuses(store: &Handle) -> BTreeMap<NodeName, NodeStatus> {
 
 /// The revision that every node has done.
 fn done_everywhere(store: &Handle) -> Revision {
+    done_by_all(&statuses(store))
+}
+
+fn done_by_all(statuses: &BTreeMap<NodeName, NodeStatus>) -> Revision {
     let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
-    Revision(statuses(store).values().map(done).min().unwrap_or_default())
+    Revision(statuses.values().map(done).min().unwrap_or_default())
 }
 
 /// Whether a process is in the namespace that has its sandbox's name; true when that cannot be said.

@@ -31,8 +31,12 @@ pub struct Task {
 pub enum Presence {
     #[default]
     Present,
-    /// It ended, and is not there again yet.
+    /// It ended and is not there again yet, or is new and not there yet.
     Resting,
+    /// It leaves, and gets new connections as long as nobody else of its service is there.
+    Standing,
+    /// It leaves and did so: connections that began meanwhile are under the VIP's new mark.
+    Stood,
 }
 
 /// A task on its way out: weight 0 and out of DNS, until nobody is connected to it any more.
@@ -57,7 +61,11 @@ pub struct Endpoint {
 impl Task {
     /// Whether it gets new connections.
     pub fn in_rotation(&self) -> bool {
-        self.leaving.is_none() && self.presence == Presence::Present
+        match self.presence {
+            Presence::Present | Presence::Stood => self.leaving.is_none(),
+            Presence::Resting => false,
+            Presence::Standing => true,
+        }
     }
 
     pub fn endpoint(&self, network: &NetworkName) -> Option<&Endpoint> {
