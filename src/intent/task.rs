@@ -1,6 +1,7 @@
 //! Tasks: the copies of a service, each in a slot on a node.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +45,15 @@ pub enum Presence {
 pub struct Leaving {
     /// When it was taken out of rotation: milliseconds since 1970.
     pub since: u64,
-    /// When it goes although somebody is still connected: milliseconds since 1970.
+    /// When it goes although somebody is still connected, by the clock that `since` is of.
     pub until: u64,
+}
+
+impl Leaving {
+    /// How long it has, whatever the clocks of those who look at it say.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.until.saturating_sub(self.since))
+    }
 }
 
 /// What joins a task's sandbox to one network.
