@@ -255,7 +255,7 @@ fn make_private_key(path: &Path) -> io::Result<Keyring> {
 }
 
 /// Writes a file for root only, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     let _ = std::fs::remove_file(&part);
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;

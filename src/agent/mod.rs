@@ -3,7 +3,9 @@
 
 mod address;
 pub mod associations;
+mod entry;
 mod events;
+pub mod last_known;
 mod leader;
 mod lease;
 mod leaving;
