@@ -387,9 +387,7 @@ impl Session {
     ///
     /// # Errors
     /// When the store cannot be reached.
-    pub fn intent_and_statuses(
-        &self,
-    ) -> Result<(Intent, BTreeMap<NodeName, NodeStatus>), Failure> {
+    pub fn intent_and_statuses(&self) -> Result<(Intent, BTreeMap<NodeName, NodeStatus>), Failure> {
         if self.recorded_intent.is_some() || self.is_fresh() {
             return Ok((self.intent()?, self.statuses()?));
         }
