@@ -56,8 +56,8 @@ fn dns(global: &Global, name: &str, from: Option<&str>) -> Result<Report, Failur
     let what = format!("resolve `{}`", name.escape_debug());
     let session = Session::new(global, what.as_str())?;
     must_be_root(&what)?;
-    let mut intent = session.intent()?;
-    resting::note(&mut intent, &session.node, &session.statuses()?);
+    let (mut intent, statuses) = session.intent_and_statuses()?;
+    resting::note(&mut intent, &session.node, &statuses);
     let mut zones = zones(&intent, &session.node);
     if let Some(from) = from {
         let wanted = seat::sandbox(&session, &intent, from, &what)?;
