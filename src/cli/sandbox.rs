@@ -10,10 +10,11 @@ use crate::dump;
 pub enum Command {
     /// List sandboxes, with what each belongs to
     ///
-    /// Without an option: this cluster's own, on this node. Kinds are task, network, left over (ours,
-    /// but needed no more), foreign (another swarmlb's), docker, named (bound to a file by somebody),
-    /// anonymous (held by processes only) and host (the machine's own). Nothing is changed, and
-    /// with --docker or --all no cluster is needed. Without root, what may be seen is listed.
+    /// Without an option: this cluster's own, on this node. Kinds are task, network, ingress (this
+    /// node's end of the routing mesh), left over (ours, but needed no more), foreign (another
+    /// swarmlb's), docker, named (bound to a file by somebody), anonymous (held by processes only) and
+    /// host (the machine's own). Nothing is changed, and with --docker or --all no cluster is needed.
+    /// Without root, what may be seen is listed.
     #[command(visible_alias = "list")]
     Ls(Which),
     /// Show what a sandbox holds: rules, virtual servers, links, routes, connections

@@ -81,8 +81,10 @@ fn judged(walks: &[Walk], text: String) -> Report {
 /// Follows VIPs on this machine.
 fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Failure> {
     let session = Session::new(global, what)?;
-    let mut intent = session.intent()?;
-    let statuses = if session.is_recorded() { BTreeMap::new() } else { session.statuses()? };
+    let (mut intent, statuses) = match session.is_recorded() {
+        true => (session.intent()?, BTreeMap::new()),
+        false => session.intent_and_statuses()?,
+    };
     let resting = statuses.values().flat_map(NodeStatus::resting);
     intent.note_resting(&resting.cloned().collect());
     let address: Option<Ipv4Addr> = vip.and_then(|vip| vip.parse().ok());
@@ -169,7 +171,7 @@ fn dumped(
 
 /// A namespace of others is dumped under the name that it is called by.
 fn as_dumped(client: &mut Client, node: &Node) {
-    let called = SandboxName(client.sandbox.called().to_owned());
+    let called = SandboxName(client.sandbox.called().into());
     if !node.sandboxes.contains_key(&client.sandbox) && node.sandboxes.contains_key(&called) {
         client.sandbox = called;
     }
@@ -209,7 +211,7 @@ fn unknown(intent: &Intent, vip: &str, what: &str) -> Failure {
 fn sandboxes(expected: &[Expected]) -> BTreeSet<SandboxName> {
     let mut names = BTreeSet::new();
     for one in expected {
-        names.insert(SandboxName(one.network.clone()));
+        names.insert(SandboxName(one.network.as_str().into()));
         names.extend(one.clients.iter().map(|client| client.sandbox.clone()));
         names.extend(one.mesh.iter().flat_map(|mesh| [mesh.home.clone(), mesh.sandbox.clone()]));
         names.extend(one.tasks.iter().filter_map(|task| task.sandbox.clone()));

@@ -383,6 +383,20 @@ impl Session {
             .map_err(|error| self.failed(&error))
     }
 
+    /// What was asked for, and what the nodes report, by one connection.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn intent_and_statuses(&self) -> Result<(Intent, BTreeMap<NodeName, NodeStatus>), Failure> {
+        if self.recorded_intent.is_some() || self.is_fresh() {
+            return Ok((self.intent()?, self.statuses()?));
+        }
+        let store = self.store()?;
+        let intent = self.loaded_intent(&store)?;
+        let reported = records::load_status(&store).map_err(|error| self.failed(&error))?;
+        Ok((intent, reported.1))
+    }
+
     /// The node whose agent decides for all.
     ///
     /// # Errors

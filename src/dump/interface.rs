@@ -65,7 +65,7 @@ impl Interface {
                 &self.other_end
             && (is_endpoint(&self.name) || is_endpoint(other))
         {
-            let sandbox = SandboxName(name.clone());
+            let sandbox = SandboxName(name.as_str().into());
             link.kind = LinkKind::Veth { peer: Some(PeerName { sandbox, link: other.clone() }) };
             if !is_endpoint(&self.name) {
                 link.mac = None;

@@ -97,6 +97,8 @@ pub enum Belonging {
     Host,
     Task(TaskName),
     Network(NetworkName),
+    /// This node's end of the routing mesh.
+    Mesh,
     /// It is ours, and nothing in the intent needs it any more.
     LeftOver,
     /// Another cluster of swarmlb.
@@ -184,9 +186,11 @@ impl Belonging {
         let is = |other: SandboxName| other.as_str() == name;
         let task = intent.tasks.values().find(|task| is(SandboxName::from(&task.name)));
         let network = intent.networks.values().find(|n| is(SandboxName::from(&n.name)));
+        let has_mesh = intent.networks.contains_key(&NetworkName::ingress());
         match (task, network) {
             (Some(task), _) => Belonging::Task(task.name.clone()),
             (None, Some(network)) => Belonging::Network(network.name.clone()),
+            (None, None) if is(SandboxName::ingress()) && has_mesh => Belonging::Mesh,
             (None, None) => Belonging::LeftOver,
         }
     }
@@ -217,6 +221,7 @@ impl Belonging {
             Belonging::Host => "host",
             Belonging::Task(_) => "task",
             Belonging::Network(_) => "network",
+            Belonging::Mesh => "ingress",
             Belonging::LeftOver => "left over",
             Belonging::Attached { .. } => "attached",
             Belonging::Cluster(_) => "foreign",
@@ -237,7 +242,10 @@ impl Belonging {
 
     /// Whether it is of this cluster.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Belonging::Task(_) | Belonging::Network(_) | Belonging::LeftOver)
+        matches!(
+            self,
+            Belonging::Task(_) | Belonging::Network(_) | Belonging::Mesh | Belonging::LeftOver
+        )
     }
 
     /// Whether it is Docker's.
@@ -255,6 +263,7 @@ impl fmt::Display for Belonging {
             Belonging::Host => f.write_str("this machine"),
             Belonging::Task(task) => write!(f, "service {}", task.service),
             Belonging::Network(network) => write!(f, "network {network}"),
+            Belonging::Mesh => f.write_str("published ports"),
             Belonging::LeftOver => f.write_str("nothing any more"),
             Belonging::Attached { networks, own } => {
                 let names: Vec<String> = networks.iter().map(ToString::to_string).collect();
@@ -334,6 +343,7 @@ mod tests {
             (at("/run/netns/collabweb.1"), ours),
             (at("/run/netns/collabnet"), ours),
             (at("/run/netns/gone.1"), ours),
+            (at("/run/netns/ingress.sandbox"), ours),
             (at("/run/netns/collabweb.1"), Some(&other)),
             (at("/run/netns/collabweb.1"), None),
             (at("/run/docker/netns/1-ukva5yq4iy"), None),
@@ -354,6 +364,7 @@ mod tests {
         task: service collabweb
         network: network collabnet
         left over: nothing any more
+        left over: nothing any more
         foreign: swarmlb cluster other
         named: -
         docker: Docker network collabnet
@@ -365,6 +376,20 @@ mod tests {
         anonymous: container 78098b732bae
         anonymous: user nobody
         ");
+    }
+
+    #[test]
+    fn the_end_of_the_mesh_is_known_as_long_as_there_is_one() {
+        let mut intent = story();
+        let mesh = SandboxName::ingress();
+        let told = |intent: &Intent| {
+            let belonging = Belonging::recorded(&mesh, Some(&intent.cluster.id), intent);
+            format!("{}: {belonging}", belonging.kind())
+        };
+        assert_eq!(told(&intent), "left over: nothing any more");
+        let network = intent.networks.values().next().unwrap().clone();
+        intent.networks.insert(NetworkName::ingress(), network);
+        assert_eq!(told(&intent), "ingress: published ports");
     }
 
     #[test]

@@ -125,13 +125,13 @@ impl<P: Processes> Linux<P> {
         wanted: &[SandboxName],
     ) -> Result<Vec<SandboxName>, Refusal> {
         let mut names = Vec::new();
-        let there = netns::names()?;
+        let there = named()?;
         // What is open keeps a namespace alive that has lost its name, and its links with it.
         self.open.retain(|name, _| match name.guest() {
-            None => there.contains(&name.0),
+            None => there.contains(name),
             Some(_) => netns::of(name).is_ok(),
         });
-        for name in there.into_iter().map(SandboxName) {
+        for name in there {
             if wanted.contains(&name) || self.must_own(&name, cluster).is_ok() {
                 names.push(name);
             } else {
@@ -194,8 +194,8 @@ impl<P: Processes> Linux<P> {
     pub fn observe_counted(&mut self, scope: &Scope) -> Result<(Node, Traffic), Refusal> {
         let names: Vec<SandboxName> = match scope {
             Scope::All => {
-                let named = netns::names()?.into_iter().map(SandboxName);
-                named.chain(self.guests()?).collect()
+                let there = named()?.into_iter();
+                there.chain(self.guests()?).collect()
             }
             Scope::Only(names) => names.clone(),
             Scope::Cluster(id, wanted) => self.names_of(id, wanted)?,
@@ -444,6 +444,11 @@ struct Look {
 }
 
 type Looked = (SandboxName, Result<(Open, Look), Refusal>);
+
+/// All that have a name below /run/netns.
+fn named() -> Result<Vec<SandboxName>, Refusal> {
+    Ok(netns::names()?.into_iter().map(|name| SandboxName(name.into())).collect())
+}
 
 /// One sandbox after the other; the calling thread stays in the last one's namespace.
 fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {

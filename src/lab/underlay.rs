@@ -66,7 +66,7 @@ fn plug(
     ensure_bridge(&mut socket, &links, group)?;
     // One that a killed node left goes by itself, but not at once.
     let _gone = socket.del_link(port);
-    let peer = PeerName { sandbox: SandboxName(String::new()), link: port.clone() };
+    let peer = PeerName { sandbox: SandboxName("".into()), link: port.clone() };
     let master = Some(Lab::bridge(group));
     let port = Port { peer, master, mtu: MTU, isolated: false, up: true };
     socket.add_veth_from(end.as_fd(), link, None, MTU, &port)

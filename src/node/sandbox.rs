@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +13,10 @@ use super::{
 use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
 
 /// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
-/// overlay's own sandbox.
+/// overlay's own sandbox. Clones share it: each operation of a plan has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SandboxName(pub String);
+pub struct SandboxName(pub Arc<str>);
 
 impl SandboxName {
     pub fn as_str(&self) -> &str {
@@ -37,18 +38,18 @@ pub enum Place<'a> {
 impl SandboxName {
     /// A node's end of the routing mesh. No network can be called so, and no task.
     pub fn ingress() -> Self {
-        Self("ingress.sandbox".to_owned())
+        Self("ingress.sandbox".into())
     }
 
     /// The node's own namespace, as far as a cluster has things in it. Nothing that is named below
     /// /run/netns by this cluster can be called so.
     pub fn of_node(cluster: &ClusterId) -> Self {
-        Self(format!("@{cluster}"))
+        Self(format!("@{cluster}").into())
     }
 
     /// A namespace of somebody else. `path` is absolute.
     pub fn of_attached(cluster: &ClusterId, namespace: &Namespace) -> Self {
-        Self(format!("@{cluster}/{}{}", namespace.identity, namespace.path))
+        Self(format!("@{cluster}/{}{}", namespace.identity, namespace.path).into())
     }
 
     pub fn place(&self) -> Place<'_> {
@@ -87,13 +88,13 @@ impl SandboxName {
 
 impl From<&TaskName> for SandboxName {
     fn from(task: &TaskName) -> Self {
-        Self(task.to_string())
+        Self(task.to_string().into())
     }
 }
 
 impl From<&NetworkName> for SandboxName {
     fn from(network: &NetworkName) -> Self {
-        Self(network.to_string())
+        Self(network.to_string().into())
     }
 }
 

@@ -480,7 +480,7 @@ impl Look<'_> {
         if remote.is_empty() {
             return None;
         }
-        let Some(sandbox) = self.node.sandboxes.get(&SandboxName(network.clone())) else {
+        let Some(sandbox) = self.node.sandboxes.get(&SandboxName(network.as_str().into())) else {
             let evidence = format!("namespace `{network}` of the network is missing");
             return Some(rung(Step::Overlay, false, evidence));
         };

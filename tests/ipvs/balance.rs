@@ -86,6 +86,16 @@ fn one_shot_clients_of_24_and_100_sandboxes_meet_tasks_evenly_through_scaling() 
 }
 
 #[test]
+#[ignore = "takes minutes in the emulated machine"]
+fn one_shot_clients_of_240_sandboxes_meet_tasks_evenly_through_scaling() {
+    with_ipvs(|| {
+        let swarmlb = Swarmlb::new();
+        evenness::is_kept_through_scaling(&swarmlb, &[240]);
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn a_task_leaves_with_weight_0_and_its_mark_goes_when_no_connection_holds_it() {
     with_ipvs(|| {
         let swarmlb = Swarmlb::with_story();

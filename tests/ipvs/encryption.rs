@@ -91,7 +91,7 @@ impl World {
         );
         let file = netns::open("second").expect("it is there");
         let identity = netns::identity(&file).expect("it has one");
-        let second = SandboxName(format!("@{}/{identity}/run/netns/second", cluster()));
+        let second = SandboxName(format!("@{}/{identity}/run/netns/second", cluster()).into());
         let held = [(1, Node::default()), (2, Node::default())].into();
         let mut world = Self { intent: intent(), held, second };
         world.settle(&[1, 2]);

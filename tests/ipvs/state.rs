@@ -145,5 +145,5 @@ fn a_plan_to_scale_builds_beside_what_is_there_and_then_turns_the_mark_over() {
 }
 
 fn sandbox(name: &str) -> swarmlb::node::SandboxName {
-    swarmlb::node::SandboxName(name.to_owned())
+    swarmlb::node::SandboxName(name.into())
 }

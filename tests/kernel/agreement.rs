@@ -113,7 +113,7 @@ fn change_all_that_can_change(node: &mut Node) {
 }
 
 fn name(text: &str) -> swarmlb::node::SandboxName {
-    swarmlb::node::SandboxName(text.to_owned())
+    swarmlb::node::SandboxName(text.into())
 }
 
 #[test]

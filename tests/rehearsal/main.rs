@@ -569,7 +569,7 @@ fn first_targets(held: &Node, desired: &Node, vip: Ipv4Addr) -> BTreeMap<String,
             }
             _ => continue,
         };
-        first.insert(op.sandbox.0.clone(), target);
+        first.insert(op.sandbox.to_string(), target);
     }
     first
 }

@@ -187,6 +187,7 @@ fn rank(row: &Row) -> usize {
     let order = [
         "task",
         "network",
+        "ingress",
         "attached",
         "left over",
         "foreign",

@@ -52,5 +52,5 @@ fn own_table(file: &std::fs::File, held: &Contents) -> Option<crate::node::Table
 }
 
 fn sandbox_name(name: &str) -> SandboxName {
-    SandboxName(name.to_owned())
+    SandboxName(name.into())
 }
