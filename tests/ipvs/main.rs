@@ -4,6 +4,7 @@
 
 mod balance;
 mod encryption;
+mod examples;
 mod foreign;
 mod listing;
 mod mesh;
