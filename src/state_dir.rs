@@ -37,6 +37,8 @@ fn is_ours(name: &str) -> bool {
         "node.part",
         "membership.json",
         "membership.new",
+        "intent.json",
+        "intent.part",
         "store.json",
         "store.json.new",
     ];
@@ -140,6 +142,11 @@ impl StateDir {
     /// What this node keeps of a cluster of several.
     pub fn membership(&self) -> PathBuf {
         self.root.join("membership.json")
+    }
+
+    /// What was asked for, as it was last known here.
+    pub fn intent_copy(&self) -> PathBuf {
+        self.root.join("intent.json")
     }
 
     /// Where the store is, once it is known to be elsewhere.

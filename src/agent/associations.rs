@@ -161,8 +161,9 @@ impl Associations {
             let arrived = at.elapsed() >= Duration::from_millis(IN_FLIGHT);
             return (arrived && done() >= since).then_some(Step::Forget);
         }
-        let age = clock::millis().saturating_sub(own.current?.since);
-        let old = age >= LONGEST_LIFE && !intent.encrypted_peers(name).is_empty();
+        // A clock that was set back makes nothing younger than it was seen to be.
+        let age = Duration::from_millis(clock::millis().saturating_sub(own.current?.since));
+        let old = age.max(at.elapsed()) >= LONGEST_LIFE && !intent.encrypted_peers(name).is_empty();
         old.then_some(Step::Begin)
     }
 
@@ -254,7 +255,7 @@ fn make_private_key(path: &Path) -> io::Result<Keyring> {
 }
 
 /// Writes a file for root only, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     let _ = std::fs::remove_file(&part);
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
@@ -369,7 +370,7 @@ mod tests {
         };
         assert_eq!(step(&mut own, &intent, 3, 3), None);
         let record = intent.nodes.get_mut(&node(1)).unwrap();
-        record.encryption.current.as_mut().unwrap().since -= LONGEST_LIFE;
+        record.encryption.current.as_mut().unwrap().since -= LONGEST_LIFE.as_millis() as u64;
         assert_eq!(step(&mut own, &intent, 3, 3), Some(Step::Begin));
         assert!(own.take(Step::Begin, &mut intent, &node(1)).unwrap());
         assert_eq!(step(&mut own, &intent, 7, 6), None, "a node is behind");
@@ -383,6 +384,19 @@ mod tests {
         assert!(own.take(Step::Forget, &mut intent, &node(1)).unwrap());
         assert_eq!(step(&mut own, &intent, 11, 11), None);
         assert!(own.due(&intent, &node(1)).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_life_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut own = open(directory.path());
+        let mut intent = pair(&own);
+        let life = intent.nodes.get_mut(&node(1)).unwrap().encryption.current.as_mut().unwrap();
+        life.since += 2 * LONGEST_LIFE.as_millis() as u64;
+        assert_eq!(own.step(&intent, &node(1), Revision(3), || Revision(3)), None);
+        own.seen.as_mut().unwrap().2 -= LONGEST_LIFE;
+        let step = own.step(&intent, &node(1), Revision(3), || Revision(3));
+        assert_eq!(step, Some(Step::Begin));
     }
 
     #[test]

@@ -82,11 +82,19 @@ pub fn stand(
 
 impl Candidate {
     fn run(mut self, wakes: &Receiver<Wake>) {
+        let mut said = String::new();
         loop {
             let pause = match self.turn() {
-                Ok(pause) => pause,
+                Ok(pause) => {
+                    said.clear();
+                    pause
+                }
                 Err(error) => {
-                    say(format!("cannot see to the other nodes: {error}"));
+                    let error = format!("cannot see to the other nodes: {error}");
+                    if error != said {
+                        say(&error);
+                        said = error;
+                    }
                     self.decided = None;
                     AGAIN
                 }
@@ -112,7 +120,7 @@ impl Candidate {
         self.heard.note(reports.nodes);
         self.heard.listening = self.since.elapsed();
         let Some(leadership) =
-            records::lead(&self.store, &self.name, self.lease.id(), reports.leadership.as_ref())?
+            records::lead(&self.store, &self.name, self.lease.id()?, reports.leadership.as_ref())?
         else {
             self.decided = None;
             return Ok(LONG);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::intent::{EndpointMode, Fwmark, Id, Intent, Leaving, NodeName, Task, TaskName};
 use crate::kernel::datagrams::Datagrams;
 use crate::kernel::sockets::{self, Activity};
@@ -26,6 +25,8 @@ struct Look {
     task: Id,
     /// What every node must have done for the task to be out of rotation.
     revision: Revision,
+    /// When it was first seen to leave. No date counts: clocks jump, and it is of another machine's.
+    begun: Instant,
     out_since: Option<Instant>,
     quiet_since: Option<Instant>,
     activity: Activity,
@@ -71,6 +72,7 @@ impl Departures {
                 Look {
                     task: candidate.task,
                     revision,
+                    begun: Instant::now(),
                     out_since: None,
                     quiet_since: None,
                     activity: Activity::default(),
@@ -115,9 +117,10 @@ impl Departures {
         self.looks.values().any(|look| look.out_since.is_none())
     }
 
-    /// Takes note of the revision that every node has done.
-    pub fn acknowledge(&mut self, done: Revision) {
-        for look in self.looks.values_mut().filter(|look| look.revision <= done) {
+    /// Takes note of the revision that every node has done, and of who stands in for others somewhere.
+    pub fn acknowledge(&mut self, done: Revision, standing: &BTreeSet<&Id>) {
+        let out = |look: &&mut Look| look.revision <= done && !standing.contains(&look.task);
+        for look in self.looks.values_mut().filter(out) {
             look.out_since.get_or_insert_with(Instant::now);
         }
     }
@@ -134,13 +137,15 @@ impl Departures {
             let Some(look) = self.looks.get_mut(&candidate.name) else { continue };
             look.note(&candidate.name);
             let seen = Seen {
+                timeout: candidate.leaving.timeout(),
+                leaving: look.begun.elapsed(),
                 out: look.out_since.map(|since| since.elapsed()),
                 quiet: look.quiet_since.map(|since| since.elapsed()),
                 datagrams: !look.activity.datagrams.is_empty(),
                 ended: ended(&candidate.name),
                 kept: candidate.kept,
             };
-            if has_left(&candidate.leaving, &seen, clock::millis()) {
+            if has_left(&seen) {
                 left.push((candidate.name, candidate.task));
             }
         }

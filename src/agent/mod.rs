@@ -3,7 +3,9 @@
 
 mod address;
 pub mod associations;
+mod entry;
 mod events;
+pub mod last_known;
 mod leader;
 mod lease;
 mod leaving;
@@ -12,7 +14,7 @@ mod processes;
 mod reconcile;
 
 mod resolvers;
-mod resting;
+pub mod resting;
 pub mod status;
 
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

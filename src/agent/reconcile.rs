@@ -4,24 +4,25 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address;
-use super::associations::{self, Associations};
+use super::associations::Associations;
+use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
+use super::last_known::LastKnown;
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::resolvers::Resolvers;
-use super::resting::Elsewhere;
+use super::resting::{Elsewhere, Word};
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
-use crate::clock;
 use crate::intent::{
-    Attachment, ClusterId, Fwmark, Id, Intent, Machine, NodeName, NodeRecord, Task, TaskName,
+    Absences, Attachment, Fwmark, Id, Intent, Machine, NodeName, Stands, Task, TaskName,
 };
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
@@ -30,7 +31,7 @@ use crate::keeper::protocol::{Exit, Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
-use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, underlay, xfrm};
+use crate::kernel::{Kernel, Refused, Scope, carry_out, egress, netns, xfrm};
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
@@ -41,7 +42,7 @@ use crate::plan::runbook::owner_prefix;
 use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::records::{self, Edit, Loaded};
-use crate::store::{self, Batch, Handle, Location, Patience, Revision, Store};
+use crate::store::{Batch, Handle, Later, Location, Revision};
 
 /// How often what the kernel holds is read anew and compared, though nothing was told.
 const AUDIT: Duration = Duration::from_secs(15);
@@ -59,10 +60,6 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 3;
 /// When what the store did not take or give is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long to wait for the store at the start.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a store that is elsewhere may take later: what else there is to do waits meanwhile.
-const LATER: Duration = Duration::from_secs(2);
 
 /// The misfortunes of a task's process.
 #[derive(Debug, Clone)]
@@ -80,6 +77,12 @@ struct Misfortune {
 
 struct Agent {
     name: NodeName,
+    /// Where others reach it, when nobody said it.
+    address: Option<Ipv4Addr>,
+    /// Whether the store knows it: not as long as the store was out of reach from the start.
+    is_known: bool,
+    /// Who keeps what was asked for, where the store is on another machine.
+    copies: Option<Sender<Loaded>>,
     store: Handle,
     lease: Arc<Lease>,
     keeper: Keeper,
@@ -89,14 +92,18 @@ struct Agent {
     rejections: Arc<Mutex<Vec<Rejection>>>,
     intent: Intent,
     revision: Revision,
+    /// Of its last edit: what every node has done that loaded it at this revision or a later one.
+    edited: Revision,
     /// What names mean in each sandbox, and of which revision that is.
     zones: BTreeMap<SandboxName, Knowledge>,
-    /// Of which revision they are, without how many namespaces that are gone, and which tasks rested.
-    zoned: Option<(Revision, usize, BTreeSet<Id>)>,
-    /// The tasks of other nodes whose processes are not there.
-    resting_elsewhere: BTreeSet<Id>,
-    /// The tasks, of all nodes, that the last plan took out of rotation for that.
-    rested: BTreeSet<Id>,
+    /// Of which revision they are, without how many namespaces that are gone, and who was absent.
+    zoned: Option<(Revision, usize, Absences)>,
+    /// What other nodes say of their tasks.
+    elsewhere: Word,
+    /// The tasks, of all nodes, that the last plan took out of rotation as their processes were not there.
+    absent: Absences,
+    /// Those that leave and get connections for want of others.
+    stands: Stands,
     /// What the last lowering shares with the next.
     shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
@@ -163,11 +170,6 @@ fn run_for_keeper(
         say("another keeper has taken over, and has an agent of its own");
         return Ok(());
     }
-    let open = |later: Duration| {
-        let patience = Patience { first: PATIENCE, later: Some(later) };
-        store::open(location, &state.store_socket(), patience).map_err(io::Error::other)
-    };
-    let store = open(LATER)?;
     let resolvers = Arc::new(Resolvers::start(&state.keeper_socket())?);
     let (sender, receiver) = channel();
     let known = Arc::new(Known::default());
@@ -177,9 +179,10 @@ fn run_for_keeper(
         .map_err(io::Error::other)?;
     mounts::keep(state.clone(), Arc::clone(&known))?;
     let associations = Associations::open(state)?;
-    let lease = Arc::new(Lease::take(&*store).map_err(io::Error::other)?);
-    greet(&*store, name, &lease).map_err(io::Error::other)?;
-    let loaded = register(&store, name, address::towards(location), &associations)?;
+    let copy = LastKnown::of(state, location)?;
+    let entry = Entry { state, name, location, associations: &associations };
+    let Begun { store, lease, loaded, is_known } = entry.begin(copy.as_ref())?;
+    let lease = Arc::new(lease);
     let zones = dns::zones(&loaded.intent, name);
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
@@ -188,16 +191,20 @@ fn run_for_keeper(
     let tell = move |_: Option<&Batch>| {
         events.send(Event::Intent).is_ok() && wake.send(Wake::Intent).is_ok()
     };
-    events::follow(store.clone(), records::INTENT, loaded.revision, tell)?;
+    let after = is_known.then_some(loaded.revision);
+    events::follow(store.clone(), records::INTENT, after, tell)?;
     let mut reports = BTreeSet::new();
     let mut elsewhere = Elsewhere::new(name.clone());
-    let first = elsewhere.note(None, &*store).map_err(io::Error::other)?;
-    let resting_elsewhere = first.unwrap_or_default();
+    // Where the store is away, nothing is known of others, and nobody of theirs counts as absent.
+    let word = match is_known {
+        true => elsewhere.note(None, &*store).map_err(io::Error::other)?.unwrap_or_default(),
+        false => Word::default(),
+    };
     let (events, asked) = (sender.clone(), store.clone());
     let tell = move |changed: Option<&Batch>| {
         match elsewhere.note(changed, &*asked) {
-            Ok(Some(resting)) => {
-                if events.send(Event::Resting(resting)).is_err() {
+            Ok(Some(word)) => {
+                if events.send(Event::Elsewhere(word)).is_err() {
                     return false;
                 }
             }
@@ -207,9 +214,10 @@ fn run_for_keeper(
         !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
             || wakes.send(Wake::Reports).is_ok()
     };
-    events::follow(store.clone(), records::STATUS, loaded.revision, tell)?;
+    events::follow(store.clone(), records::STATUS, after, tell)?;
     leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
-    lease.keep(open(lease::PATIENCE)?, sender)?;
+    let waits = Later::new(location.clone(), state.store_socket(), lease::PATIENCE);
+    lease.keep(Arc::new(waits), sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
         keeper: Keeper::connect(&state.keeper_socket())?,
@@ -227,12 +235,17 @@ fn run_for_keeper(
         known,
         resolvers,
         rejections,
+        address: address::towards(location),
+        is_known,
+        copies: copy.map(LastKnown::keeper).transpose()?,
         intent: loaded.intent,
         revision: loaded.revision,
+        edited: loaded.edited,
         zones,
         zoned: None,
-        resting_elsewhere,
-        rested: BTreeSet::new(),
+        elsewhere: word,
+        absent: Absences::default(),
+        stands: Stands::default(),
         shared: Shared::default(),
         observed: None,
         keeper_lost: false,
@@ -249,6 +262,13 @@ fn run_for_keeper(
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
     };
+    if is_known {
+        agent.keep(&Loaded {
+            edited: loaded.edited,
+            revision: agent.revision,
+            intent: agent.intent.clone(),
+        });
+    }
     agent.run(&receiver);
     Ok(())
 }
@@ -260,74 +280,6 @@ fn await_end(events: &Receiver<Event>) {
         if matches!(event, Event::KeeperGone) {
             return;
         }
-    }
-}
-
-/// Reports that this node is there, before it says so in the intent: who leads believes the reports.
-fn greet(store: &dyn Store, name: &NodeName, lease: &Lease) -> Result<(), records::RecordError> {
-    if records::load_reports(store)?.nodes.contains(name) {
-        return Ok(());
-    }
-    let status = NodeStatus { agent: std::process::id() as i32, ..NodeStatus::default() };
-    records::save_status(store, name, lease.id(), &status)
-}
-
-/// Makes this node known, and the cluster when it is the first.
-fn register(
-    store: &dyn Store,
-    name: &NodeName,
-    address: Option<Ipv4Addr>,
-    associations: &Associations,
-) -> io::Result<Loaded> {
-    let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
-    let machine = way_out();
-    let esp = can_encrypt();
-    let (key, nonce) = (associations.keyring.public_key(), associations::nonce()?);
-    loop {
-        let loaded = records::load_intent(store).map_err(io::Error::other)?;
-        let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
-        // What cannot be told this time is as it was: it decides what balances every VIP.
-        let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
-        let mut intent = match &loaded {
-            Some(loaded) => loaded.intent.clone(),
-            None => Intent::new(ClusterId(crate::random::id(8))),
-        };
-        let record = NodeRecord::new(name.clone(), ipvs);
-        let record = intent.nodes.entry(name.clone()).or_insert(record);
-        record.ipvs = ipvs;
-        if record.id.is_empty() {
-            record.id = crate::random::id(25);
-        }
-        record.address = record.address.or(address);
-        settle_underlay(&mut intent, name);
-        intent.settle_egress(name, machine.as_ref().map_err(Clone::clone));
-        intent.settle_encryption(name, esp.clone(), key, nonce, clock::millis());
-        // What its kernel can may have changed, and it is here.
-        intent.node_is_up(name, crate::clock::millis());
-        intent.evacuate(crate::clock::millis());
-        let edit = match &loaded {
-            Some(loaded) if loaded.intent == intent => return Ok(loaded.clone()),
-            Some(loaded) => {
-                records::commit_intent(store, loaded.edited, Some(&loaded.intent), &intent)
-            }
-            None => records::commit_intent(store, Revision::NEVER, None, &intent),
-        };
-        let edit = edit.map_err(io::Error::other)?;
-        if edit == Edit::Overtaken {
-            continue;
-        }
-    }
-}
-
-/// Notes what this node's links carry to the others. What cannot be told this time is as it was.
-fn settle_underlay(intent: &mut Intent, name: &NodeName) {
-    let others = intent.nodes.values().filter(|record| record.name != *name);
-    let peers: Vec<_> = others.filter_map(|record| record.address).collect();
-    let Some(record) = intent.nodes.get_mut(name) else { return };
-    match record.address.map(|own| underlay::mtu(own, &peers)) {
-        None => record.underlay_mtu = None,
-        Some(Ok(mtu)) => record.underlay_mtu = mtu,
-        Some(Err(refusal)) => say(format!("cannot read the routes to other nodes: {refusal}")),
     }
 }
 
@@ -398,7 +350,7 @@ impl Agent {
                 await_end(events);
                 return;
             }
-            self.departures.take_note(&self.intent, self.revision, &self.name);
+            self.departures.take_note(&self.intent, self.edited, &self.name);
             let due = self.next_due();
             let mut rest = Some(Instant::now() + memory::REST);
             let first = loop {
@@ -421,10 +373,13 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
-                    Event::Resting(resting) => self.resting_elsewhere = resting,
+                    Event::Elsewhere(word) => self.elsewhere = word,
                     Event::KeeperGone => return,
                     // The report went with the old one.
-                    Event::LeaseAnew => self.reported = None,
+                    Event::LeaseAnew => {
+                        self.reported = None;
+                        reload |= !self.is_known;
+                    }
                 }
             }
             if reload || self.stale {
@@ -433,11 +388,25 @@ impl Agent {
         }
     }
 
+    /// What was asked for, as the store has it; where it could not be reached until now, this node is
+    /// made known first.
+    fn load(&mut self) -> io::Result<Option<Loaded>> {
+        if self.is_known || self.lease.id().is_err() {
+            return records::load_intent(&self.store).map_err(io::Error::other);
+        }
+        let (address, associations) = (self.address, &self.associations);
+        let loaded = enter(&*self.store, &self.name, &self.lease, address, associations)?;
+        self.is_known = true;
+        Ok(Some(loaded))
+    }
+
     fn reload(&mut self) {
-        match records::load_intent(&self.store) {
+        match self.load() {
             Ok(Some(loaded)) => {
+                self.keep(&loaded);
                 self.intent = loaded.intent;
                 self.revision = loaded.revision;
+                self.edited = loaded.edited;
                 let retired = self.intent.retired_marks();
                 self.idle_marks.retain(|mark| retired.contains(mark));
                 self.refusal = None;
@@ -452,12 +421,21 @@ impl Agent {
         }
     }
 
+    /// Has what was asked for kept, for when the store is out of reach.
+    fn keep(&self, loaded: &Loaded) {
+        if let Some(copies) = &self.copies {
+            let _ = copies.send(loaded.clone());
+        }
+    }
+
     /// Looks after what leaves, when it is time to, and takes away what has left.
     fn see_off(&mut self) {
         let mut left = Vec::new();
         if self.departures.tasks_are_due() {
             if self.departures.lacks_word() {
-                self.departures.acknowledge(done_everywhere(&self.store));
+                let statuses = statuses(&self.store);
+                let standing = statuses.values().flat_map(|status| &status.standing).collect();
+                self.departures.acknowledge(done_by_all(&statuses), &standing);
             }
             let known = Arc::clone(&self.known);
             let ended = |task: &TaskName| {
@@ -553,8 +531,7 @@ impl Agent {
         }
         let store = self.store.clone();
         let done = || done_everywhere(&store);
-        let Some(step) = self.associations.step(&self.intent, &self.name, self.revision, done)
-        else {
+        let Some(step) = self.associations.step(&self.intent, &self.name, self.edited, done) else {
             return;
         };
         let edited =
@@ -575,11 +552,11 @@ impl Agent {
 
     fn reconcile(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
-        let resting = self.resting();
-        let (intent, gone) = self.present(&resting);
+        let absences = self.absences();
+        let (intent, gone, standing) = self.present(&absences);
         let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         self.associations.keyring.complete(&intent, &self.name, &mut desired);
-        let zoned = Some((self.revision, gone, resting.clone()));
+        let zoned = Some((self.revision, gone, absences.clone()));
         if self.zoned != zoned {
             let zones = dns::zones(&intent, &self.name);
             self.zoned = zoned;
@@ -591,7 +568,7 @@ impl Agent {
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
         let mut attempts = if self.observed.is_some() { ATTEMPTS } else { ATTEMPTS - 1 };
-        while let Some(refused) = self.carry_out(&desired, &resting) {
+        while let Some(refused) = self.carry_out(&desired, &absences) {
             if refused.refusal.errno == nix::errno::Errno::EPIPE {
                 self.keeper_lost = true;
                 return;
@@ -603,36 +580,41 @@ impl Agent {
             }
             say(format!("reading the kernel anew after: {}", refused.refusal));
         }
+        if self.unreadable.is_none() {
+            self.stands.note(standing, &self.intent);
+        }
         self.forget_left();
         // A task that leaves asks names until it ends.
         self.resolvers.drop_others(&self.zones);
         self.resolvers.ensure_all();
     }
 
-    /// The tasks, of all nodes, whose processes ended and are not there again yet.
-    fn resting(&self) -> BTreeSet<Id> {
+    /// The tasks, of all nodes, whose processes are not there.
+    fn absences(&self) -> Absences {
         let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
         let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
-        here.map(|task| task.id.clone()).chain(self.resting_elsewhere.iter().cloned()).collect()
+        let mut absences = self.elsewhere.absences(&self.intent, &self.name);
+        absences.resting.extend(here.map(|task| task.id.clone()));
+        absences
     }
 
-    /// The intent with those tasks out of rotation that rest, without the namespaces of others that are
-    /// gone from here, and how many those are: what was in them went with them.
-    fn present(&self, resting: &BTreeSet<Id>) -> (Cow<'_, Intent>, usize) {
+    /// The intent with those tasks out of rotation that are absent, without the namespaces of others that
+    /// are gone from here, how many those are (what was in them went with them), and who stands in.
+    fn present(&self, absences: &Absences) -> (Cow<'_, Intent>, usize, BTreeSet<Id>) {
         let cluster = &self.intent.cluster.id;
         let gone = |held: &Attachment| {
             let name = SandboxName::of_attached(cluster, &held.namespace);
             held.node == self.name && netns::of(&name).is_err()
         };
         let count = self.intent.attachments.values().filter(|held| gone(held)).count();
-        if count == 0 && resting.is_empty() {
-            return (Cow::Borrowed(&self.intent), 0);
+        if count == 0 && absences.is_empty() && self.stands.ever.is_empty() {
+            return (Cow::Borrowed(&self.intent), 0, BTreeSet::new());
         }
         let mut intent = self.intent.clone();
-        intent.note_resting(resting);
+        let standing = intent.note_presence(absences, &self.stands);
         intent.attachments.retain(|_, held| !gone(held));
-        (Cow::Owned(intent), count)
+        (Cow::Owned(intent), count, standing)
     }
 
     /// Forgets the namespaces of others that left, once nothing of ours is in them.
@@ -660,7 +642,7 @@ impl Agent {
     }
 
     /// Makes the node what it shall be; a refusal was undone.
-    fn carry_out(&mut self, desired: &Node, resting: &BTreeSet<Id>) -> Option<Box<Refused>> {
+    fn carry_out(&mut self, desired: &Node, absences: &Absences) -> Option<Box<Refused>> {
         let mut observed = match self.observe(desired) {
             Ok(observed) => observed,
             Err(refusal) => {
@@ -678,7 +660,7 @@ impl Agent {
             return None;
         }
         let is_done = |status: &NodeStatus| status.settled && status.revision == self.revision.0;
-        let heals = self.reported.as_ref().is_some_and(is_done) && self.rested == *resting;
+        let heals = self.reported.as_ref().is_some_and(is_done) && self.absent == *absences;
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
@@ -686,7 +668,7 @@ impl Agent {
             Ok(mut node) => {
                 node.forget_keys();
                 self.observed = Some(node);
-                self.rested.clone_from(resting);
+                self.absent.clone_from(absences);
                 None
             }
             Err(refused) => Some(refused),
@@ -893,7 +875,7 @@ impl Agent {
         let keys = self.associations.due(&self.intent, &self.name);
         // Its process came to be there while the plan was carried out.
         let is_behind = self.refusal.is_none() && self.observed.is_some();
-        let behind = (is_behind && self.rested != self.resting()).then_some(now);
+        let behind = (is_behind && self.absent != self.absences()).then_some(now);
         let due = retries.chain(settling).chain(again).chain(keys).chain(behind);
         due.chain([self.audit]).min().unwrap_or(self.audit)
     }
@@ -911,13 +893,17 @@ impl Agent {
             unreadable: self.unreadable.clone(),
             tasks,
             idle_marks: self.idle_marks.clone(),
+            awaited: self.absent.awaited.clone(),
+            standing: self.stands.now.clone(),
             agent: std::process::id() as i32,
             since: self.since,
         };
         if self.reported.as_ref() == Some(&status) {
             return;
         }
-        match records::save_status(&self.store, &self.name, self.lease.id(), &status) {
+        // With a lease the report is made anew.
+        let Ok(lease) = self.lease.id() else { return };
+        match records::save_status(&self.store, &self.name, lease, &status) {
             Ok(()) => {
                 self.reported = Some(status);
                 self.unreported = false;
@@ -973,8 +959,12 @@ fn statuses(store: &Handle) -> BTreeMap<NodeName, NodeStatus> {
 
 /// The revision that every node has done.
 fn done_everywhere(store: &Handle) -> Revision {
+    done_by_all(&statuses(store))
+}
+
+fn done_by_all(statuses: &BTreeMap<NodeName, NodeStatus>) -> Revision {
     let done = |status: &NodeStatus| if status.settled { status.revision } else { 0 };
-    Revision(statuses(store).values().map(done).min().unwrap_or_default())
+    Revision(statuses.values().map(done).min().unwrap_or_default())
 }
 
 /// Whether a process is in the namespace that has its sandbox's name; true when that cannot be said.

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, date_time_ymd,
 };
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     fn params(&self) -> Result<CertificateParams, IdentityError> {
-        let mut params = CertificateParams::new(Vec::new())?;
+        let mut params = timeless(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name.push(DnType::CommonName, format!("swarmlb {}", self.cluster));
@@ -76,7 +76,7 @@ impl Authority {
     /// # Errors
     /// When that is no public key.
     pub fn sign(&self, node: &NodeName, public_key: &str) -> Result<String, IdentityError> {
-        let mut params = CertificateParams::new(vec![COMMON_NAME.to_owned()])?;
+        let mut params = timeless(vec![COMMON_NAME.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, node.as_str());
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -85,6 +85,15 @@ impl Authority {
         let issuer = Issuer::new(self.params()?, &self.key);
         Ok(params.signed_by(&public_key, &issuer)?.pem())
     }
+}
+
+/// What is valid whatever a clock says, one that begins in 1970 at each start too: a certificate ends
+/// when its node leaves the intent. The last year is RFC 5280's for what has no end.
+fn timeless(names: Vec<String>) -> Result<CertificateParams, IdentityError> {
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = date_time_ymd(1970, 1, 1);
+    params.not_after = date_time_ymd(9999, 12, 31);
+    Ok(params)
 }
 
 /// The public half of a node's key.
@@ -138,6 +147,14 @@ pub fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{ServerName, UnixTime};
+
     use super::*;
 
     #[test]
@@ -151,6 +168,25 @@ mod tests {
         let other = made.sign(&node, &public).unwrap();
         assert_eq!(fingerprint(&signed).unwrap().len(), 64);
         assert_ne!(fingerprint(&signed).unwrap(), fingerprint(&other).unwrap());
+    }
+
+    #[test]
+    fn certificates_hold_whatever_the_clock_says() {
+        let authority = Authority::new(&ClusterId("c1".into())).unwrap();
+        let (_, public) = node_key().unwrap();
+        let certificate = authority.sign(&"node-2".parse().unwrap(), &public).unwrap();
+        let shown = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        let own = authority.certificate().unwrap();
+        roots.add(CertificateDer::from_pem_slice(own.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().unwrap();
+        let name = ServerName::try_from(COMMON_NAME).unwrap();
+        for seconds in [0, 1_900_000_000, 200_000_000_000] {
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            verifier.verify_server_cert(&shown, &[], &name, &[], now).unwrap();
+        }
     }
 
     #[test]

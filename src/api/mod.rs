@@ -2,6 +2,7 @@
 //! that joins gets its certificate there, for the secret in a token; one that has one reaches the store there, and has
 //! commands run that look at this node.
 
+mod admission;
 mod client;
 mod errand;
 mod identity;

@@ -6,13 +6,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::admission::{Admitted, Roll};
 use super::identity::{Authority, fingerprint, fingerprint_of};
 use super::message::{Answer, Candidate, Request, hear, say};
 use super::token::same;
@@ -25,6 +26,8 @@ use crate::store::records::{self, Edit, RecordError};
 
 /// How long a peer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a node that left may take to hear the answer to what it asked last: that it left.
+const LAST_WORD: Duration = Duration::from_millis(200);
 /// How often an edit that others overtook is tried again.
 const ATTEMPTS: usize = 100;
 
@@ -51,6 +54,7 @@ pub fn serve(state: &StateDir, membership: &Membership, stop: BorrowedFd<'_>) ->
         // SAFETY: it is borrowed, and so stays open, for longer than this watches it.
         let stop = unsafe { AsyncFd::register(stop) }?;
         let acceptor = TlsAcceptor::from(config);
+        let roll = Roll::follow(state)?;
         let state = Arc::new(state.clone());
         loop {
             tokio::select! {
@@ -58,9 +62,10 @@ pub fn serve(state: &StateDir, membership: &Membership, stop: BorrowedFd<'_>) ->
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
+                        let roll = roll.clone();
                         tokio::spawn(async move {
                             // Whoever it was knows how it ended; scanners are nobody's business.
-                            let _ended = attend(&state, &acceptor, stream).await;
+                            let _ended = attend(&state, &acceptor, &roll, stream).await;
                         });
                     }
                     // No more descriptors: some will be given back.
@@ -71,7 +76,12 @@ pub fn serve(state: &StateDir, membership: &Membership, stop: BorrowedFd<'_>) ->
     })
 }
 
-async fn attend(state: &StateDir, acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<()> {
+async fn attend(
+    state: &StateDir,
+    acceptor: &TlsAcceptor,
+    roll: &Roll,
+    stream: TcpStream,
+) -> io::Result<()> {
     tls::notice_silence(&stream)?;
     let opened = tokio::time::timeout(PATIENCE, async {
         let mut stream = acceptor.accept(stream).await?;
@@ -90,17 +100,20 @@ async fn attend(state: &StateDir, acceptor: &TlsAcceptor, stream: TcpStream) -> 
             });
             say(&mut stream, &answer).await
         }
-        Request::Store => match admitted(state, &stream, true).await {
-            Ok(membership) => forward(state, &membership, stream).await,
+        Request::Store => match admitted(state, roll, &stream, true).await {
+            Ok((membership, node)) => forward(state, &membership, node, stream).await,
             Err(problem) => refuse(&mut stream, problem).await,
         },
-        Request::Errand { words } => match admitted(state, &stream, false).await {
+        Request::Errand { words } => match admitted(state, roll, &stream, false).await {
             Ok(_) if !errand::are_allowed(&words) => {
                 refuse(&mut stream, "this is nothing that one node does for another".into()).await
             }
-            Ok(_) => {
+            Ok((_, mut node)) => {
                 say(&mut stream, &Answer::Granted).await?;
-                errand::serve(stream, state.root(), &words).await
+                tokio::select! {
+                    served = errand::serve(stream, state.root(), &words) => served,
+                    () = node.left() => Ok(()),
+                }
             }
             Err(problem) => refuse(&mut stream, problem).await,
         },
@@ -115,19 +128,22 @@ async fn refuse(stream: &mut TlsStream<TcpStream>, problem: String) -> io::Resul
 /// nobody's any more.
 async fn admitted(
     state: &StateDir,
+    roll: &Roll,
     stream: &TlsStream<TcpStream>,
     logged: bool,
-) -> Result<Membership, String> {
+) -> Result<(Membership, Admitted), String> {
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let shown = shown.map(fingerprint_of).ok_or("this needs a certificate of the cluster")?;
-    let state = state.clone();
+    let (state, roll) = (state.clone(), roll.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let membership = membership(&state)?;
         let store = store(&state)?;
-        let loaded = records::load_intent(&store).map_err(|error| error.to_string())?;
-        let nodes = loaded.map(|loaded| loaded.intent.nodes).unwrap_or_default();
-        let known = nodes.values().any(|node| node.certificate.as_deref() == Some(&shown));
-        known.then_some(membership).ok_or_else(|| "this node is not of the cluster any more".into())
+        let loaded = records::load_certificates(&store).map_err(|error| error.to_string())?;
+        let (revision, certificates) = loaded;
+        match certificates.contains(&shown) {
+            true => Ok((membership, roll.admit(shown, revision))),
+            false => Err("this node is not of the cluster any more".to_owned()),
+        }
     });
     let looked = looked.await.map_err(|error| error.to_string())?;
     if let (Err(problem), true) = (&looked, logged) {
@@ -146,19 +162,33 @@ fn store(state: &StateDir) -> Result<Client, String> {
     Client::connect_within(&state.store_socket(), PATIENCE).map_err(|error| error.to_string())
 }
 
-/// Carries one connection to the store.
+/// Carries one connection to the store, as long as its node is of the cluster.
 async fn forward(
     state: &StateDir,
     membership: &Membership,
+    mut node: Admitted,
     mut stream: TlsStream<TcpStream>,
 ) -> io::Result<()> {
     if membership.first.is_some() {
         return refuse(&mut stream, "the store is not here".into()).await;
     }
     match UnixStream::connect(state.store_socket()).await {
-        Ok(mut store) => {
+        Ok(store) => {
             say(&mut stream, &Answer::Granted).await?;
-            copy_bidirectional(&mut stream, &mut store).await.map(drop)
+            let (mut asked, mut told) = tokio::io::split(stream);
+            let (mut answered, mut asks) = store.into_split();
+            let ended = {
+                let mut answers = std::pin::pin!(copy(&mut answered, &mut told));
+                tokio::select! {
+                    ended = copy(&mut asked, &mut asks) => ended.map(drop),
+                    ended = &mut answers => ended.map(drop),
+                    () = node.left() => {
+                        let _heard = tokio::time::timeout(LAST_WORD, answers).await;
+                        Ok(())
+                    }
+                }
+            };
+            told.shutdown().await.and(ended)
         }
         Err(error) => refuse(&mut stream, format!("the store does not answer: {error}")).await,
     }

@@ -659,14 +659,28 @@ pub const PAGES: &[Page] = &[
         examples: &[
             ("Who is there:", "swarmlb node ls"),
             ("Who is silent:", "swarmlb node ls --format '{{.Hostname}} {{.Status}}'"),
+            ("Those with a fast disk:", "swarmlb node ls --filter label=disk=ssd"),
         ],
         fields: NODE_FIELDS,
         words: NODE_WORDS,
         ..NOTHING
     },
     Page {
+        command: "node ps",
+        examples: &[
+            ("What runs here:", "swarmlb node ps"),
+            ("What does not run there:", "swarmlb node ps --filter state=failed node-2"),
+        ],
+        fields: TASK_FIELDS,
+        words: TASK_WORDS,
+        ..NOTHING
+    },
+    Page {
         command: "node inspect",
-        examples: &[("This one:", "swarmlb node inspect self")],
+        examples: &[
+            ("This one:", "swarmlb node inspect self"),
+            ("In words:", "swarmlb node inspect --pretty node-2"),
+        ],
         fields: NODE_FIELDS,
         ..NOTHING
     },

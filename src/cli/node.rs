@@ -1,11 +1,13 @@
 //! `swarmlb node …`
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::number;
 use super::service::Label;
+use super::task::List;
 use crate::api::{API_PORT, Token, TokenError};
 use crate::intent::NodeName;
 
@@ -37,9 +39,26 @@ pub enum Command {
     },
     /// List the nodes of the cluster
     #[command(visible_alias = "list")]
-    Ls,
+    Ls {
+        /// Only nodes that fit: id= or name= (the beginning), label= (KEY or KEY=VALUE)
+        ///
+        /// May be given several times: of id and of name, one must fit; of labels, each.
+        #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+        filters: Vec<Filter>,
+    },
+    /// List the tasks that were placed on nodes; on this one when none is named
+    Ps {
+        /// `self` is this one
+        #[arg(value_name = "NODE")]
+        names: Vec<NodeName>,
+        #[command(flatten)]
+        list: List,
+    },
     /// Show all of one or more nodes; `self` is this one
     Inspect {
+        /// In words instead of JSON
+        #[arg(long)]
+        pretty: bool,
         #[arg(required = true, value_name = "NODE")]
         names: Vec<NodeName>,
     },
@@ -72,6 +91,40 @@ pub enum Command {
         #[arg(required = true, value_name = "NODE")]
         names: Vec<NodeName>,
     },
+}
+
+/// What a listed node must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// The beginning of its id.
+    Id(String),
+    /// The beginning of its name.
+    Name(String),
+    /// It has this label, with this value if one is given.
+    Label(String, Option<String>),
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| "say KEY=VALUE, as in name=node-1".to_owned())?;
+        let value = value.to_owned();
+        match key {
+            "id" => Ok(Self::Id(value)),
+            "name" => Ok(Self::Name(value)),
+            // Docker's engines have labels of their own; here all are the cluster's.
+            "label" | "node.label" => Ok(match value.split_once('=') {
+                Some((label, value)) => Self::Label(label.to_owned(), Some(value.to_owned())),
+                None => Self::Label(value, None),
+            }),
+            _ => Err(format!(
+                "there is no `{}` to filter by: there are id, name and label",
+                key.escape_debug()
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +164,7 @@ pub enum TokenSource {
     StandardInput,
 }
 
-impl std::str::FromStr for TokenSource {
+impl FromStr for TokenSource {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
@@ -161,4 +214,19 @@ fn remote(text: &str) -> Result<SocketAddrV4, String> {
     with_port
         .or_else(|_| text.parse().map(|address: Ipv4Addr| SocketAddrV4::new(address, API_PORT)))
         .map_err(|_| "it is no IPv4 address, with or without a port".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_nodes_names_what_it_filters_by() {
+        let label = |value: Option<&str>| Filter::Label("disk".into(), value.map(str::to_owned));
+        assert_eq!("label=disk".parse(), Ok(label(None)));
+        assert_eq!("node.label=disk=ssd".parse(), Ok(label(Some("ssd"))));
+        assert_eq!("name=node".parse(), Ok(Filter::Name("node".into())));
+        assert!("role=manager".parse::<Filter>().unwrap_err().contains("there are id, name and"));
+        assert!("disk".parse::<Filter>().is_err());
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::session::{Session, must_be_root};
+use crate::agent::last_known;
 use crate::agent::status::NodeStatus;
 use crate::api::{self, Membership};
 use crate::cli::agent::Command;
@@ -158,6 +159,8 @@ struct Roles {
     store_address: String,
     /// Why it does not answer.
     store_problem: Option<String>,
+    /// The revision of what was asked for that the agent goes on from meanwhile.
+    last_known: Option<u64>,
     keeper_seconds: u64,
     agent_restarts: u32,
     store_restarts: u32,
@@ -175,6 +178,7 @@ fn status(global: &Global) -> Result<Report, Failure> {
         store: None,
         store_address: session.location.address().to_string(),
         store_problem: None,
+        last_known: None,
         keeper_seconds: 0,
         agent_restarts: 0,
         store_restarts: 0,
@@ -195,7 +199,11 @@ fn status(global: &Global) -> Result<Report, Failure> {
             tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
         match own_report(&session) {
             Ok(report) => roles.report = report,
-            Err(failure) => roles.store_problem = Some(failure.reason()),
+            Err(failure) => {
+                roles.store_problem = Some(failure.reason());
+                let kept = last_known::revision(&session.state.intent_copy());
+                roles.last_known = kept.map(|revision| revision.0);
+            }
         }
     }
     // The report of an agent that was killed stands until its lease runs out.
@@ -243,7 +251,12 @@ fn roles_text(roles: &Roles, session: &Session) -> String {
         n => format!(", restarted {}", count(n as usize, "time")),
     };
     let intent = match &roles.report {
-        None => "no report yet".to_owned(),
+        None => match roles.last_known {
+            Some(revision) => {
+                format!("as last known, at revision {revision}, until the store answers again")
+            }
+            None => "no report yet".to_owned(),
+        },
         Some(report) => match &report.refusal {
             None if report.unreadable.is_some() => format!(
                 "revision {}: the kernel cannot be read: {}",

@@ -207,7 +207,10 @@ impl Wait<'_> {
         let settled = !statuses.is_empty()
             && there.len() == statuses.len()
             && there.iter().all(|status| status.settled);
-        let done = settled && running == wanted.running.len() && leaving == 0;
+        // A node that has not heard yet that a task runs sends nobody there.
+        let awaits = |id: &String| there.iter().any(|status| status.awaited.contains(id));
+        let met = running == wanted.running.len() && !wanted.running.values().any(awaits);
+        let done = settled && met && leaving == 0;
         Ok(done.then(|| match wanted.pending.is_empty() {
             true => Ok(()),
             false => Err(self.unplaced(wanted)),

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::session::{Session, must_be_root};
+use crate::agent::resting;
 use crate::cli::diag::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
@@ -54,8 +55,9 @@ struct Asked {
 fn dns(global: &Global, name: &str, from: Option<&str>) -> Result<Report, Failure> {
     let what = format!("resolve `{}`", name.escape_debug());
     let session = Session::new(global, what.as_str())?;
-    let intent = session.intent()?;
     must_be_root(&what)?;
+    let (mut intent, statuses) = session.intent_and_statuses()?;
+    resting::note(&mut intent, &session.node, &statuses);
     let mut zones = zones(&intent, &session.node);
     if let Some(from) = from {
         let wanted = seat::sandbox(&session, &intent, from, &what)?;

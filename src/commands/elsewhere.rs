@@ -115,11 +115,29 @@ fn on_other_node(cli: &Cli) -> Result<Option<Report>, Failure> {
     let global = Global { node: None, ..cli.global.clone() };
     let session = Session::new(&global, what.as_str())?;
     if super::node::membership(&session, &what)?.is_none() {
-        return Ok(None);
+        return match session.location.is_embedded() {
+            true => Ok(None),
+            false => Err(apart(&session, &session.intent()?, asked, &what)),
+        };
     }
     must_be_root(&what)?;
     let sent = sent(&global, &what)?;
     errand(&session, asked, sent, true, &what).map(Some)
+}
+
+/// Nodes that share an etcd know each other from there alone: no certificate lets one in at the other.
+fn apart(session: &Session, intent: &Intent, asked: &NodeName, what: &str) -> Failure {
+    if let Err(error) = intent.node(asked) {
+        return Failure::intent(what, &error);
+    }
+    let problem = format!(
+        "nodes that share the store {} do nothing for each other, and this is `{}`",
+        session.location.address(),
+        session.node
+    );
+    Failure::new(Exit::Cannot, what, problem).hint(format!(
+        "type it on {asked}; nodes that came by `swarmlb node join` are looked at from each other"
+    ))
 }
 
 /// What another node is sent: the words that were typed here.
@@ -226,6 +244,9 @@ impl Other {
         let reached = record.api().zip(record.certificate.clone());
         match (super::node::membership(session, what)?, reached) {
             (Some(membership), Some((at, certificate))) => Ok(Self { membership, at, certificate }),
+            (None, _) if !session.location.is_embedded() => {
+                Err(apart(session, intent, asked, what))
+            }
             _ => {
                 let problem = format!("node `{asked}` has no address that others reach");
                 Err(Failure::new(Exit::Cannot, what, problem))

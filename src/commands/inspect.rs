@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::recorded::{self, Recorded, Unread};
 use super::session::{Session, read_json};
 use super::{Report, watch};
+use crate::agent::resting;
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::cli::inspect::Command;
 use crate::cli::{Format, Global};
@@ -85,8 +86,7 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
         true => (session.intent()?, BTreeMap::new()),
         false => session.intent_and_statuses()?,
     };
-    let resting = statuses.values().flat_map(NodeStatus::resting);
-    intent.note_resting(&resting.cloned().collect());
+    resting::note(&mut intent, &session.node, &statuses);
     let address: Option<Ipv4Addr> = vip.and_then(|vip| vip.parse().ok());
     let wanted = |service: &Service, held: &Vip| {
         vip.is_none_or(|vip| service.name.as_str() == vip) || Some(held.address) == address

@@ -20,6 +20,7 @@ use crate::intent::{NodeName, name};
 use crate::keeper::daemon;
 use crate::kernel::egress;
 use crate::kernel::netns;
+use crate::killpoint;
 use crate::lab::{Init, Lab, Member, node, underlay};
 use crate::render::english::count;
 use crate::render::table::table;
@@ -139,9 +140,13 @@ impl<'a> Site<'a> {
     /// Takes everything away that belongs to a lab.
     fn clear(&self, mut lab: Lab) -> Result<(), Failure> {
         lab.is_up = false;
+        killpoint::pass(|| "before the lab counts as down".into());
         self.save(&lab)?;
+        killpoint::pass(|| "before its nodes are killed".into());
         self.kill(lab.nodes.iter_mut())?;
+        killpoint::pass(|| "before its switch is removed".into());
         underlay::remove(&lab).map_err(|refusal| Failure::kernel(self.what, &refusal))?;
+        killpoint::pass(|| "before it is forgotten".into());
         lab.forget(&self.root).map_err(|error| self.io(&error))
     }
 }
@@ -157,6 +162,7 @@ fn up(global: &Global, nodes: u8) -> Result<Report, Failure> {
         return Err(Failure::new(Exit::Usage, what, problem).hint("give another `--state-dir`"));
     }
     make_directory(&session).map_err(|error| Failure::state(&session, &error))?;
+    killpoint::pass(|| "a lab's directory is made".into());
     let Some(site) = Site::open(global, what)? else {
         return Err(Failure::new(Exit::Cannot, what, "its directory was taken away"));
     };
@@ -178,6 +184,7 @@ fn up(global: &Global, nodes: u8) -> Result<Report, Failure> {
         site.state(&member.name)?;
     }
     site.save(&lab)?;
+    killpoint::pass(|| "a lab is planned".into());
     let begun = Instant::now();
     let lab = Mutex::new(lab);
     if let Err(failure) = build(&site, &lab) {
@@ -203,6 +210,7 @@ fn make_directory(state: &StateDir) -> io::Result<()> {
 fn build(site: &Site<'_>, lab: &Mutex<Lab>) -> Result<(), Failure> {
     let planned = lab.lock().unwrap_or_else(PoisonError::into_inner).clone();
     underlay::make(&planned).map_err(|refusal| Failure::kernel(site.what, &refusal))?;
+    killpoint::pass(|| "its switch is made".into());
     let Some((first, others)) = planned.nodes.split_first() else { return Ok(()) };
     let at = first.address.to_string();
     let init = start(site, lab, &first.name)?;
@@ -234,7 +242,10 @@ fn build(site: &Site<'_>, lab: &Mutex<Lab>) -> Result<(), Failure> {
     })?;
     let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
     lab.is_up = true;
-    site.save(&lab)
+    killpoint::pass(|| "before the lab counts as up".into());
+    site.save(&lab)?;
+    killpoint::pass(|| "the lab counts as up".into());
+    Ok(())
 }
 
 fn joined<T>(ended: std::thread::Result<Result<T, Failure>>) -> Result<T, Failure> {
@@ -247,6 +258,7 @@ fn start(site: &Site<'_>, lab: &Mutex<Lab>, name: &NodeName) -> Result<Init, Fai
     state.create().map_err(|error| site.io(&error))?;
     let waiting = node::make(&state, name).map_err(|error| site.io(&error))?;
     let init = waiting.init;
+    killpoint::pass(|| format!("{name} is started and nobody knows it yet"));
     let namespace = File::open(format!("/proc/{}/ns/net", init.pid));
     let namespace = namespace.map_err(|error| site.io(&error))?;
     {
@@ -255,10 +267,13 @@ fn start(site: &Site<'_>, lab: &Mutex<Lab>, name: &NodeName) -> Result<Init, Fai
         member.init = Some(init);
         let member = member.clone();
         site.save(&lab)?;
+        killpoint::pass(|| format!("{name} is known and has no link yet"));
         underlay::join(&lab, &member, &namespace)
             .map_err(|refusal| Failure::kernel(site.what, &refusal))?;
     }
+    killpoint::pass(|| format!("{name} waits to go on"));
     waiting.go().map_err(|error| site.io(&error))?;
+    killpoint::pass(|| format!("{name} goes on"));
     Ok(init)
 }
 
@@ -430,7 +445,11 @@ fn down(global: &Global) -> Result<Report, Failure> {
     let lab = site.as_ref().map(Site::lab).transpose()?.flatten();
     match (site, lab) {
         (Some(site), Some(lab)) => site.clear(lab)?,
-        _ => {
+        (site, _) => {
+            // What was killed before it knew its lab, or after it had forgotten it, left that at most.
+            if let Some(site) = site {
+                Lab::sweep(&site.root).map_err(|error| site.io(&error))?;
+            }
             let root = global.state_dir.display();
             let _ = writeln!(io::stderr(), "There is no lab in {root}.");
         }

@@ -105,7 +105,7 @@ fn show(
             Tail::Last(lines) => Some(lines),
         },
     };
-    let remotes = remotes(session, intent, wanted, options, range, what)?;
+    let remotes = remotes(session, intent, wanted, options, range, what);
     let mut show = Show { session, wanted, options, sources: Vec::new(), remotes };
     match show.add(intent, range).and_then(|()| show.print()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io(what, &error)),
@@ -122,9 +122,9 @@ fn remotes(
     options: &Options,
     range: Range,
     what: &str,
-) -> Result<Vec<Remote>, Failure> {
+) -> Vec<Remote> {
     if is_errand() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let fitting = intent.tasks.values().filter(|task| wanted.fits(&task.name));
     let mut nodes: BTreeSet<&NodeName> = fitting.map(|task| &task.node).collect();
@@ -136,9 +136,11 @@ fn remotes(
         Wanted::Service(service) => service.to_string(),
         Wanted::Task(task) => task.to_string(),
     };
-    let ask = |node: &NodeName| {
-        let other = Other::find(session, intent, node, what)?;
-        Ok(Remote::ask(node.clone(), other, words(&name, options, range), what.to_owned()))
+    let ask = |node: &NodeName| match Other::find(session, intent, node, what) {
+        Ok(other) => {
+            Remote::ask(node.clone(), other, words(&name, options, range), what.to_owned())
+        }
+        Err(failure) => Remote::out_of_reach(node, &failure.problem),
     };
     nodes.into_iter().map(ask).collect()
 }

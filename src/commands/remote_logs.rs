@@ -38,13 +38,19 @@ impl Remote {
                 Err(failure) => Some(failure.problem),
             };
             if let Some(problem) = problem {
-                eprintln!("What tasks wrote on node {node} is not shown: {problem}.");
+                tell(&node, &problem);
             } else {
                 // The end, told apart from a thread that is gone.
                 let _ = cutter.sender.send(None);
             }
         });
         Self { lines, state: State::Open }
+    }
+
+    /// One that cannot be asked.
+    pub fn out_of_reach(node: &NodeName, problem: &str) -> Self {
+        tell(node, problem);
+        Self { lines: sync_channel(1).1, state: State::Failed }
     }
 
     /// The next line; none at the end, or when it would have to be waited for and that is not wanted.
@@ -72,6 +78,10 @@ impl Remote {
     pub fn has_failed(&self) -> bool {
         self.state == State::Failed
     }
+}
+
+fn tell(node: &NodeName, problem: &str) {
+    eprintln!("What tasks wrote on node {node} is not shown: {problem}.");
 }
 
 /// Makes lines of what comes.

@@ -219,7 +219,12 @@ fn data_plane(intent: &Intent, service: &Service) -> String {
 }
 
 fn ps(global: &Global, names: &[ServiceName], list: &List) -> Result<Report, Failure> {
-    task::list(global, names, list, format!("list the tasks of service `{}`", joined(names)))
+    task::list(
+        global,
+        task::Which::OfServices(names),
+        list,
+        format!("list the tasks of service `{}`", joined(names)),
+    )
 }
 
 /// All of a service, for people or programs.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::elsewhere::{Other, is_errand};
 use super::exec::Exec;
@@ -58,7 +59,12 @@ pub fn here(session: &Session, task: &Task, what: &str) -> Result<(), Failure> {
     }
     let problem =
         format!("task {} is on node `{}`, and this is `{}`", task.name, task.node, session.node);
-    Err(Failure::new(Exit::Usage, what, problem).hint(format!("say `--node {}`", task.node)))
+    let hint = match session.location.is_embedded() {
+        true => format!("say `--node {}`", task.node),
+        // Nodes that share an etcd do nothing for each other.
+        false => format!("type it on node `{}`", task.node),
+    };
+    Err(Failure::new(Exit::Usage, what, problem).hint(hint))
 }
 
 /// The answer to a task that has no process.
@@ -95,19 +101,31 @@ pub fn short(id: &str, whole: bool) -> &str {
 }
 
 fn ls(global: &Global, names: &[ServiceName], options: &List) -> Result<Report, Failure> {
-    list(global, names, options, "list tasks".into())
+    list(global, Which::OfServices(names), options, "list tasks".into())
 }
 
-/// The tasks of these services, or of all.
+/// Which tasks are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// Those of these services, or of all when there are none.
+    OfServices(&'a [ServiceName]),
+    OnNodes(&'a [NodeName]),
+}
+
+/// Lists tasks.
 pub fn list(
     global: &Global,
-    names: &[ServiceName],
+    which: Which<'_>,
     options: &List,
     what: String,
 ) -> Result<Report, Failure> {
     let session = Session::new(global, what.as_str())?;
     let intent = session.intent()?;
     let statuses = session.statuses()?;
+    let (names, nodes) = match which {
+        Which::OfServices(names) => (names, None),
+        Which::OnNodes(nodes) => (&[][..], Some(nodes)),
+    };
     for name in names {
         intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
     }
@@ -116,7 +134,9 @@ pub fn list(
         names => names.iter().filter_map(|name| intent.services.get(name)).collect(),
     };
     let rows = services.into_iter().flat_map(|service| rows(&intent, &statuses, service));
-    let rows: Vec<Row<'_>> = rows.filter(|row| fits(row, &options.filters)).collect();
+    let there =
+        |row: &Row<'_>| nodes.is_none_or(|nodes| row.node.is_some_and(|node| nodes.contains(node)));
+    let rows: Vec<Row<'_>> = rows.filter(|row| there(row) && fits(row, &options.filters)).collect();
     if global.format == Format::Json {
         return Report::json(&rows);
     }
@@ -249,7 +269,7 @@ fn inspect(global: &Global, names: &[String], in_words: bool) -> Result<Report, 
             match is_text {
                 true => texts.push(told),
                 false => {
-                    let told: Vec<serde_json::Value> = read(&told, &what)?;
+                    let told: Vec<Box<RawValue>> = read(&told, &what)?;
                     values.extend(told.into_iter().map(Told::There));
                 }
             }
@@ -263,12 +283,12 @@ fn inspect(global: &Global, names: &[String], in_words: bool) -> Result<Report, 
     if is_text { Ok(Report::good(texts.join("\n"))) } else { Report::json(&values) }
 }
 
-/// A task as this node knows it, or as its own told.
+/// A task as this node knows it, or as its own told, in that one's order and indentation.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Told<'a> {
     Here(Box<Inspected<'a>>),
-    There(serde_json::Value),
+    There(Box<RawValue>),
 }
 
 fn read<T: serde::de::DeserializeOwned>(told: &str, what: &str) -> Result<T, Failure> {

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Intent, IntentError, NetworkName, NodeName, NodeRecord, Service};
 
 /// How old a life may get: Docker's keys are twelve hours old at most.
-pub const LONGEST_LIFE: u64 = 12 * 60 * 60 * 1000;
+pub const LONGEST_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// How long what was sent under an old life may be on its way, in milliseconds.
 pub const IN_FLIGHT: u64 = 2000;
 

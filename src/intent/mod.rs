@@ -19,6 +19,7 @@ pub mod network;
 pub mod node;
 pub mod pending;
 pub mod port;
+pub mod presence;
 pub mod service;
 mod settle;
 pub mod span;
@@ -27,7 +28,7 @@ pub mod task;
 mod undo;
 pub mod vni;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,7 @@ pub use network::{Machine, Network, NetworkSpec, Pool};
 pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Liveness, NodeRecord};
 pub use pending::{Blocked, Obstacle, Pending, Reason};
 pub use port::{Listener, PortSpec, PublishMode, PublishedPort, Transport};
+pub use presence::{Absences, Stands};
 pub use service::{
     EndpointMode, Image, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip,
 };
@@ -178,14 +180,6 @@ impl Intent {
     /// The tasks of one service that get new connections, by slot.
     pub fn rotation_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Task> {
         self.tasks_of(service).filter(|task| task.in_rotation())
-    }
-
-    /// Takes those tasks out of rotation whose processes ended and are not there again yet.
-    pub fn note_resting(&mut self, resting: &BTreeSet<Id>) {
-        for task in self.tasks.values_mut() {
-            let rests = resting.contains(&task.id);
-            task.presence = if rests { Presence::Resting } else { Presence::Present };
-        }
     }
 
     /// The tasks that have an endpoint on a network.

@@ -1,6 +1,7 @@
 //! Tasks: the copies of a service, each in a slot on a node.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,12 @@ pub struct Task {
 pub enum Presence {
     #[default]
     Present,
-    /// It ended, and is not there again yet.
+    /// It ended and is not there again yet, or is new and not there yet.
     Resting,
+    /// It leaves, and gets new connections as long as nobody else of its service is there.
+    Standing,
+    /// It leaves and did so: connections that began meanwhile are under the VIP's new mark.
+    Stood,
 }
 
 /// A task on its way out: weight 0 and out of DNS, until nobody is connected to it any more.
@@ -40,8 +45,15 @@ pub enum Presence {
 pub struct Leaving {
     /// When it was taken out of rotation: milliseconds since 1970.
     pub since: u64,
-    /// When it goes although somebody is still connected: milliseconds since 1970.
+    /// When it goes although somebody is still connected, by the clock that `since` is of.
     pub until: u64,
+}
+
+impl Leaving {
+    /// How long it has, whatever the clocks of those who look at it say.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.until.saturating_sub(self.since))
+    }
 }
 
 /// What joins a task's sandbox to one network.
@@ -57,7 +69,11 @@ pub struct Endpoint {
 impl Task {
     /// Whether it gets new connections.
     pub fn in_rotation(&self) -> bool {
-        self.leaving.is_none() && self.presence == Presence::Present
+        match self.presence {
+            Presence::Present | Presence::Stood => self.leaving.is_none(),
+            Presence::Resting => false,
+            Presence::Standing => true,
+        }
     }
 
     pub fn endpoint(&self, network: &NetworkName) -> Option<&Endpoint> {

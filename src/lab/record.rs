@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intent::NodeName;
 use crate::keeper::record::start_time;
+use crate::killpoint;
 use crate::node::LinkName;
 
 /// More nodes than a switch of a /24 has addresses for make no sense on one machine.
@@ -18,6 +19,8 @@ const RANGES: [u8; 2] = [10, 213];
 /// Letters and digits of a lab's id.
 const ID_LENGTH: usize = 6;
 const FILE: &str = "lab.json";
+/// The same before it is whole.
+const UNSEEN: &str = "lab.new";
 
 /// A cluster on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,8 +153,9 @@ impl Lab {
     /// # Errors
     /// What the file system answered.
     pub fn save(&self, root: &Path) -> io::Result<()> {
-        let unseen = root.join("lab.new");
+        let unseen = root.join(UNSEEN);
         std::fs::write(&unseen, serde_json::to_vec_pretty(self)?)?;
+        killpoint::pass(|| "what the lab is has no name yet".into());
         std::fs::rename(unseen, root.join(FILE))
     }
 
@@ -165,8 +169,21 @@ impl Lab {
             other => other,
         };
         gone(std::fs::remove_dir_all(root.join("nodes")))?;
-        gone(std::fs::remove_file(root.join("lab.new")))?;
+        killpoint::pass(|| "what its nodes kept is removed".into());
         gone(std::fs::remove_file(root.join(FILE)))?;
+        killpoint::pass(|| "the lab's directory has no lab any more".into());
+        Self::sweep(root)
+    }
+
+    /// Removes what is left in a directory without a lab, and the directory when nothing else is in it.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn sweep(root: &Path) -> io::Result<()> {
+        match std::fs::remove_file(root.join(UNSEEN)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         // What others put there stays, and the directory with it.
         let _others = std::fs::remove_dir(root);
         Ok(())

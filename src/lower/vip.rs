@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::shared::Shared;
-use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, Service, Task, Vip};
+use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, Presence, Service, Task, Vip};
 use crate::node::{
     BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, RealServers, Rotation, Route,
     Sandbox, Sysctl, Table, VirtualServer, VirtualServerKey,
@@ -115,7 +115,7 @@ pub(super) fn balance(
 /// The real servers of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
 /// and those that are leaving unless an old mark has them; under an old mark, whoever is left of its
 /// targets. What is leaving has weight 0, and so has a task whose process is not there: it keeps its
-/// place for when it is.
+/// place for when it is. One that stood in while it left keeps its place too, for those who came then.
 fn real_servers(
     intent: &Intent,
     endpoint: &Endpoint,
@@ -126,7 +126,11 @@ fn real_servers(
     let retired = vip.retired.iter().find(|retired| retired.fwmark == fwmark);
     let has = |task: &Task, address: &Ipv4Addr| match retired {
         Some(retired) => retired.targets.contains(address),
-        None => task.leaving.is_none() || !vip.retired.iter().any(|r| r.targets.contains(address)),
+        None => {
+            let stood = matches!(task.presence, Presence::Standing | Presence::Stood);
+            let is_old = || vip.retired.iter().any(|r| r.targets.contains(address));
+            task.leaving.is_none() || stood || !is_old()
+        }
     };
     let real_server = |task: &Task| {
         let address = task.endpoint(&endpoint.network)?.address;
@@ -140,11 +144,11 @@ fn real_servers(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::*;
-    use crate::intent::ServiceName;
     use crate::intent::tests::story;
+    use crate::intent::{Absences, Id, NodeName, NodeRecord, ServiceName, Stands};
     use crate::lower::lower;
     use crate::node::SandboxName;
 
@@ -185,17 +189,55 @@ mod tests {
         assert_eq!(weights.len(), 2, "{weights:?}");
     }
 
+    fn rest(intent: &mut Intent, tasks: &[Id]) {
+        let resting = tasks.iter().cloned().collect();
+        intent.note_presence(&Absences { resting, ..Absences::default() }, &Stands::default());
+    }
+
+    #[test]
+    fn a_task_that_stands_in_while_it_leaves_is_sent_to_and_then_keeps_those_who_came() {
+        let mut intent = story();
+        let name: NodeName = "node-2".parse().unwrap();
+        intent.nodes.insert(name.clone(), NodeRecord::new(name.clone(), true));
+        let box_1 = intent.tasks[&"collab-box.1".parse().unwrap()].clone();
+        let address = box_1.endpoints[0].address.to_string();
+        // Its service is one task, and goes to the other node.
+        intent.label_node(&name, [("disk".into(), "ssd".into())].into(), &[].into(), 0).unwrap();
+        let held = intent.services.get_mut(&box_1.name.service).unwrap();
+        held.placement.constraints.push("node.label.disk==ssd".parse().unwrap());
+        intent.evacuate(0);
+        let new = intent.tasks[&"collab-box.2".parse().unwrap()].clone();
+        let new_address = new.endpoints[0].address.to_string();
+        let vip = intent.services[&box_1.name.service].vips.values().next().unwrap().clone();
+        let on = |intent: &Intent| {
+            let node = lower(intent, &"node-1".parse().unwrap());
+            let sandbox = &node.sandboxes[&SandboxName("collabweb.1".into())];
+            let server = &sandbox.virtual_servers[&VirtualServerKey::Fwmark(vip.fwmark)];
+            let reals = server.real_servers.iter();
+            let told = reals.map(|(key, real)| (key.address.to_string(), real.weight));
+            told.collect::<BTreeMap<_, _>>()
+        };
+        let mut stands = Stands::default();
+        let awaited = Absences { awaited: [new.id.clone()].into(), ..Absences::default() };
+        let standing = intent.note_presence(&awaited, &stands);
+        stands.note(standing, &intent);
+        let (old, new) = (address.as_str(), new_address.as_str());
+        assert_eq!(on(&intent), BTreeMap::from([(old.into(), 1), (new.into(), 0)]));
+        intent.note_presence(&Absences::default(), &stands);
+        assert_eq!(on(&intent), BTreeMap::from([(old.into(), 0), (new.into(), 1)]));
+    }
+
     #[test]
     fn a_task_whose_process_ended_keeps_its_place_and_gets_nothing() {
         let mut intent = story();
         let task = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
-        intent.note_resting(&[task].into());
+        rest(&mut intent, &[task]);
         let weights_now = weights(&intent);
         assert_eq!(weights_now[&256], at(&[("10.0.3.3", 1), ("10.0.3.4", 0), ("10.0.3.5", 1)]));
         intent.drain_service(&"collabweb".parse().unwrap(), 4, 0).unwrap();
         let weights_now = weights(&intent);
         assert_eq!(weights_now[&258][1], ("10.0.3.4".to_owned(), 0), "under the new mark as well");
-        intent.note_resting(&BTreeSet::new());
+        rest(&mut intent, &[]);
         assert!(weights(&intent)[&258].iter().all(|(_, weight)| *weight == 1));
     }
 
@@ -206,7 +248,7 @@ mod tests {
             node.ipvs = false;
         }
         let task = intent.tasks[&"collabweb.2".parse().unwrap()].id.clone();
-        intent.note_resting(&[task].into());
+        rest(&mut intent, &[task]);
         let node = lower(&intent, &"node-1".parse().unwrap());
         let table = node.sandboxes[&SandboxName("collab-box.1".into())].table.clone().unwrap();
         let mut targets = table.dispatches[&Fwmark(256)].targets.clone();

@@ -12,6 +12,7 @@ mod error;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod feed;
+mod later;
 mod lease;
 pub mod location;
 pub mod records;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::StoreError;
+pub use later::Later;
 pub use location::Location;
 pub use transaction::{
     Commit, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPERATIONS, Put, Requirement,

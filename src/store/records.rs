@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Commit, LeaseId, Object, Revision, Store, StoreError, Transaction};
-use crate::intent::{Attachment, Cluster, Intent, NodeName};
+use crate::intent::{Attachment, Cluster, Intent, NodeName, NodeRecord};
 use crate::killpoint;
 
 /// Everything that was asked for stands below this.
 pub const INTENT: &str = "intent/";
 /// Everything that nodes report stands below this.
 pub const STATUS: &str = "status/";
+/// The nodes among it.
+pub const NODES: &str = "intent/node/";
 const CLUSTER: &str = "intent/cluster";
 /// Who decides for all. It stands among what nodes report, so that one watch tells of both; no node
 /// can have such a name.
@@ -189,6 +191,19 @@ fn erase(store: &dyn Store, loaded: &Loaded) -> Result<Edit, RecordError> {
         Commit::Done(revision) => Edit::Done(revision),
         Commit::Conflict { .. } => Edit::Overtaken,
     })
+}
+
+/// Reads the fingerprints of all nodes' certificates.
+///
+/// # Errors
+/// When the store cannot be reached or holds what cannot be read.
+pub fn load_certificates(store: &dyn Store) -> Result<(Revision, BTreeSet<String>), RecordError> {
+    let snapshot = store.load(NODES)?;
+    let mut certificates = BTreeSet::new();
+    for object in &snapshot.objects {
+        certificates.extend(parse::<NodeRecord>(object)?.certificate);
+    }
+    Ok((snapshot.revision, certificates))
 }
 
 /// Reads what one node reports; none when its agent is not there.

@@ -3,6 +3,7 @@
 //! Emulation is slow, so each test makes one set-up and looks at it from several sides.
 
 mod balance;
+mod clock;
 mod encryption;
 mod examples;
 mod foreign;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
+use swarmlb::killpoint::VARIABLE;
 use swarmlb::store::Store;
 use swarmlb::store::etcd::Etcd;
 use swarmlb::store::location::{Address, EtcdLocation};
@@ -36,12 +37,14 @@ struct Machine {
     store: String,
     state: PathBuf,
     elsewhere: Option<(Child, String)>,
+    /// Where its processes may be killed is told there.
+    points: Option<PathBuf>,
 }
 
 impl Machine {
     fn here(store: &str) -> Self {
         let state = format!("/run/swarmlb-etcd-{}", std::process::id()).into();
-        Self { node: "node-1", store: store.to_owned(), state, elsewhere: None }
+        Self { node: "node-1", store: store.to_owned(), state, elsewhere: None, points: None }
     }
 
     /// With `here` and `there` at the ends of the cable.
@@ -65,7 +68,7 @@ impl Machine {
              nsenter -t {pid} -n ip link set cable up"
         ));
         let state = format!("/run/swarmlb-etcd-{}", std::process::id()).into();
-        Self { node, store: String::new(), state, elsewhere: Some((child, pid)) }
+        Self { node, store: String::new(), state, elsewhere: Some((child, pid)), points: None }
     }
 
     fn command(&self, line: &str) -> Command {
@@ -81,6 +84,7 @@ impl Machine {
         };
         command.arg("--state-dir").arg(&self.state).args(line.split_whitespace());
         command.env("SWARMLB_NODE", self.node).env("SWARMLB_STORE", &self.store);
+        command.envs(self.points.as_ref().map(|points| (VARIABLE, points)));
         command
     }
 
@@ -198,6 +202,17 @@ fn two_machines() {
     let spread = BTreeMap::from([("node-1".to_owned(), 2), ("node-2".to_owned(), 2)]);
     assert_eq!(first.tasks("web"), spread);
     assert_eq!(second.tasks("web"), spread);
+    // They know each other from the store alone, and that is said.
+    let (_, told) = first.ending("--node node-2 sandbox ls", 3);
+    assert!(
+        told.contains("do nothing for each other") && told.contains("type it on node-2"),
+        "{told}"
+    );
+    let (_, told) = first.ending("task exec web.2 true", 2);
+    assert!(told.contains("hint: type it on node `node-2`"), "{told}");
+    let (_, told) = first.ending("service logs web", 1);
+    assert!(told.contains("on node node-2 is not shown"), "{told}");
+    assert_eq!(second.json("task inspect web.1")[0]["process"], Value::Null);
     second.good("service scale web=6");
     assert_eq!(first.tasks("web").into_values().collect::<Vec<_>>(), [3, 3]);
     first.whole();
@@ -252,6 +267,108 @@ fn etcd_goes_away() {
     machine.good("service scale web=4");
     assert_eq!(machine.tasks("web").into_values().sum::<usize>(), 4);
     machine.good("system reset --yes");
+}
+
+/// What an agent needs in order to begin without its store.
+fn kept_revision(machine: &Machine) -> Option<u64> {
+    let text = std::fs::read(machine.state.join("intent.json")).ok()?;
+    serde_json::from_slice::<Value>(&text).ok()?["revision"].as_u64()
+}
+
+/// Sees that another agent than `before` is at work without its store, from what it last knew.
+fn goes_on_alone(machine: &Machine, before: Option<i64>) {
+    let told = || machine.json("agent status");
+    let told = within("another agent goes on from what it knew", SOON, told, |told| {
+        told["agent"].is_i64() && told["agent"].as_i64() != before && told["last_known"].is_u64()
+    });
+    assert!(told["store_problem"].as_str().is_some_and(|said| said.contains("not reachable")));
+    let (said, _) = machine.ending("agent status", 1);
+    assert!(said.contains("as last known, at revision"), "{said}");
+    assert_eq!(answers("box.1", "web").expect("an answer"), ["10.0.3.2"]);
+    assert_eq!(replies("box.1", "10.0.3.2", 3).len(), 3);
+}
+
+#[test]
+fn an_agent_that_begins_without_its_etcd_goes_on_from_what_it_last_knew() {
+    apart(|| with_etcd(agent_begins_alone));
+}
+
+fn agent_begins_alone() {
+    let mut etcd = Cluster::start(1, Manner::default());
+    let machine = Machine::here(&etcd.address());
+    machine.good("network create --subnet 10.0.3.0/24 blue");
+    machine.good("service create --replicas 3 --name web --network blue");
+    machine.good("service create --name box --network blue");
+    let pids = machine.pids("web");
+    let asked = machine.json("agent status")["report"]["revision"].as_u64();
+    within("what was asked for is kept", SOON, || kept_revision(&machine), |kept| *kept >= asked);
+    etcd.kill_member(0);
+    let agent = machine.role("agent");
+    kill(agent.expect("it runs"));
+    goes_on_alone(&machine, agent);
+    shell("ip netns exec box.1 nft delete table ip swarmlb");
+    let table = || shell("ip netns exec box.1 nft list tables");
+    within("drift is mended", SOON, table, |tables| tables.contains("swarmlb"));
+    kill(*pids.last().expect("three"));
+    within("three take turns", SOON, || replies("box.1", "10.0.3.2", 6).len(), |n| *n == 3);
+    // Keeper and all, as when the machine starts anew; what starts it at boot waits for no store.
+    let (agent, keeper) = (machine.role("agent"), machine.role("keeper").expect("it runs"));
+    kill(agent.expect("it runs"));
+    kill(keeper);
+    let mut unit = machine.command("agent run").spawn().expect("it starts");
+    goes_on_alone(&machine, agent);
+    etcd.start_member(0);
+    machine.whole();
+    assert_eq!(machine.pids("web")[..2], pids[..2], "tasks are not started anew");
+    machine.good("service scale web=4");
+    assert_eq!(machine.tasks("web").into_values().sum::<usize>(), 4);
+    machine.good("system reset --yes");
+    unit.wait().expect("the keeper ends");
+}
+
+#[test]
+fn what_was_asked_for_is_kept_whole_wherever_the_agent_is_killed() {
+    apart(|| with_etcd(killed_while_keeping));
+}
+
+fn killed_while_keeping() {
+    let points = killed_while_keeping_at(None);
+    assert!(points.len() >= 4, "{points:?}");
+    // Those of the last edit are like those of the first.
+    for number in points.into_iter().take(4) {
+        killed_while_keeping_at(Some(number));
+    }
+}
+
+/// A story in which the agent is killed at its point of that number; tells the numbers of the points
+/// where something is being kept.
+fn killed_while_keeping_at(number: Option<usize>) -> Vec<usize> {
+    let mut etcd = Cluster::start(1, Manner::default());
+    let mut machine = Machine::here(&etcd.address());
+    let points = machine.state.with_extension("points");
+    std::fs::create_dir_all(&points).expect("a directory");
+    if let Some(number) = number {
+        std::fs::write(points.join("kill"), format!("agent {number}")).expect("a file");
+    }
+    machine.points = Some(points.clone());
+    machine.good("network create --subnet 10.0.3.0/24 blue");
+    machine.good("service create --replicas 3 --name web --network blue");
+    machine.good("service create --name box --network blue");
+    machine.whole();
+    let asked = machine.json("agent status")["report"]["revision"].as_u64();
+    within("what was asked for is kept", SOON, || kept_revision(&machine), |kept| *kept >= asked);
+    assert_eq!(points.join("killed").exists(), number.is_some(), "at {number:?}");
+    etcd.kill_member(0);
+    let agent = machine.role("agent");
+    kill(agent.expect("it runs"));
+    goes_on_alone(&machine, agent);
+    etcd.start_member(0);
+    machine.whole();
+    machine.good("system reset --yes");
+    let passed = std::fs::read_to_string(points.join("passed")).expect("points");
+    std::fs::remove_dir_all(&points).expect("it is removed");
+    let own = passed.lines().filter_map(|line| line.strip_prefix("agent ")).enumerate();
+    own.filter(|(_, name)| name.contains("asked for is kept")).map(|(at, _)| at + 1).collect()
 }
 
 #[test]

@@ -212,6 +212,20 @@ fn a_drained_nodes_tasks_go_elsewhere_and_it_gets_none_until_it_is_active() {
         assert!(lab.nodes_of("web").contains(&"node-2".to_owned()));
         lab.good("node update --label-add disk=ssd node-2");
         assert_eq!(lab.json("node inspect node-2")[0]["labels"]["disk"], "ssd");
+        let listed =
+            |filters: &str| lab.good(&format!("node ls --format {{{{.Hostname}}}} {filters}"));
+        assert_eq!(listed("--filter label=disk"), "node-2\n");
+        assert_eq!(listed("--filter node.label=disk=hdd"), "");
+        assert_eq!(listed("--filter name=node-1 --filter name=node-2"), "node-1\nnode-2\n");
+        lab.ending("node ls --filter role=manager", 2);
+        let told = lab.good("node inspect --pretty node-2");
+        assert!(told.contains("Hostname:      node-2\nLabel:         disk=ssd\n"), "{told}");
+        let there = lab.good("node ps --format {{.Node}} node-2");
+        assert!(!there.is_empty() && there.lines().all(|line| line == "node-2"), "{there}");
+        let here = lab.good("node ps -q");
+        assert_eq!(here, lab.good("node ps -q self"));
+        assert_eq!(here.lines().count() + there.lines().count(), 6);
+        lab.ending("node ps node-9", 2);
         lab.down();
     });
 }
@@ -283,6 +297,266 @@ fn a_task_that_ends_is_out_of_every_nodes_tables_until_it_is_there_again() {
     });
 }
 
+/// On which nodes' tables, of those that have a task of `box`, an address is a target.
+fn holders(lab: &Lab, address: &str) -> BTreeSet<String> {
+    let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+    let boxes = lab.json("service ps box");
+    let mut holders = BTreeSet::new();
+    for row in boxes.as_array().expect("tasks") {
+        let (node, name) = (word(&row["node"]), word(&row["name"]));
+        let line = format!("--node {node} sandbox exec {name} nft list table ip swarmlb");
+        if lab.good(&line).contains(&format!("dnat to {address}")) {
+            holders.insert(node);
+        }
+    }
+    holders
+}
+
+#[test]
+fn a_task_is_in_rotation_on_other_nodes_once_its_own_says_that_it_runs() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name box --network blue --mode global");
+        lab.good("service create --name first --network blue --constraint node.name==node-2");
+        let agent = lab.json("--node node-2 agent status")["agent"].as_i64().expect("it runs");
+        let init = lab.json("lab status")[1]["pid"].as_i64().expect("it is up");
+        let signal = |signal: &str| {
+            shell(&format!("nsenter -t {init} -p -m kill -{signal} {agent}"));
+        };
+        // An agent that is held up makes nothing, and its lease goes on for three seconds.
+        signal("STOP");
+        lab.good(
+            "service create --detach --name web --network blue --constraint node.name==node-2",
+        );
+        let address = || {
+            let rows = lab.json("service ps web");
+            rows[0]["addresses"][0].as_str().map(str::to_owned)
+        };
+        let address = within("it has an address", SOON, address, Option::is_some);
+        let address = address.expect("an address");
+        let vip = lab.json("service inspect web")[0]["vips"]["blue"]["address"].clone();
+        let vip = vip.as_str().expect("an address").to_owned();
+        let table = || lab.good("sandbox exec box.1 nft list table ip swarmlb");
+        within("the VIP is there, without the task", SOON, table, |table| table.contains(&vip));
+        assert_eq!(holders(&lab, &address), BTreeSet::new());
+        let names = lab.good("task exec box.1 getent ahostsv4 tasks.first");
+        assert!(!names.is_empty(), "the resolver answers");
+        lab.ending("task exec box.1 getent ahostsv4 tasks.web", 2);
+        signal("CONT");
+        let all = ["node-1", "node-2", "node-3"].map(str::to_owned).into();
+        within("it is in all tables", SOON, || holders(&lab, &address), |held| *held == all);
+        lab.good("task exec box.1 getent ahostsv4 tasks.web");
+        // Who waits ends when every node sends there.
+        lab.good("service create --name next --network blue --constraint node.name==node-3");
+        let rows = lab.json("service ps next");
+        let address = rows[0]["addresses"][0].as_str().expect("an address").to_owned();
+        assert_eq!(holders(&lab, &address), all);
+        lab.down();
+    });
+}
+
+#[test]
+fn a_service_of_one_task_answers_all_the_time_while_its_node_is_drained() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create --subnet 10.0.3.0/24 blue");
+        lab.good("service create --name box --network blue --constraint node.name==node-1");
+        lab.good("service create --name web --network blue --constraint node.name!=node-1");
+        let node = lab.nodes_of("web").remove(0);
+        let vip = lab.json("service inspect web")[0]["vips"]["blue"]["address"].clone();
+        let vip = vip.as_str().expect("an address").to_owned();
+        let init = lab.json("lab status")[0]["pid"].as_i64().expect("it is up");
+        let script = lab.state().join("ask");
+        let ask = format!(
+            "exec 3<>/dev/tcp/{vip}/80\nprintf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3\ngrep -q web <&3\n"
+        );
+        std::fs::write(&script, ask).expect("written");
+        let (script, enough) = (script.display(), lab.state().join("enough"));
+        let asking = format!(
+            "while [ ! -e {} ]; do timeout 3 bash {script} || echo failed; echo asked; done",
+            enough.display()
+        );
+        let line = format!("nsenter -t {init} -n -m ip netns exec box.1 bash -c '{asking}' 2>&1");
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| shell(&line));
+            let drained = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                lab.good(&format!("node drain {node}"));
+                runs_elsewhere(&lab, "web", &node);
+            }));
+            std::fs::write(&enough, "").expect("written");
+            drained.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let told = asking.join().expect("it ends");
+            assert!(told.lines().filter(|line| *line == "asked").count() > 3, "{told}");
+            assert!(!told.contains("failed"), "somebody was not answered: {told}");
+        });
+        std::fs::remove_file(&enough).expect("removed");
+        std::fs::remove_file(lab.state().join("ask")).expect("removed");
+        lab.down();
+    });
+}
+
+/// Waits until a service has one task, which runs, and not there.
+fn runs_elsewhere(lab: &Lab, service: &str, node: &str) {
+    let rows = || lab.json(&format!("service ps {service}")).as_array().expect("rows").clone();
+    within("its task is elsewhere", SOON, rows, |rows| {
+        rows.len() == 1 && rows[0]["node"] != node && rows[0]["state"] == "running"
+    });
+}
+
+#[test]
+fn half_a_cluster_that_is_cut_off_while_a_service_scales_has_nothing_twice_when_it_heals() {
+    apart(|| {
+        let lab = Lab::up(4);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --replicas 8");
+        lab.good("service scale --detach web=16");
+        lab.good("lab partition node-3 node-4");
+        runs_on(&lab, "web", &["node-1", "node-2"], 16);
+        lab.good("service scale web=12");
+        lab.good("service scale web=20");
+        assert!(processes(&lab, "node-3") >= 2, "what is cut off keeps what runs");
+        lab.good("lab heal");
+        let ready = || {
+            let nodes = lab.json("node ls");
+            nodes.as_array().expect("nodes").iter().filter(|node| node["status"] == "ready").count()
+        };
+        within("all are back", SOON, ready, |count| *count == 4);
+        for node in ["node-3", "node-4"] {
+            within("what it still ran is stopped", SOON, || processes(&lab, node), |n| *n == 0);
+        }
+        lab.good("service scale web=28");
+        let rows = lab.json("service ps web");
+        let rows = rows.as_array().expect("rows");
+        let of = |key: &str| rows.iter().map(|row| row[key].to_string()).collect::<BTreeSet<_>>();
+        assert_eq!((rows.len(), of("name").len(), of("addresses").len()), (28, 28, 28));
+        for node in ["node-1", "node-2", "node-3", "node-4"] {
+            let wanted = rows.iter().filter(|row| row["node"] == node).count();
+            within("what runs is what shall run", SOON, || processes(&lab, node), |n| *n == wanted);
+        }
+        lab.good("inspect vip web");
+        lab.down();
+    });
+}
+
+#[test]
+fn open_connections_of_a_node_that_is_taken_out_are_cut() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create blue");
+        lab.good("service create --name web --network blue --constraint node.name==node-1 host sleep 7005");
+        // It follows what is written on another node, by an errand that does not end by itself.
+        let mut follower = lab.command("--node node-3 service logs --follow web");
+        let mut follower =
+            follower.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+        let pid = lab.json("lab status")[0]["pid"].as_i64().expect("it is up");
+        let errands = || {
+            let line =
+                format!("nsenter -t {pid} -p -m ps -eo args | grep -c '[s]ervice logs' || true");
+            shell(&line).trim().parse::<usize>().expect("a number")
+        };
+        within("the errand runs on node-1", SOON, errands, |count| *count == 1);
+        lab.good("node rm --force node-3");
+        within("the errand is cut off", SOON, errands, |count| *count == 0);
+        let log = lab.state().join("nodes/node-3/agent.log");
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        within("its agent lost the store", SOON, said, |said| {
+            said.contains("goes on without the store")
+        });
+        // It follows what its own node has.
+        follower.kill().expect("it is a child");
+        let told = follower.wait_with_output().expect("it ends").stderr;
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains("on node node-1 is not shown"), "{told}");
+        lab.down();
+    });
+}
+
+#[test]
+fn an_agent_goes_on_from_what_it_last_knew_while_the_first_node_is_away() {
+    apart(|| {
+        let lab = Lab::up(3);
+        lab.good("network create --subnet 10.0.3.0/24 blue");
+        lab.good("service create --name box --network blue --mode global");
+        lab.good("service create --name web --network blue --replicas 3");
+        let tasks = |rows: serde_json::Value| {
+            let rows = rows.as_array().expect("rows").clone();
+            let told =
+                |row: &serde_json::Value| format!("{} {} {}", row["id"], row["node"], row["pid"]);
+            rows.iter().map(told).collect::<BTreeSet<_>>()
+        };
+        let before = tasks(lab.json("service ps web"));
+        let kept = lab.state().join("nodes/node-2/intent.json");
+        within("what was asked for is kept", SOON, || kept.exists(), |kept| *kept);
+        let inside = |node: usize, line: &str| {
+            let pid = &lab.json("lab status")[node - 1]["pid"];
+            let directory = lab.state().join(format!("nodes/node-{node}"));
+            let binary = env!("CARGO_BIN_EXE_swarmlb");
+            let line =
+                line.replace("BINARY", &format!("{binary} --state-dir {}", directory.display()));
+            shell(&format!("nsenter -t {pid} -n -m -p {line}"))
+        };
+        let own_box = lab.json("service ps box").as_array().expect("rows").iter().find_map(|row| {
+            (row["node"] == "node-2").then(|| row["name"].as_str().expect("a name").to_owned())
+        });
+        let own_box = own_box.expect("node-2 has one");
+        let agent = lab.json("--node node-2 agent status")["agent"].as_i64().expect("it runs");
+        lab.good("lab kill-node node-1");
+        inside(2, &format!("kill -KILL {agent}"));
+        let told = || -> serde_json::Value {
+            let told = inside(2, "BINARY --format json agent status 2>&1 || true");
+            serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+        };
+        let another = |told: &serde_json::Value| {
+            told["agent"].as_i64().is_some_and(|pid| pid != agent) && told["last_known"].is_u64()
+        };
+        within("another agent is there, and says what it goes by", SOON, told, another);
+        assert!(inside(2, "BINARY agent status || true").contains("as last known, at revision"));
+        let names = || {
+            inside(2, &format!("ip netns exec {own_box} busybox nslookup web 127.0.0.11 || true"))
+        };
+        within("names are answered", SOON, names, |names| names.contains("10.0.3."));
+        inside(2, &format!("ip netns exec {own_box} nft delete table ip swarmlb"));
+        let table = || inside(2, &format!("ip netns exec {own_box} nft list tables"));
+        within("drift is mended", Duration::from_secs(30), table, |table| {
+            table.contains("swarmlb")
+        });
+        // A machine that starts anew, too, comes back with what it ran.
+        lab.good("lab kill-node node-3");
+        lab.good("lab start-node node-3");
+        let running = || {
+            let told = inside(3, "BINARY --format json agent status || true");
+            let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+            told["tasks_running"].as_u64()
+        };
+        within("node-3 runs its two tasks", SOON, running, |running| *running == Some(2));
+        lab.good("lab start-node node-1");
+        let ready = || {
+            let nodes = lab.json("node ls");
+            let nodes = nodes.as_array().cloned().unwrap_or_default();
+            nodes.iter().filter(|node| node["status"] == "ready").count()
+        };
+        within("all are back", Duration::from_secs(30), ready, |count| *count == 3);
+        runs_somewhere(&lab, "web", 3);
+        let after = tasks(lab.json("service ps web"));
+        let on_2 = |tasks: &BTreeSet<String>| {
+            tasks.iter().filter(|task| task.contains("node-2")).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(on_2(&before), on_2(&after), "node-2's went on all the time");
+        lab.good("service scale web=4");
+        lab.good("inspect vip web");
+        lab.down();
+    });
+}
+
+/// Waits until a service has so many tasks, which all run.
+fn runs_somewhere(lab: &Lab, service: &str, count: usize) {
+    let rows = || lab.json(&format!("service ps {service}")).as_array().expect("rows").clone();
+    within("its tasks run", Duration::from_secs(30), rows, |rows| {
+        rows.len() == count && rows.iter().all(|row| row["state"] == "running")
+    });
+}
+
 #[test]
 fn what_is_said_of_a_task_finds_its_node() {
     apart(|| {
@@ -297,6 +571,15 @@ fn what_is_said_of_a_task_finds_its_node() {
             let told = lab.json(&format!("task inspect {task}"));
             assert!(told[0]["process"]["pid"].is_u64(), "{task} on {node}: {told}");
         }
+        let fields = |task: &str| {
+            let told = lab.good(&format!("--format json task inspect {task}"));
+            let field =
+                |line: &str| Some(line.strip_prefix("    \"")?.split('"').next()?.to_owned());
+            told.lines().filter_map(field).collect::<Vec<_>>()
+        };
+        let own = fields("web.1");
+        assert!(own.len() > 5, "{own:?}");
+        assert_eq!(own, fields("web.2"), "in one order, wherever it is");
         let ended = lab.command("task exec web.3 sh -c").arg("exit 7").status();
         assert_eq!(ended.expect("the program starts").code(), Some(7));
         lab.ending("task exec web.2 no-such-program", 127);

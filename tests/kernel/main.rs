@@ -22,6 +22,7 @@ mod foreign;
 mod healing;
 mod kills;
 mod lab;
+mod lab_kills;
 mod leaving;
 mod mesh;
 mod networks;
