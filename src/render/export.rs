@@ -127,7 +127,7 @@ fn servers(intent: &Intent, service: &Service, port: &PublishedPort) -> Vec<Serv
 
 /// A port that a service's tasks listen on, for a balancer that is on its networks.
 pub fn inside(service: &Service, transport: Transport, listen: u16, port: u16) -> Entrance {
-    let most = service.replicas.saturating_mul(2).max(ROOM).min(MOST_REPLICAS);
+    let most = service.replicas.saturating_mul(2).clamp(ROOM, MOST_REPLICAS);
     let tasks = Tasks { name: format!("tasks.{}", service.name), most };
     let behind = Behind::Tasks(tasks);
     Entrance { service: service.name.clone(), transport, listen, port, mode: None, behind }
