@@ -1,11 +1,13 @@
 //! Six nodes as an operator meets them: a lab until it is up, what follows when a task or a node dies, many
-//! networks until they converge, and what the overlay costs beside the same VXLAN made by hand.
+//! networks until they converge, what the overlay costs beside the same VXLAN made by hand, and a published
+//! port beside HAProxy.
 //!
 //! `scripts/bench.sh cluster` runs it, in a namespace of its own. It needs root. Words after `--` name
-//! what to measure, all unless named: up, deaths, nodes, growth, throughput.
+//! what to measure, all unless named: up, deaths, nodes, growth, throughput, published.
 
 mod apart;
 mod lab;
+mod published;
 mod report;
 
 use std::net::Ipv4Addr;
@@ -37,25 +39,32 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WHOLE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == published::SERVE) {
+        return match published::serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report::cannot(&error.to_string(), "is its port free?"),
+        };
+    }
     let measured = match () {
         () if !std::env::args().any(|word| word == "--bench") => {
             println!("measures only for `cargo bench`");
             return ExitCode::SUCCESS;
         }
         () if is_apart() => measure().map(|rows| report(&rows)),
-        () => go_apart(&[("iperf3", "iperf3"), ("nsenter", "util-linux")]),
+        () => go_apart(&[("iperf3", "iperf3"), ("nsenter", "util-linux"), ("haproxy", "haproxy")]),
     };
     measured.unwrap_or_else(|failure| report::cannot(&failure.to_string(), "see CONTRIBUTING.md"))
 }
 
 fn measure() -> Result<Vec<Row>, Failure> {
     type Part = fn() -> Result<Vec<Row>, Failure>;
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("up", raised),
         ("deaths", deaths),
         ("nodes", dead_nodes),
         ("growth", growth),
         ("throughput", throughput),
+        ("published", published::measure),
     ];
     let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
     let mut rows = Vec::new();

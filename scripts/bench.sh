@@ -49,7 +49,8 @@ bench_node() {
     cargo bench --locked --bench node
 }
 
-# Six nodes: until they are up, what happens when a task or a node dies, many networks, and throughput.
+# Six nodes: until they are up, what happens when a task or a node dies, many networks, throughput, and a
+# published port.
 bench_cluster() {
     scripts/setup.sh build native bench
     cargo bench --locked --bench cluster

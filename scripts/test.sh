@@ -3,8 +3,9 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,shells
-# makes failures of what is skipped for want of root, the virtual machine, an etcd or the shells.
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,front,shells
+# makes failures of what is skipped for want of root, the virtual machine, an etcd, HAProxy and nginx, or the
+# shells.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -109,7 +110,7 @@ runnable() {
 run_in_vm() {
     # shellcheck disable=SC2016 # the guest's shell expands it
     limited ipvs tests/vm/run.sh .vm --timeout "${limits[ipvs]}" \
-        --bin "$target_dir/debug/swarmlb" --add "$(ipvs_tests):/usr/local/bin/ipvs-tests" \
+        --bin "$target_dir/debug/swarmlb" --add "$(ipvs_tests):/usr/local/bin/ipvs-tests" --add examples:/examples \
         --env SWARMLB_IN_VM=1 --env SWARMLB_BIN=/usr/local/bin/swarmlb \
         --env "SWARMLB_TEST_REQUIRE=${SWARMLB_TEST_REQUIRE:-}" -- \
         sh -c 'read -r up _ </proc/uptime; echo "the virtual machine was up after $up s"; exec "$@"' sh \
@@ -197,7 +198,7 @@ done
 # --- build ---
 
 PATH=$PATH:/usr/sbin:/sbin
-if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native etcd); fi
+if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native etcd front); fi
 # Without root the programs may be missing: each tier then says what it could not do.
 scripts/setup.sh "${purposes[@]}" || ((EUID != 0))
 

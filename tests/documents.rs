@@ -607,6 +607,68 @@ fn the_example_of_etcd_runs_to_its_end_and_leaves_nothing() {
     assert_steps(&said, &expected);
 }
 
+/// Whether networks can be encrypted on this machine.
+fn has_esp() -> bool {
+    let dry = "swarmlb network create --dry-run -o encrypted blue";
+    in_private_world(dry).is_some_and(|output| output.status.success())
+}
+
+#[test]
+fn the_example_of_encryption_says_why_it_cannot_run_or_runs_to_its_end_and_leaves_nothing() {
+    let Some(output) = in_private_world("examples/05-encrypted.sh") else { return };
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let missing = ["tcpdump", "haproxy"].into_iter().find(|program| !has(program));
+    if missing.is_none() && has_esp() {
+        assert!(output.status.success(), "{}", told(&output));
+        return assert_steps(
+            &String::from_utf8_lossy(&output.stdout),
+            &[("grep -c the-secret", "\n0\n"), ("swarmlb lab down", "")],
+        );
+    }
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = missing.map_or("encrypt".to_owned(), |program| format!("{program} is missing"));
+    assert!(said.contains(&why), "no `{why}`: {}", told(&output));
+    assert!(output.stdout.is_empty(), "it began all the same: {}", told(&output));
+}
+
+/// Set-up on a machine that lacks HAProxy and starts what is installed, with programs that note what they
+/// are told. A fake apt-get does as a package's script does.
+const SETTING_UP: &str = r#"
+mkdir /run/over /run/work /run/fake
+mount -t overlay -o lowerdir=/usr/sbin,upperdir=/run/over,workdir=/run/work overlay /usr/sbin || exit 97
+rm -f /usr/sbin/haproxy /usr/sbin/policy-rc.d
+cat >/run/fake/apt-get <<'END'
+#!/bin/sh
+echo "apt-get $*" >>/run/told
+case $* in
+*install*) /usr/sbin/policy-rc.d haproxy start; echo "policy $?" >>/run/told ;;
+esac
+END
+printf '#!/bin/sh\necho "systemctl $*" >>/run/told\n' >/run/fake/systemctl
+chmod +x /run/fake/*
+PATH=/run/fake:$PATH scripts/setup.sh front || exit 96
+[[ ! -e /usr/sbin/policy-rc.d ]] && echo 'policy gone'
+cat /run/told
+"#;
+
+#[test]
+fn setting_up_starts_and_enables_no_service_of_what_it_installs() {
+    let Some(output) = in_private_world(SETTING_UP) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(97) => return eprintln!("skipped: no overlay file system here"),
+        code => assert_eq!(code, Some(0), "{}", told(&output)),
+    }
+    let lines: Vec<&str> = said.lines().collect();
+    let at = |what: &str| lines.iter().position(|line| line.contains(what));
+    assert!(at("policy gone").is_some(), "the rule stays: {said}");
+    assert!(at("install --no-install-recommends haproxy") < at("policy 101"), "{said}");
+    assert!(at("policy 101") < at("systemctl -q disable"), "{said}");
+    assert!(at("disable haproxy").is_some(), "{said}");
+    assert!(at("etcd").is_none(), "what was there before stays as it is: {said}");
+}
+
 #[test]
 fn a_world_tells_of_what_is_left_in_it() {
     let Some(output) = in_private_world("swarmlb --quiet network create left") else { return };

@@ -119,6 +119,28 @@ impl Lab {
         Ok(command)
     }
 
+    /// Where a node is reached from this machine.
+    pub fn address(&self, node: &str) -> Result<Ipv4Addr, Failure> {
+        let rows = self.rows("lab status")?;
+        let row = rows.iter().find(|row| row["node"] == node).ok_or("no such node")?;
+        Ok(row["address"].as_str().unwrap_or_default().parse()?)
+    }
+
+    /// The address of a task on its node's gateway bridge.
+    pub fn outward(&self, task: &Task) -> Result<Ipv4Addr, Failure> {
+        let told = said(&mut self.inside(&task.node, &task.name, "ip -j route show default")?)?;
+        let routes: Value = serde_json::from_str(&told)?;
+        Ok(routes[0]["prefsrc"].as_str().ok_or("no default route")?.parse()?)
+    }
+
+    /// Runs a program in a node's own network, until it is dropped.
+    pub fn start(&self, node: &str, line: &str) -> Result<Server, Failure> {
+        let mut command = program::command("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.process(node)?));
+        command.args(line.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Server(command.spawn()?))
+    }
+
     /// Runs iperf3's server, until it is dropped.
     pub fn serve(&self, node: &str, name: &str, address: Ipv4Addr) -> Result<Server, Failure> {
         let line = format!("iperf3 -s -p {PORT} -B {address}");

@@ -144,6 +144,19 @@ const LAB_FIELDS: &[(&str, &str)] = &[
     ("state_dir", "where it keeps its state"),
 ];
 
+const EXPORT_FIELDS: &[(&str, &str)] = &[
+    ("service", "the service's name"),
+    ("protocol", "`tcp`, `udp` or `sctp`"),
+    ("listen", "where the balancer listens"),
+    ("port", "the port of who is behind it"),
+    ("mode", "in front of the nodes: `ingress` or `host`"),
+    ("servers", "in front of the nodes: each with name and address"),
+    ("tasks", "inside: name, which resolves to all of them, and most, how many have room"),
+];
+
+const EXPORT_EXITS: &[(u8, &str)] =
+    &[(2, "there is no such service or port, or two would have one port to listen on")];
+
 /// Every command's page.
 pub const PAGES: &[Page] = &[
     Page {
@@ -568,6 +581,45 @@ pub const PAGES: &[Page] = &[
             ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
         ],
         exits: &[(1, "requests failed, or the kernel's counters disagree")],
+        ..NOTHING
+    },
+    Page {
+        command: "export haproxy",
+        examples: &[
+            (
+                "For a machine in front of the nodes, all that is published:",
+                "swarmlb export haproxy > swarmlb.cfg\nhaproxy -c -f swarmlb.cfg",
+            ),
+            (
+                "It listens on port 80 for what is published at 8080:",
+                "swarmlb export haproxy web:80:8080",
+            ),
+            (
+                "As a task of the cluster, published itself:",
+                "swarmlb export haproxy --inside web:80 > /etc/haproxy/inside.cfg\n\
+                 swarmlb service create --name front --network blue -p 8080:80 \\\n    \
+                 host haproxy -f /etc/haproxy/inside.cfg",
+            ),
+        ],
+        fields: EXPORT_FIELDS,
+        exits: EXPORT_EXITS,
+        ..NOTHING
+    },
+    Page {
+        command: "export nginx",
+        examples: &[
+            (
+                "For a machine in front of the nodes, two services:",
+                "swarmlb export nginx web names > swarmlb.conf\nnginx -t -c $PWD/swarmlb.conf",
+            ),
+            (
+                "As a task of the cluster, for UDP:",
+                "swarmlb export nginx --inside names:53/udp > /etc/nginx/inside.conf\n\
+                 swarmlb service create --name front --network blue host nginx -c /etc/nginx/inside.conf",
+            ),
+        ],
+        fields: EXPORT_FIELDS,
+        exits: EXPORT_EXITS,
         ..NOTHING
     },
     Page {

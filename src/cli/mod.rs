@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod complaint;
 pub mod diag;
+pub mod export;
 pub mod inspect;
 pub mod lab;
 pub mod logs;
@@ -201,6 +202,9 @@ pub enum Command {
     /// Diagnose and measure
     #[command(subcommand)]
     Diag(diag::Command),
+    /// Print configurations for balancers that are not swarmlb's
+    #[command(subcommand)]
+    Export(export::Command),
     /// Manage the nodes of the cluster
     #[command(subcommand)]
     Node(node::Command),

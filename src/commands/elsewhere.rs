@@ -52,6 +52,7 @@ fn has_place(command: &Command) -> bool {
             | Command::Inspect(_)
             | Command::Sandbox(_)
             | Command::Diag(_)
+            | Command::Export(_)
             | Command::Node(_)
             | Command::Agent(_)
             | Command::System(_)

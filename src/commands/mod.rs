@@ -10,6 +10,7 @@ mod diag;
 mod documents;
 mod elsewhere;
 mod exec;
+mod export;
 mod inspect;
 mod interrupt;
 mod lab;
@@ -100,6 +101,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
+        Command::Export(command) => export::run(&global, command),
         Command::Node(command) => node::run(&global, command),
         Command::Lab(command) => lab::run(&global, command),
         Command::Agent(command) => agent::run(&global, command),

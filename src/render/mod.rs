@@ -3,6 +3,7 @@
 pub mod comparison;
 pub mod dump;
 pub mod english;
+pub mod export;
 pub mod figure;
 pub mod paint;
 pub mod plot;

@@ -20,7 +20,7 @@ fn names_are_offered_where_names_are_wanted() {
     let lab = Lab::new();
     let services = ["collab-box", "collabweb", "rr"];
     let networks = ["bare", "collabnet", "small"];
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["service", "ps", ""], &services),
         (&["service", "ps", "rr", "collab"], &services[..2]),
         (&["service", "rm", "--dry-run", "r"], &["rr"]),
@@ -30,6 +30,7 @@ fn names_are_offered_where_names_are_wanted() {
         (&["network", "inspect", ""], &networks),
         (&["diag", "compare-dns-ipvs", ""], &services),
         (&["service", "logs", "rr"], &["rr", "rr.1", "rr.2"]),
+        (&["export", "haproxy", "--inside", "rr", "coll"], &services[..2]),
         (&["inspect", "vip", "collabw"], &["collabweb"]),
         (&["sandbox", "dump", "collabweb."], &["collabweb.1", "collabweb.2", "collabweb.3"]),
         (&["diag", "dns", "web", "--from", "collab-"], &["collab-box.1"]),

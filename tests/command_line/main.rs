@@ -5,6 +5,7 @@
 mod completing;
 mod dumps;
 mod errors;
+mod exporting;
 mod fixture;
 mod placing;
 mod publishing;

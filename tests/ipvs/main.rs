@@ -5,6 +5,7 @@
 mod balance;
 mod clock;
 mod encryption;
+mod examples;
 mod foreign;
 mod listing;
 mod mesh;

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod attachments;
+mod balancers;
 mod comparison;
 mod dry_run;
 mod egress;

@@ -33,7 +33,7 @@ cache=$(cd "$cache" && pwd)
 version=$(<"$cache/version")
 
 required=(busybox bash nft ipvsadm ip bridge ss tc curl kmod nsenter unshare)
-optional=(tcpdump ethtool conntrack strace socat jq ping getent)
+optional=(tcpdump haproxy ethtool conntrack strace socat jq ping getent)
 
 # Loaded at boot: what nothing autoloads, and what nearly every run uses.
 at_boot=(
