@@ -587,8 +587,8 @@ pub const PAGES: &[Page] = &[
         command: "export haproxy",
         examples: &[
             (
-                "For a machine in front of the nodes, all that is published:",
-                "swarmlb export haproxy > swarmlb.cfg\nhaproxy -c -f swarmlb.cfg",
+                "For a machine in front of the nodes, all that is published (haproxy -c -f swarmlb.cfg checks it):",
+                "swarmlb export haproxy > swarmlb.cfg",
             ),
             (
                 "It listens on port 80 for what is published at 8080:",
@@ -609,8 +609,8 @@ pub const PAGES: &[Page] = &[
         command: "export nginx",
         examples: &[
             (
-                "For a machine in front of the nodes, two services:",
-                "swarmlb export nginx web names > swarmlb.conf\nnginx -t -c $PWD/swarmlb.conf",
+                "For a machine in front of the nodes, two services (nginx -t -c $PWD/swarmlb.conf checks it):",
+                "swarmlb export nginx web names > swarmlb.conf",
             ),
             (
                 "As a task of the cluster, for UDP:",

@@ -141,7 +141,9 @@ impl Names {
             Kind::Service => intent
                 .services
                 .values()
-                .map(|service| (service.name.to_string(), format!("service of {}", service.image)))
+                .map(|service| {
+                    (service.name.to_string(), format!("service of {}", service.definition.image))
+                })
                 .collect(),
             Kind::Network => intent
                 .networks

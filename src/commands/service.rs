@@ -18,8 +18,8 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    EndpointMode, Intent, IntentError, Mode, NetworkName, NetworkSpec, Placement, PublishMode,
-    Service, ServiceName, ServiceSpec,
+    Definition, EndpointMode, Intent, IntentError, Mode, NetworkName, NetworkSpec, Placement,
+    PublishMode, Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -66,8 +66,12 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let aliased = create.networks.into_iter().filter(|on| !on.aliases.is_empty());
     let spec = ServiceSpec {
         name: name.clone(),
-        image: create.image,
-        command: create.command,
+        definition: Definition {
+            image: create.image,
+            command: create.command,
+            environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
+            hostname: create.hostname.map(|name| name.to_string()),
+        },
         mode,
         replicas: create.replicas.unwrap_or(1),
         placement: Placement {
@@ -83,8 +87,6 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         data_plane: create.data_plane,
         ports: Vec::new(),
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
-        environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
-        hostname: create.hostname.map(|name| name.to_string()),
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
     };
@@ -173,7 +175,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             running,
             pending: service.pending.len(),
             max_per_node: service.placement.max_per_node,
-            image: service.image.to_string(),
+            image: service.definition.image.to_string(),
             endpoint_mode: service.endpoint_mode,
             data_plane: data_plane(&intent, service),
             vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),

@@ -198,10 +198,7 @@ fn row<'a>(
         name: task.name.clone(),
         service: &task.name.service,
         slot: task.name.slot,
-        image: intent
-            .services
-            .get(&task.name.service)
-            .map_or_else(String::new, |s| s.image.to_string()),
+        image: intent.definition_of(task).map_or_else(String::new, |d| d.image.to_string()),
         node: Some(&task.node),
         addresses: asked_for(intent, task).map(|e| e.address.to_string()).collect(),
         ports: host_ports(intent, task),
@@ -330,6 +327,7 @@ fn whole<'a>(
     task: &'a Task,
 ) -> Option<Inspected<'a>> {
     let service = intent.services.get(&task.name.service)?;
+    let definition = intent.definition_of(task)?;
     let status = status(statuses, task);
     let sandbox = SandboxName::from(&task.name);
     let directory = session.state.task(&sandbox);
@@ -358,10 +356,10 @@ fn whole<'a>(
         service_id: &service.id,
         slot: task.name.slot,
         node: &task.node,
-        image: service.image.to_string(),
-        command: &service.command,
-        environment: lower::process(service, task).environment.into_iter().collect(),
-        hostname: service.hostname.as_deref(),
+        image: definition.image.to_string(),
+        command: &definition.command,
+        environment: lower::process(definition, task).environment.into_iter().collect(),
+        hostname: definition.hostname.as_deref(),
         labels: &service.labels,
         endpoints: task.endpoints.iter().map(endpoint).collect(),
         desired_state: State::desired(task),

@@ -7,6 +7,7 @@
 pub mod allocate;
 pub mod attachment;
 pub mod constraint;
+pub mod definition;
 pub mod echo;
 pub mod egress;
 pub mod encryption;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
 pub use constraint::{Constraint, ConstraintError};
+pub use definition::{Definition, Image};
 pub use echo::{Echo, EchoError};
 pub use encryption::{Encryption, Esp, Hexadecimal, Life, Nonce, PublicKey, Spi};
 pub use error::IntentError;
@@ -45,9 +47,7 @@ pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Live
 pub use pending::{Blocked, Obstacle, Pending, Reason};
 pub use port::{Listener, PortSpec, PublishMode, PublishedPort, Transport};
 pub use presence::{Absences, Stands};
-pub use service::{
-    EndpointMode, Image, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip,
-};
+pub use service::{EndpointMode, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip};
 pub use span::Span;
 pub use subnet::Subnet;
 pub use task::{Endpoint, Leaving, Presence, Task};
@@ -175,6 +175,11 @@ impl Intent {
             .range(from..)
             .take_while(move |(name, _)| name.service == *service)
             .map(|(_, task)| task)
+    }
+
+    /// What a task is made from; none when its service is not there.
+    pub fn definition_of(&self, task: &Task) -> Option<&Definition> {
+        self.services.get(&task.name.service).map(|service| &service.definition)
     }
 
     /// The tasks of one service that get new connections, by slot.

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::leaving::Departure;
 use super::{
-    Alias, Constraint, DataPlaneChoice, Echo, Fwmark, Id, Intent, IntentError, NetworkName,
-    NodeRecord, Pending, PublishMode, PublishedPort, ServiceName, Span, TaskName,
+    Alias, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent, IntentError,
+    NetworkName, NodeRecord, Pending, PublishMode, PublishedPort, ServiceName, Span, TaskName,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -25,58 +24,6 @@ pub const DNS_TTL: u32 = 2;
 /// Longest time that a service may let clients keep DNS answers about it, in seconds: an hour, which
 /// is as long as clients may go to tasks that are gone.
 pub const LONGEST_DNS_TTL: u32 = 3600;
-
-/// What a task runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Image {
-    /// The built-in HTTP server that says which task answered.
-    Whoami,
-    /// The built-in echo server: TCP, UDP, and SCTP where the kernel has it.
-    Echo,
-    /// A command of this machine's own files.
-    Host,
-}
-
-impl FromStr for Image {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "builtin:whoami" => Ok(Self::Whoami),
-            "builtin:echo" => Ok(Self::Echo),
-            "host" => Ok(Self::Host),
-            _ => Err(format!(
-                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
-                text.escape_debug()
-            )),
-        }
-    }
-}
-
-impl TryFrom<String> for Image {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Image> for String {
-    fn from(image: Image) -> String {
-        image.to_string()
-    }
-}
-
-impl fmt::Display for Image {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Image::Whoami => "builtin:whoami",
-            Image::Echo => "builtin:echo",
-            Image::Host => "host",
-        })
-    }
-}
 
 /// How clients find the tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -177,8 +124,9 @@ pub const DRAIN_TIMEOUT: Span = Span::from_secs(10);
 pub struct Service {
     pub id: Id,
     pub name: ServiceName,
-    pub image: Image,
-    pub command: Vec<String>,
+    /// What its tasks are.
+    #[serde(flatten)]
+    pub definition: Definition,
     #[serde(default)]
     pub mode: Mode,
     /// How many tasks are wanted; of a global service, how many nodes may run it.
@@ -204,11 +152,6 @@ pub struct Service {
     pub ingress: Option<Vip>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-    /// What `hostname` says in its tasks; the machine's name when none.
-    #[serde(default)]
-    pub hostname: Option<String>,
     /// How long a task that leaves may still serve those who are connected to it.
     #[serde(default = "default_drain_timeout")]
     pub drain_timeout: Span,
@@ -227,8 +170,7 @@ fn dns_ttl() -> u32 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
     pub name: ServiceName,
-    pub image: Image,
-    pub command: Vec<String>,
+    pub definition: Definition,
     pub mode: Mode,
     /// Of a replicated service; a global one follows the nodes.
     pub replicas: u32,
@@ -241,8 +183,6 @@ pub struct ServiceSpec {
     /// Chosen already: see [`Intent::choose_ports`].
     pub ports: Vec<PublishedPort>,
     pub labels: BTreeMap<String, String>,
-    pub environment: BTreeMap<String, String>,
-    pub hostname: Option<String>,
     pub drain_timeout: Span,
     /// Seconds.
     pub dns_ttl: u32,
@@ -257,8 +197,7 @@ impl ServiceSpec {
     pub fn new(name: ServiceName, network: NetworkName) -> Self {
         Self {
             name,
-            image: Image::Whoami,
-            command: Vec::new(),
+            definition: Definition::new(Image::Whoami),
             mode: Mode::default(),
             replicas: 1,
             placement: Placement::default(),
@@ -268,24 +207,13 @@ impl ServiceSpec {
             data_plane: DataPlaneChoice::default(),
             ports: Vec::new(),
             labels: BTreeMap::new(),
-            environment: BTreeMap::new(),
-            hostname: None,
             drain_timeout: DRAIN_TIMEOUT,
             dns_ttl: DNS_TTL,
         }
     }
 
     fn check(&self) -> Result<(), IntentError> {
-        match self.image {
-            Image::Host if self.command.is_empty() => return Err(IntentError::NoCommand),
-            Image::Whoami if !self.command.is_empty() => {
-                return Err(IntentError::NeedlessCommand);
-            }
-            Image::Echo => {
-                Echo::from_words(&self.command)?;
-            }
-            Image::Host | Image::Whoami => {}
-        }
+        self.definition.check()?;
         let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
         if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
             return Err(IntentError::NetworkTwice { name: name.clone() });
@@ -349,8 +277,7 @@ impl Intent {
         let service = Service {
             id,
             name: spec.name,
-            image: spec.image,
-            command: spec.command,
+            definition: spec.definition,
             mode: spec.mode,
             replicas: spec.replicas,
             placement: spec.placement,
@@ -364,8 +291,6 @@ impl Intent {
             ports: spec.ports,
             ingress,
             labels: spec.labels,
-            environment: spec.environment,
-            hostname: spec.hostname,
             drain_timeout: spec.drain_timeout,
             dns_ttl: spec.dns_ttl,
             created,

@@ -11,7 +11,7 @@ pub mod overlay;
 pub mod shared;
 pub mod vip;
 
-use crate::intent::{Echo, Image, Intent, NodeName, Service, Task};
+use crate::intent::{Definition, Echo, Image, Intent, NodeName, Task};
 use crate::node::process::Program;
 use crate::node::{Node, Owner, Process, Sandbox, SandboxName};
 use shared::Shared;
@@ -29,8 +29,8 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
     for task in intent.tasks.values().filter(|task| task.node == *name) {
         let sandbox = endpoint::lower(intent, task, &mut node);
         vip::lower(intent, task, shared, &mut *sandbox);
-        let service = intent.services.get(&task.name.service);
-        sandbox.process = service.map(|service| process(service, task));
+        let definition = intent.definition_of(task);
+        sandbox.process = definition.map(|definition| process(definition, task));
         egress::lower(intent, task, &mut node);
     }
     ingress::lower(intent, name, shared, &mut node);
@@ -42,26 +42,27 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
 }
 
 /// What a task runs. Its own variables come last: they tell who it is, whatever the service's say.
-pub fn process(service: &Service, task: &Task) -> Process {
+pub fn process(definition: &Definition, task: &Task) -> Process {
     let own = [
         ("SWARMLB_TASK", task.name.to_string()),
-        ("SWARMLB_SERVICE", service.name.to_string()),
+        ("SWARMLB_SERVICE", task.name.service.to_string()),
         ("SWARMLB_NODE_NAME", task.node.to_string()),
     ];
-    let asked = service.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let asked = definition.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
     Process {
         task: task.id.clone(),
-        program: match service.image {
+        program: match definition.image {
             Image::Whoami => Program::Whoami,
             Image::Echo => {
                 // The edit that made the service refused words that cannot be read.
-                let Echo { port, greets } = Echo::from_words(&service.command).unwrap_or_default();
+                let Echo { port, greets } =
+                    Echo::from_words(&definition.command).unwrap_or_default();
                 Program::Echo { port, greets }
             }
-            Image::Host => Program::Host(service.command.clone()),
+            Image::Host => Program::Host(definition.command.clone()),
         },
         environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),
-        hostname: service.hostname.clone(),
+        hostname: definition.hostname.clone(),
     }
 }
 

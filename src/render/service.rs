@@ -26,14 +26,14 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     for (slot, pending) in &service.pending {
         line("Pending", format!("{}.{slot}: {}", service.name, pending.reason));
     }
-    line("Image", service.image.to_string());
-    if !service.command.is_empty() {
-        line("Command", service.command.join(" "));
+    line("Image", service.definition.image.to_string());
+    if !service.definition.command.is_empty() {
+        line("Command", service.definition.command.join(" "));
     }
-    for (name, value) in &service.environment {
+    for (name, value) in &service.definition.environment {
         line("Environment", format!("{name}={value}"));
     }
-    if let Some(hostname) = &service.hostname {
+    if let Some(hostname) = &service.definition.hostname {
         line("Hostname", hostname.clone());
     }
     line("Endpoint mode", service.endpoint_mode.to_string());

@@ -92,8 +92,11 @@ fn all(tasks: &[&str]) -> BTreeSet<String> {
 /// began.
 struct Clients {
     ended: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<(usize, Vec<(Instant, String)>)>>,
+    threads: Vec<JoinHandle<(usize, Vec<Failure>)>>,
 }
+
+/// When a request that failed began, and how it failed.
+type Failure = (Instant, String);
 
 impl Clients {
     fn begin(ports: &[u16]) -> Self {

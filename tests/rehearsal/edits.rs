@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use swarmlb::intent::{
-    Alias, AttachmentSpec, ClusterId, DataPlaneChoice, EndpointMode, Image, Intent, IntentError,
-    Machine, Mode, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, Placement, PortSpec,
-    ServiceName, ServiceSpec,
+    Alias, AttachmentSpec, ClusterId, DataPlaneChoice, Definition, EndpointMode, Image, Intent,
+    IntentError, Machine, Mode, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord,
+    Placement, PortSpec, ServiceName, ServiceSpec,
 };
 
 pub const CLUSTER: &str = "c1";
@@ -342,8 +342,10 @@ impl Create {
     fn spec(&self) -> ServiceSpec {
         ServiceSpec {
             name: service(self.name),
-            image: if self.command.is_some() { Image::Host } else { Image::Whoami },
-            command: self.command.iter().flat_map(|word| ["sh".into(), word.clone()]).collect(),
+            definition: Definition {
+                command: self.command.iter().flat_map(|word| ["sh".into(), word.clone()]).collect(),
+                ..Definition::new(if self.command.is_some() { Image::Host } else { Image::Whoami })
+            },
             replicas: self.replicas,
             networks: self.networks.iter().map(|at| network(*at)).collect(),
             aliases: self.aliases(),

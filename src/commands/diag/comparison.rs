@@ -178,9 +178,11 @@ impl Command<'_> {
         intent: &'i Intent,
         service: &'i Service,
     ) -> Result<(&'i NetworkName, Option<&'i Vip>), Failure> {
-        if service.image != Image::Whoami {
-            let problem =
-                format!("its image is `{}`, whose replies do not name their task", service.image);
+        if service.definition.image != Image::Whoami {
+            let problem = format!(
+                "its image is `{}`, whose replies do not name their task",
+                service.definition.image
+            );
             return Err(self.usage(problem).hint("measure a service of `builtin:whoami`"));
         }
         if intent.rotation_of(&service.name).next().is_none() {

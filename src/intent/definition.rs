@@ -1,0 +1,92 @@
+//! What the tasks of a service are: all that an update may change task by task.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Echo, IntentError};
+
+/// What a task runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Image {
+    /// The built-in HTTP server that says which task answered.
+    Whoami,
+    /// The built-in echo server: TCP, UDP, and SCTP where the kernel has it.
+    Echo,
+    /// A command of this machine's own files.
+    Host,
+}
+
+impl FromStr for Image {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "builtin:whoami" => Ok(Self::Whoami),
+            "builtin:echo" => Ok(Self::Echo),
+            "host" => Ok(Self::Host),
+            _ => Err(format!(
+                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Image {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Image> for String {
+    fn from(image: Image) -> String {
+        image.to_string()
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Image::Whoami => "builtin:whoami",
+            Image::Echo => "builtin:echo",
+            Image::Host => "host",
+        })
+    }
+}
+
+/// What a task is made from. Two definitions that are equal make tasks that do the same, so a task need
+/// not be replaced when its service's definition becomes an equal one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    pub image: Image,
+    /// The command of `host`, or the words of a built-in image.
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What `hostname` says in its tasks; the machine's name when none.
+    #[serde(default)]
+    pub hostname: Option<String>,
+}
+
+impl Definition {
+    /// Of an image, with everything else as it is by default.
+    pub fn new(image: Image) -> Self {
+        Self { image, command: Vec::new(), environment: BTreeMap::new(), hostname: None }
+    }
+
+    /// Refuses what no task could be made from.
+    pub(super) fn check(&self) -> Result<(), IntentError> {
+        match self.image {
+            Image::Host if self.command.is_empty() => Err(IntentError::NoCommand),
+            Image::Whoami if !self.command.is_empty() => Err(IntentError::NeedlessCommand),
+            Image::Echo => Ok(Echo::from_words(&self.command).map(drop)?),
+            Image::Host | Image::Whoami => Ok(()),
+        }
+    }
+}
