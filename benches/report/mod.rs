@@ -163,6 +163,7 @@ impl Row {
             (Bar::AtMostBy99(_), _) => {
                 format!("99 of 100: {} {unit}", limit(self.swarmlb.at(0.99)))
             }
+            (Bar::AtMost(_), None) => format!("worst: {} {unit}", limit(self.swarmlb.at(1.0))),
             (_, None) => "-".into(),
             (Bar::TimesFaster(_), Some(ratio)) => format!("{:.1} × faster", 1.0 / ratio),
             (_, Some(ratio)) => format!("{ratio:.2} ×"),

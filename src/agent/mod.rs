@@ -5,6 +5,7 @@ mod address;
 pub mod associations;
 mod entry;
 mod events;
+mod forgotten;
 pub mod last_known;
 mod leader;
 mod lease;

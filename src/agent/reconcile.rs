@@ -12,6 +12,7 @@ use super::address;
 use super::associations::Associations;
 use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
+use super::forgotten::{self, Former};
 use super::last_known::LastKnown;
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
@@ -123,6 +124,9 @@ struct Agent {
     associations: Associations,
     departures: Departures,
     idle_marks: BTreeSet<Fwmark>,
+    /// Who was there when connections to those who are gone were forgotten last, and of which intent.
+    former: Former,
+    forgot: Option<Revision>,
 }
 
 /// Runs until killed.
@@ -261,6 +265,8 @@ fn run_for_keeper(
         associations,
         departures: Departures::default(),
         idle_marks: BTreeSet::new(),
+        former: Former::default(),
+        forgot: None,
     };
     if is_known {
         agent.keep(&Loaded {
@@ -582,6 +588,7 @@ impl Agent {
         }
         if self.unreadable.is_none() {
             self.stands.note(standing, &self.intent);
+            self.forget_connections();
         }
         self.forget_left();
         // A task that leaves asks names until it ends.
@@ -615,6 +622,30 @@ impl Agent {
         let standing = intent.note_presence(absences, &self.stands);
         intent.attachments.retain(|_, held| !gone(held));
         (Cow::Owned(intent), count, standing)
+    }
+
+    /// Forgets connections to tasks that are gone, now that nothing leads to these any more.
+    fn forget_connections(&mut self) {
+        if self.forgot.replace(self.revision) == Some(self.revision) {
+            return;
+        }
+        for (network, nobodys) in self.former.lost(&self.intent) {
+            for place in forgotten::places(&self.intent, &self.name, &network) {
+                let which = |entry: &_| nobodys.has(&place, entry);
+                match self.kernel.forget_connections(&place.sandbox, which) {
+                    Ok(0) => {}
+                    Ok(count) => say(format!(
+                        "sandbox `{}`: {count} connections to tasks that are gone are forgotten",
+                        place.sandbox
+                    )),
+                    Err(refusal) if refusal.errno == nix::errno::Errno::ENOENT => {}
+                    Err(refusal) => say(format!(
+                        "sandbox `{}`: connections to tasks that are gone are not forgotten: {refusal}",
+                        place.sandbox
+                    )),
+                }
+            }
+        }
     }
 
     /// Forgets the namespaces of others that left, once nothing of ours is in them.

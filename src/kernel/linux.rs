@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
+use super::connections::Connections;
+use super::connections::wire::Entry;
 use super::ipvs::Ipvs;
 use super::nft::Nft;
 use super::route::rows::{Row, RowChange, RowVerb};
@@ -69,6 +71,7 @@ struct Open {
     nft: Option<Nft>,
     ipvs: Option<Ipvs>,
     xfrm: Option<Xfrm>,
+    connections: Option<Connections>,
 }
 
 /// The kernel of this machine, seen from the namespace that the process is in: the node's.
@@ -103,6 +106,18 @@ impl<P: Processes> Linux<P> {
             }
         }
         Ok(busy)
+    }
+
+    /// Forgets the tracked connections of a sandbox that `which` names, and tells how many there were.
+    ///
+    /// # Errors
+    /// When the sandbox is missing or the kernel cannot be asked.
+    pub fn forget_connections(
+        &mut self,
+        sandbox: &SandboxName,
+        which: impl Fn(&Entry) -> bool,
+    ) -> Result<usize, Refusal> {
+        self.open(sandbox)?.connections()?.forget(which)
     }
 
     /// The open namespace of that name. One that was replaced under us is opened anew.
@@ -464,7 +479,7 @@ fn look_into(share: Vec<(SandboxName, Option<Open>)>) -> Vec<Looked> {
 
 impl Open {
     fn new(namespace: File, inode: u64, route: RouteSocket) -> Self {
-        Self { namespace, inode, route, nft: None, ipvs: None, xfrm: None }
+        Self { namespace, inode, route, nft: None, ipvs: None, xfrm: None, connections: None }
     }
 
     /// Enters the namespace of that name for good, and opens what is not open in it.
@@ -616,6 +631,14 @@ impl Open {
             self.xfrm = Some(Xfrm::open(self.namespace.as_fd())?);
         }
         self.xfrm.as_mut().ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// Connection tracking in this namespace.
+    fn connections(&mut self) -> Result<&mut Connections, Refusal> {
+        if self.connections.is_none() {
+            self.connections = Some(Connections::open(self.namespace.as_fd())?);
+        }
+        self.connections.as_mut().ok_or_else(|| Errno::ENOENT.into())
     }
 
     /// IPVS in this namespace; none where the kernel lacks it.

@@ -3,6 +3,7 @@
 //! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
 //! at least as strict, rehearses every plan before Linux is touched.
 
+pub mod connections;
 pub mod contents;
 pub mod datagrams;
 pub mod docker;

@@ -19,6 +19,7 @@ mod etcd_server;
 mod evenness;
 mod foreground;
 mod foreign;
+mod forgotten;
 mod healing;
 mod kills;
 mod lab;

@@ -1,6 +1,9 @@
 //! A cluster of several nodes in a test's world.
 
 use std::ops::Deref;
+use std::os::fd::AsFd;
+
+use swarmlb::kernel::netns;
 
 use super::Swarmlb;
 
@@ -22,6 +25,16 @@ impl Lab {
         let rows = self.json(&format!("service ps {service}"));
         let node = |row: &serde_json::Value| row["node"].as_str().expect("a node").to_owned();
         rows.as_array().expect("rows").iter().map(node).collect()
+    }
+
+    /// Does something inside a sandbox of a node.
+    pub fn inside<T: Send>(&self, node: &str, sandbox: &str, work: impl FnOnce() -> T + Send) -> T {
+        let nodes = self.json("lab status");
+        let mut nodes = nodes.as_array().expect("nodes").iter();
+        let pid = &nodes.find(|row| row["node"] == node).expect("the node")["pid"];
+        let path = format!("/proc/{pid}/root/run/netns/{sandbox}");
+        let namespace = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        netns::within(namespace.as_fd(), work).expect("the sandbox can be entered")
     }
 
     /// Takes it down and sees that its directory is gone too.
