@@ -772,6 +772,10 @@ pub const PAGES: &[Page] = &[
             ("store", "its process; null where the store is elsewhere"),
             ("store_address", "where the store is"),
             ("store_problem", "why it does not answer"),
+            (
+                "last_known",
+                "the revision of what was asked for that the agent goes on from meanwhile; else null",
+            ),
             ("keeper_seconds", "how long the keeper runs"),
             ("agent_restarts", "how often it was started again"),
             ("store_restarts", "how often it was started again"),
@@ -936,30 +940,29 @@ mod tests {
         assert_eq!(pages.len(), PAGES.len(), "a command has two pages");
     }
 
+    /// The command that a line types, as it is in the help.
+    fn typed(line: &str) -> String {
+        let pipes = [">", "|"].map(|c| format!(" {c} "));
+        let end = pipes.iter().filter_map(|pipe| line.find(pipe.as_str())).min();
+        let matches = command().try_get_matches_from(words(&line[..end.unwrap_or(line.len())]));
+        let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let mut path = Vec::new();
+        let mut inner = &matches;
+        while let Some((name, below)) = inner.subcommand() {
+            path.push(name);
+            inner = below;
+        }
+        path.join(" ")
+    }
+
     #[test]
-    fn every_example_can_be_typed_and_is_of_its_command() {
+    fn every_example_can_be_typed_and_has_its_command() {
         for page in PAGES {
             assert!(!page.examples.is_empty(), "{} has no example", page.command);
-            for line in page.examples.iter().flat_map(|(_, lines)| lines.lines()) {
-                let typed = line
-                    .split(
-                        [">", "|"]
-                            .map(|c| format!(" {c} "))
-                            .iter()
-                            .find(|c| line.contains(c.as_str()))
-                            .map_or("\0", String::as_str),
-                    )
-                    .next();
-                let words = words(typed.unwrap_or(line));
-                let matches = command().try_get_matches_from(&words);
-                let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
-                let mut path = Vec::new();
-                let mut inner = &matches;
-                while let Some((name, below)) = inner.subcommand() {
-                    path.push(name);
-                    inner = below;
-                }
-                assert_eq!(path.join(" "), page.command, "{line}");
+            for (_, text) in page.examples {
+                let joined: Vec<&str> = text.split("\\\n").map(str::trim).collect();
+                let commands: Vec<String> = joined.join(" ").lines().map(typed).collect();
+                assert!(commands.iter().any(|typed| typed == page.command), "{text}: {commands:?}");
             }
         }
     }
