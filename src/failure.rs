@@ -380,6 +380,9 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoCommand => {
             "write the command behind the image: `swarmlb service create host nc -lk 80`".into()
         }
+        IntentError::ImageNotRun { .. } => {
+            "`builtin:whoami`, `builtin:echo` and `host`, with a command, are run".into()
+        }
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()
         }

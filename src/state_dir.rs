@@ -97,7 +97,7 @@ impl StateDir {
             let entry = entry?;
             let name = entry.file_name();
             match name.to_str() {
-                Some("tasks") => std::fs::remove_dir_all(entry.path())?,
+                Some("tasks" | "images") => std::fs::remove_dir_all(entry.path())?,
                 Some(name) if is_ours(name) => std::fs::remove_file(entry.path())?,
                 _ => {}
             }
@@ -167,6 +167,11 @@ impl StateDir {
     /// What `process` (keeper, agent, store) says.
     pub fn log(&self, process: &str) -> PathBuf {
         self.root.join(format!("{process}.log"))
+    }
+
+    /// What is kept of container images.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
     }
 
     pub fn tasks(&self) -> PathBuf {

@@ -15,7 +15,7 @@ pub enum Command {
     ///
     /// Prints the service's id. Its name resolves in every sandbox of its network: to its VIP, or
     /// with `--endpoint-mode dnsrr` to all its tasks.
-    Create(Create),
+    Create(Box<Create>),
     /// List services
     #[command(visible_alias = "list")]
     Ls,

@@ -18,8 +18,8 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    Definition, EndpointMode, Intent, IntentError, Mode, NetworkName, NetworkSpec, Placement,
-    PublishMode, Service, ServiceName, ServiceSpec,
+    Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
+    Placement, PublishMode, Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -28,7 +28,7 @@ use crate::render::table::table;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Create(create) => make(global, create),
+        Command::Create(create) => make(global, *create),
         Command::Ls => ls(global),
         Command::Ps { names, list } => ps(global, &names, &list),
         Command::Inspect { names, pretty } => inspect(global, &names, pretty),
@@ -67,7 +67,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let spec = ServiceSpec {
         name: name.clone(),
         definition: Definition {
-            image: create.image,
+            image: absolute(create.image, &what)?,
             command: create.command,
             environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
             hostname: create.hostname.map(|name| name.to_string()),
@@ -117,6 +117,17 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let services = [name];
     Change { global, session: &session, what: &what, services: &services, reach }
         .make(format!("{id}\n"), edit)
+}
+
+/// An image with its path, where it has one, as seen from here.
+fn absolute(image: Image, what: &str) -> Result<Image, Failure> {
+    match image {
+        Image::Oci(reference) if reference.path().is_some() => {
+            let here = std::env::current_dir().map_err(|error| Failure::io(what, &error))?;
+            Ok(Image::Oci(reference.below(&here)))
+        }
+        image => Ok(image),
+    }
 }
 
 /// The mode that was asked for; a global service takes no number of tasks.

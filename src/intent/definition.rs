@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, IntentError};
+use super::{Echo, IntentError, Reference};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Image {
     Echo,
     /// A command of this machine's own files.
     Host,
+    /// A container image.
+    Oci(Reference),
 }
 
 impl FromStr for Image {
@@ -28,10 +30,13 @@ impl FromStr for Image {
             "builtin:whoami" => Ok(Self::Whoami),
             "builtin:echo" => Ok(Self::Echo),
             "host" => Ok(Self::Host),
-            _ => Err(format!(
-                "image `{}` is not known: there are `builtin:whoami`, `builtin:echo` and `host` (with a command)",
+            _ if text.starts_with("builtin:") => Err(format!(
+                "image `{}` is not known: there are `builtin:whoami` and `builtin:echo`",
                 text.escape_debug()
             )),
+            _ => text.parse().map(Self::Oci).map_err(|error| {
+                format!("`{}` is not an image's name: {error}", text.escape_debug())
+            }),
         }
     }
 }
@@ -56,6 +61,7 @@ impl fmt::Display for Image {
             Image::Whoami => "builtin:whoami",
             Image::Echo => "builtin:echo",
             Image::Host => "host",
+            Image::Oci(reference) => return reference.fmt(f),
         })
     }
 }
@@ -82,7 +88,9 @@ impl Definition {
 
     /// Refuses what no task could be made from.
     pub(super) fn check(&self) -> Result<(), IntentError> {
-        match self.image {
+        match &self.image {
+            // Until tasks can be made from them.
+            Image::Oci(image) => Err(IntentError::ImageNotRun { image: image.clone() }),
             Image::Host if self.command.is_empty() => Err(IntentError::NoCommand),
             Image::Whoami if !self.command.is_empty() => Err(IntentError::NeedlessCommand),
             Image::Echo => Ok(Echo::from_words(&self.command).map(drop)?),

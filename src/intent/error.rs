@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 use thiserror::Error;
 
 use super::{
-    EchoError, NetworkName, NodeName, PublishedPort, Reason, ServiceName, Subnet, TaskName,
-    Transport, Vni,
+    EchoError, NetworkName, NodeName, PublishedPort, Reason, Reference, ServiceName, Subnet,
+    TaskName, Transport, Vni,
 };
 
 /// A request that cannot be. Nothing was changed.
@@ -74,6 +74,8 @@ pub enum IntentError {
     DnsTtl { asked: u32, most: u32 },
     #[error("image `host` needs a command to run")]
     NoCommand,
+    #[error("its image `{image}` is one of containers, and tasks cannot be made from these yet")]
+    ImageNotRun { image: Reference },
     #[error("image `builtin:whoami` takes no command")]
     NeedlessCommand,
     #[error(transparent)]

@@ -21,6 +21,7 @@ pub mod node;
 pub mod pending;
 pub mod port;
 pub mod presence;
+pub mod reference;
 pub mod service;
 mod settle;
 pub mod span;
@@ -47,6 +48,7 @@ pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Live
 pub use pending::{Blocked, Obstacle, Pending, Reason};
 pub use port::{Listener, PortSpec, PublishMode, PublishedPort, Transport};
 pub use presence::{Absences, Stands};
+pub use reference::{Digest, Reference, ReferenceError};
 pub use service::{EndpointMode, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip};
 pub use span::Span;
 pub use subnet::Subnet;

@@ -225,6 +225,17 @@ fn too_many_replicas_are_refused_with_what_there_is_room_for() {
 }
 
 #[test]
+fn no_task_is_made_from_a_container_image_yet() {
+    refused(
+        &["service", "create", "--dry-run", "--name=web", "--network=bare", "nginx"],
+        2,
+        "error: cannot create service `web`: its image `nginx:latest` is one of containers, and tasks cannot \
+         be made from these yet\n\
+         hint: `builtin:whoami`, `builtin:echo` and `host`, with a command, are run\n",
+    );
+}
+
+#[test]
 fn a_command_belongs_to_image_host_only() {
     refused(
         &["service", "create", "--dry-run", "--name=web", "--network=bare", "host"],
@@ -244,7 +255,7 @@ fn a_command_belongs_to_image_host_only() {
 /// Refused by what was typed alone; the rest of clap's words may change with its versions.
 #[test]
 fn what_cannot_be_parsed_is_refused_with_its_reason() {
-    let cases: [(&[&str], &str); 40] = [
+    let cases: [(&[&str], &str); 41] = [
         (&["network", "create", "a", "--subnet", "x"], "`x` is not an IPv4 subnet"),
         (&["network", "create", "a", "--subnet", "10.0.3.5/24"], "the subnet is 10.0.3.0/24"),
         (&["network", "create", "a", "--subnet", "10.0.3.0/30"], "too small"),
@@ -268,7 +279,8 @@ fn what_cannot_be_parsed_is_refused_with_its_reason() {
         ),
         (&["network", "create", "-a-"], "`swarmlb network create` has no option `-a`"),
         (&["network", "create", "a b"], "only letters, digits"),
-        (&["service", "create", "nginx"], "there are `builtin:whoami`, `builtin:echo` and `host`"),
+        (&["service", "create", "builtin:web"], "there are `builtin:whoami` and `builtin:echo`"),
+        (&["service", "create", "Nginx"], "`Nginx` in its name has capital letters"),
         (&["service", "create", "--replicas=-1"], "--replicas: `-1` is not a number of tasks"),
         (&["service", "create", "--replicas", "many"], "`many` is not a number of tasks"),
         (&["service", "create", "--replicas", "9999999999"], "is not a number of tasks"),
