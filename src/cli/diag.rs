@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::intent::{DataPlaneChoice, ServiceName};
+use crate::intent::{DataPlaneChoice, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -64,8 +64,26 @@ pub struct Compare {
     #[arg(value_parser = super::number::number(1..=100u32))]
     pub clients: Option<u32>,
     /// How long a client keeps what a name resolved to
-    #[arg(long, value_enum, default_value_t, value_name = "CACHE")]
-    pub client_cache: ClientCache,
+    ///
+    /// [default: none]
+    #[arg(long, value_enum, value_name = "CACHE")]
+    pub client_cache: Option<ClientCache>,
+    /// Also kill a task of the service after this part of an episode, as 0.5, and see what its clients
+    /// meet
+    ///
+    /// After the comparison itself: an episode for each way and each way to keep addresses, or for
+    /// that of `--client-cache` if given, in which the requests are spread evenly. The task is killed
+    /// again whenever it starts, until the episode ends. It is the one whose address the first
+    /// client got, where that runs on this node. What fails then does not make the exit code 1.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub kill_task_at: Option<f64>,
+    /// How long each episode of `--kill-task-at` lasts, from 1s to 10m
+    ///
+    /// Answers about tasks live 2 s unless the service says otherwise (`--dns-ttl`), so clients that
+    /// keep answers show what they do only in a longer one.
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = episode)]
+    #[arg(requires = "kill_task_at")]
+    pub episode: Span,
     /// Write a report, too: .html or .svg to look at, .csv with a line for each request, or .json;
     /// may be given several times
     ///
@@ -82,6 +100,21 @@ pub struct Compare {
         value_name = "auto|ipvs|nftables"
     )]
     pub data_plane: DataPlaneChoice,
+}
+
+/// A part of a whole: more than nothing and less than all.
+fn part(text: &str) -> Result<f64, String> {
+    let refused = || format!("`{}` is not a number between 0 and 1", text.escape_debug());
+    let part: f64 = text.parse().map_err(|_| refused())?;
+    if part > 0.0 && part < 1.0 { Ok(part) } else { Err(refused()) }
+}
+
+fn episode(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    match span.millis() {
+        1_000..=600_000 => Ok(span),
+        _ => Err(format!("`{text}` is not from 1s to 10m")),
+    }
 }
 
 /// How long a client keeps what a name resolved to.

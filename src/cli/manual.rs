@@ -574,11 +574,21 @@ pub const PAGES: &[Page] = &[
                 "Many at once, from another task:",
                 "swarmlb diag compare-dns-ipvs web --requests 5000 --concurrency 64 --from box.1",
             ),
+            (
+                "What clients meet when a task dies, drawn over time, on a service made for it:",
+                "swarmlb diag compare-dns-ipvs --kill-task-at 0.5 --report outage.html",
+            ),
         ],
         fields: &[
             ("conditions", "who asked whom, how often and with what cache"),
             ("ways", "each with way, mechanism, requests, answered, tasks, spread and latency"),
             ("verdict", "evenness, speed, failures, and whether the kernel's counters agree"),
+            (
+                "outages",
+                "with `--kill-task-at`: killed_after_ms, lasted_ms and episodes, each with way, \
+                 client_cache, victim, kills, requests, after, failures, to_the_dead, \
+                 last_failure_ms and slices; else null",
+            ),
         ],
         exits: &[(1, "requests failed, or the kernel's counters disagree")],
         ..NOTHING

@@ -2,6 +2,7 @@
 
 mod bench;
 mod comparison;
+mod outage;
 mod report_file;
 mod seat;
 mod throwaway;

@@ -1,8 +1,9 @@
 //! A crowd of clients in one sandbox: makes a fixed number of requests to a service and measures
 //! each one.
 //!
-//! Every request takes the name's first address, opens one new connection and closes it. Closed loop: a worker makes its next request when the last one is done, so this
-//! measures latency and balance, not the load a service can bear. How a name becomes addresses, anew
+//! Every request takes the name's first address, opens one new connection and closes it. Closed loop, unless a pace is
+//! given: a worker makes its next request when the last one is done, so this measures latency and balance, not the load a
+//! service can bear. How a name becomes addresses, anew
 //! or from memory, is the caller's affair.
 
 use std::io::{self, Read, Write};
@@ -42,6 +43,24 @@ pub struct Plan {
     pub path: String,
     /// Where the clients' ports come from; none leaves the choice to the kernel.
     pub ports: Option<Arc<Ports>>,
+    /// When each request begins; none for as soon as a worker is free.
+    pub pace: Option<Pace>,
+}
+
+/// Requests at even distances in time, from a moment that several crowds may share.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// When the first begins. Samples count their time from here.
+    pub begin: Instant,
+    pub interval: Duration,
+}
+
+impl Pace {
+    /// Sleeps until it is a request's time; one that is late begins at once.
+    fn wait_for(&self, sequence: u32) {
+        let moment = self.begin + self.interval * sequence;
+        thread::sleep(moment.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Turns the service's name into addresses, once for each request.
@@ -104,7 +123,7 @@ fn in_place<R: Resolve>(
         path: reply::escape_path(&plan.path),
         begun: AtomicU32::new(0),
         done: AtomicU32::new(0),
-        start: Instant::now(),
+        start: plan.pace.map_or_else(Instant::now, |pace| pace.begin),
     };
     crowd.gather()
 }
@@ -178,6 +197,9 @@ impl<R: Resolve, F: Fn() -> io::Result<R> + Sync> Crowd<'_, F> {
         };
         let mut samples = Vec::new();
         while let Some(sequence) = self.next() {
+            if let Some(pace) = &self.plan.pace {
+                pace.wait_for(sequence);
+            }
             let started = self.start.elapsed();
             let request = client.request();
             samples.push(Sample {
@@ -405,7 +427,7 @@ mod tests {
 
     fn plan(port: u16, requests: u32, concurrency: u32) -> Plan {
         let timeout = Duration::from_secs(5);
-        Plan { requests, concurrency, timeout, port, path: "/".to_owned(), ports: None }
+        Plan { requests, concurrency, timeout, port, path: "/".to_owned(), ports: None, pace: None }
     }
 
     fn here(plan: &Plan, answer: Result<Vec<IpAddr>, ResolveFailure>) -> Vec<Sample> {
@@ -472,6 +494,17 @@ mod tests {
             assert!(sample.worker < 4 && !sample.connect.is_zero());
             assert!(sample.total >= sample.resolve + sample.connect);
         }
+    }
+
+    #[test]
+    fn at_a_pace_no_request_begins_before_its_time() {
+        let interval = Duration::from_millis(5);
+        let begin = Instant::now() + interval;
+        let pace = Some(Pace { begin, interval });
+        let samples =
+            with_task(|port| here(&Plan { pace, ..plan(port, 20, 4) }, Ok(vec![LOOPBACK])));
+        assert!(begin.elapsed() >= 19 * interval);
+        assert!(samples.iter().all(|sample| sample.started >= sample.sequence * interval));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use crate::render::figure::{count, p, percent, shortened, thousands, time};
+use crate::render::outage;
 use crate::render::verdict::{by_task, verdict};
 use crate::trace::balance::{ClientResult, Comparison, Latencies, TaskShare, WayResult};
 use crate::trace::conditions::{ClientCache, Conditions};
@@ -40,6 +41,7 @@ pub fn table(comparison: &Comparison) -> String {
     let mut blocks: Vec<String> = heading(&comparison.conditions).lines().map(wrap).collect();
     blocks = vec![blocks.join("\n")];
     blocks.extend(comparison.ways.iter().map(|way| block(way, largest)));
+    blocks.extend(comparison.outages.as_ref().map(outage::table));
     let words: Vec<String> = verdict(comparison).lines().map(wrap).collect();
     blocks.push(words.join("\n"));
     blocks.retain(|block| !block.is_empty());
@@ -270,7 +272,7 @@ fn first_answers(way: &WayResult) -> Option<String> {
     Some(format!("First answers to {}: {}", client.client, all.join("; ")))
 }
 
-fn borderless<const N: usize>(header: [&str; N]) -> Table {
+pub(super) fn borderless<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
     for column in table.column_iter_mut() {

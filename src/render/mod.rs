@@ -5,6 +5,7 @@ pub mod dump;
 pub mod english;
 pub mod export;
 pub mod figure;
+pub mod outage;
 pub mod paint;
 pub mod plot;
 pub mod report;

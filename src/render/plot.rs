@@ -1,10 +1,12 @@
-//! A comparison drawn, as SVG: bars by task, shares by client, the order of tasks, latency curves.
+//! A comparison drawn, as SVG: bars by task, shares by client, the order of tasks, latency curves, failures over
+//! time.
 //!
-//! Own code, for four plain charts need no library. Colours come from classes, so that one drawing
+//! Own code, for five plain charts need no library. Colours come from classes, so that one drawing
 //! serves light and dark; no chart tells anything by colour alone.
 
 mod bars;
 mod curves;
+mod outages;
 mod shares;
 mod turns;
 
@@ -59,6 +61,7 @@ pub fn all(comparison: &Comparison) -> Vec<Drawing> {
         shares::draw(comparison),
         turns::draw(comparison),
         curves::draw(comparison),
+        outages::draw(comparison),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! A comparison in plain English: what the numbers say, and no more than they say.
 
 use crate::render::figure::{count, p, percent, thousands, time};
+use crate::render::outage;
 use crate::trace::balance::{Comparison, EvennessVerdict, TaskShare, WayResult};
 use crate::trace::conditions::ClientCache;
 use crate::trace::counters::CrossCheck;
@@ -29,6 +30,7 @@ pub fn verdict(comparison: &Comparison) -> String {
     lines.extend(resolution(ways));
     lines.extend(failures(ways));
     lines.extend(ways.iter().filter_map(counters));
+    lines.extend(comparison.outages.iter().flat_map(outage::sentences));
     lines.join("\n")
 }
 

@@ -13,6 +13,7 @@ use crate::trace::conditions::Conditions;
 use crate::trace::counters::{Counters, CrossCheck};
 use crate::trace::latency::{Latency, curve, rank_sum_p};
 use crate::trace::order::Order;
+use crate::trace::outage::Outages;
 use crate::trace::sample::{FailureKind, Sample, Source, Way};
 use crate::trace::spread::{Evenness, SIGNIFICANCE, Spread, is_exact, wilson};
 use crate::trace::strata::Strata;
@@ -58,6 +59,9 @@ pub struct Comparison {
     pub conditions: Conditions,
     pub ways: Vec<WayResult>,
     pub verdict: Verdict,
+    /// What clients met when a task was killed, where one was.
+    #[serde(default)]
+    pub outages: Option<Outages>,
 }
 
 /// What one way did.
@@ -202,7 +206,7 @@ pub fn compare(conditions: Conditions, runs: &[Run], expected: &[String]) -> Com
         failures: ways.iter().map(|way| way.requests - way.answered).sum(),
         agrees: agreement(&ways),
     };
-    Comparison { conditions, ways, verdict }
+    Comparison { conditions, ways, verdict, outages: None }
 }
 
 fn unique(names: &[String]) -> Vec<String> {

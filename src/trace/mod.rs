@@ -7,6 +7,7 @@ pub mod expected;
 pub mod latency;
 pub mod mesh;
 pub mod order;
+pub mod outage;
 pub mod sample;
 pub mod spread;
 pub mod strata;

@@ -219,3 +219,49 @@ fn what_a_killed_comparison_left_is_removed_by_the_next_one_and_only_that() {
         swarmlb.reset();
     });
 }
+
+#[test]
+fn a_killed_task_costs_clients_that_keep_its_address_most() {
+    apart(|| {
+        let swarmlb = Swarmlb::with_story();
+        let line = "diag compare-dns-ipvs collabweb --clients 6 --requests 180 --kill-task-at 0.5 --episode 3s";
+        let report = swarmlb.json(line);
+        assert_whole(&report);
+        let outages = &report["outages"];
+        assert_eq!(
+            (&outages["killed_after_ms"], &outages["lasted_ms"]),
+            (&1500.into(), &3000.into())
+        );
+        let episodes = outages["episodes"].as_array().expect("episodes");
+        let seen: Vec<_> = episodes
+            .iter()
+            .map(|episode| {
+                assert!(episode["kills"].as_u64() >= Some(1), "{episode:#}");
+                let slices = episode["slices"].as_array().expect("slices").iter();
+                let all = slices.map(|slice| {
+                    slice["answered"].as_u64().unwrap() + slice["failed"].as_u64().unwrap()
+                });
+                assert_eq!(all.sum::<u64>(), 180, "{episode:#}");
+                let failures = episode["failures"].as_object().expect("failures").values();
+                let failed: u64 = failures.filter_map(Value::as_u64).sum();
+                (
+                    episode["way"].as_str().unwrap(),
+                    episode["client_cache"].as_str().unwrap(),
+                    failed,
+                )
+            })
+            .collect();
+        println!("{seen:?}");
+        let failed =
+            |way, cache| seen.iter().find(|row| (row.0, row.1) == (way, cache)).expect("told").2;
+        // A third of the clients, for half of the time, but for the moments when it is up.
+        assert!(failed("dns", "forever") >= 15, "{seen:?}");
+        for cache in ["none", "ttl", "forever"] {
+            assert!(failed("vip", cache) < failed("dns", "forever"), "{seen:?}");
+        }
+        // It is whole again when the command ends.
+        assert_whole(&swarmlb.json("diag compare-dns-ipvs collabweb --requests 30"));
+        assert_eq!(made(&swarmlb), ["collab-box", "collabweb", "collabnet"]);
+        swarmlb.reset();
+    });
+}

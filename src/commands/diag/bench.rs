@@ -71,10 +71,10 @@ pub struct Bench<'a> {
 }
 
 /// A way, and the name that leads there.
-struct WayName {
-    way: Way,
-    mechanism: String,
-    name: String,
+pub(super) struct WayName {
+    pub way: Way,
+    pub mechanism: String,
+    pub name: String,
     /// How long this way has had its turns.
     spent: Duration,
 }
@@ -296,6 +296,7 @@ impl Seat {
             port: 80,
             path: "/".into(),
             ports: Some(Arc::clone(&self.ports)),
+            pace: None,
         };
         let resolver = || {
             let server = SocketAddr::V4(RESOLVER);
@@ -331,7 +332,7 @@ impl Seat {
     }
 }
 
-fn ways(subject: &Subject<'_>) -> Vec<WayName> {
+pub(super) fn ways(subject: &Subject<'_>) -> Vec<WayName> {
     let name = &subject.service.name;
     let way = |way, mechanism: String, name: String| WayName {
         way,
@@ -351,7 +352,7 @@ fn ways(subject: &Subject<'_>) -> Vec<WayName> {
 }
 
 /// Client ports that tasks of the service remember.
-fn taken_ports(subject: &Subject<'_>) -> std::io::Result<BTreeSet<u16>> {
+pub(super) fn taken_ports(subject: &Subject<'_>) -> std::io::Result<BTreeSet<u16>> {
     let mut taken = BTreeSet::new();
     for task in subject.intent.rotation_of(&subject.service.name) {
         // A task of another node has its own memory, which cannot be looked into from here.
@@ -364,7 +365,7 @@ fn taken_ports(subject: &Subject<'_>) -> std::io::Result<BTreeSet<u16>> {
 }
 
 /// A number shared out, the first ones getting one more.
-fn shares(number: u32, among: usize) -> impl Iterator<Item = u32> {
+pub(super) fn shares(number: u32, among: usize) -> impl Iterator<Item = u32> {
     let parts = u32::try_from(among).unwrap_or(u32::MAX).max(1);
     (0..parts).map(move |part| share(number, parts, part))
 }
@@ -374,10 +375,10 @@ fn share(number: u32, parts: u32, part: u32) -> u32 {
 }
 
 /// A sandbox's resolver, asked through what the client keeps.
-struct Names<'a> {
-    client: Client,
-    name: &'a str,
-    stub: &'a Stub,
+pub(super) struct Names<'a> {
+    pub client: Client,
+    pub name: &'a str,
+    pub stub: &'a Stub,
 }
 
 impl Resolve for Names<'_> {

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bench::{Bench, Manner, Subject};
+use super::outage::{CACHES, Script, Stage};
 use super::report_file::Draft;
 use super::seat;
 use super::throwaway::{self, Made, Target, Wanted};
@@ -19,6 +20,7 @@ use crate::render;
 use crate::render::figure::{count, thousands};
 use crate::trace::balance::{Comparison, Run, compare};
 use crate::trace::conditions::{ClientCache, Conditions};
+use crate::trace::outage::Outages;
 
 /// So many clients ask a service that is made for it: with three tasks, six clients that begin with
 /// the same one are more than chance.
@@ -258,14 +260,43 @@ impl Command<'_> {
         let runs = Bench::open(subject, manner, &seating.clients, self.what, progress)?.run()?;
         let expected: Vec<String> =
             intent.rotation_of(&service.name).map(|t| t.name.to_string()).collect();
-        Ok((compare(conditions, &runs, &expected), runs))
+        let mut comparison = compare(conditions, &runs, &expected);
+        comparison.outages = self.outages(session, subject, &seating.clients)?;
+        Ok((comparison, runs))
+    }
+
+    /// What clients meet when a task is killed, if that was asked for.
+    fn outages(
+        &self,
+        session: &Session,
+        subject: Subject<'_>,
+        clients: &[SandboxName],
+    ) -> Result<Option<Outages>, Failure> {
+        let Some(part) = self.options.kill_task_at else { return Ok(None) };
+        let one = [self.cache()];
+        let caches = match self.options.client_cache {
+            Some(_) => &one[..],
+            None => &CACHES[..],
+        };
+        let lasts = self.options.episode.duration();
+        let script = Script {
+            lasts,
+            kill_after: lasts.mul_f64(part),
+            requests: self.options.requests,
+            concurrency: self.options.concurrency,
+            caches,
+        };
+        let ways = if subject.vip.is_some() { 2 } else { 1 };
+        let progress = self.bar(u64::from(self.options.requests) * ways * caches.len() as u64);
+        let stage = Stage { session, subject, clients, what: self.what, progress };
+        stage.play(&script).map(Some)
     }
 
     fn cache(&self) -> ClientCache {
         match self.options.client_cache {
-            TypedCache::None => ClientCache::None,
-            TypedCache::Ttl => ClientCache::Ttl,
-            TypedCache::Forever => ClientCache::Forever,
+            None | Some(TypedCache::None) => ClientCache::None,
+            Some(TypedCache::Ttl) => ClientCache::Ttl,
+            Some(TypedCache::Forever) => ClientCache::Forever,
         }
     }
 
