@@ -416,10 +416,7 @@ pub const PAGES: &[Page] = &[
                 "New tasks beside the old ones, which leave when everybody sends to the new:",
                 "swarmlb service update --update-order start-first --force web",
             ),
-            (
-                "Another command:",
-                "swarmlb service update --image host --args \"nc -lk 80\" web",
-            ),
+            ("Another command:", "swarmlb service update --image host --args \"nc -lk 80\" web"),
             (
                 "One network for another:",
                 "swarmlb service update --network-add green --network-rm blue web",

@@ -151,7 +151,7 @@ pub struct Create {
     /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
     pub dns_ttl: u32,
-    #[command(flatten, next_help_heading = "How tasks are replaced")]
+    #[command(flatten)]
     pub updating: update::Updating,
     /// Do not wait until the service is up
     #[arg(short, long)]

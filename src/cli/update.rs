@@ -9,53 +9,55 @@ use crate::intent::{
     Transport, UpdateConfig,
 };
 
+/// What stands above these options in the help.
+const HEADING: &str = "How tasks are replaced";
+
 /// How tasks are replaced.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "How tasks are replaced")]
 pub struct Updating {
     /// How many tasks are replaced at a time; 0 for all at once [default: 1]
-    #[arg(long, value_name = "N", value_parser = super::number::tasks)]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = super::number::tasks)]
     pub update_parallelism: Option<u32>,
     /// How long to wait after each [default: 0s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
     pub update_delay: Option<Span>,
     /// Which goes first [default: stop-first]
     ///
     /// With `stop-first` an old task leaves and is gone before the new one is made, in its slot. With
     /// `start-first` the new one is made beside it, in another slot, and the old one leaves once every
     /// node sends to the new one; for a while there are more tasks than replicas.
-    #[arg(long, value_enum, value_name = "stop-first|start-first")]
+    #[arg(long, help_heading = HEADING, value_enum, value_name = "stop-first|start-first")]
     pub update_order: Option<TypedOrder>,
     /// For how long after its start a task that ends, or cannot be started, is a failure of the
     /// update [default: 5s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
     pub update_monitor: Option<Span>,
     /// What becomes of an update whose tasks fail [default: pause]
     ///
     /// `rollback` makes the service what it was before, task by task as the `--rollback-` options
     /// say; `pause` leaves it where it is until another `service update`.
-    #[arg(long, value_enum, value_name = "pause|continue|rollback")]
+    #[arg(long, help_heading = HEADING, value_enum, value_name = "pause|continue|rollback")]
     pub update_failure_action: Option<TypedAction>,
     /// Which part of the tasks may fail before that happens, 0 to 1 [default: 0]
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, help_heading = HEADING, value_name = "RATIO")]
     pub update_max_failure_ratio: Option<Ratio>,
     /// As `--update-parallelism`, on the way back
-    #[arg(long, value_name = "N", value_parser = super::number::tasks)]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = super::number::tasks)]
     pub rollback_parallelism: Option<u32>,
     /// As `--update-delay`, on the way back
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
     pub rollback_delay: Option<Span>,
     /// As `--update-order`, on the way back
-    #[arg(long, value_enum, value_name = "stop-first|start-first")]
+    #[arg(long, help_heading = HEADING, value_enum, value_name = "stop-first|start-first")]
     pub rollback_order: Option<TypedOrder>,
     /// As `--update-monitor`, on the way back
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = HEADING, value_name = "TIME")]
     pub rollback_monitor: Option<Span>,
     /// What becomes of a way back whose tasks fail [default: pause]
-    #[arg(long, value_enum, value_name = "pause|continue")]
+    #[arg(long, help_heading = HEADING, value_enum, value_name = "pause|continue")]
     pub rollback_failure_action: Option<TypedActionBack>,
     /// As `--update-max-failure-ratio`, on the way back
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, help_heading = HEADING, value_name = "RATIO")]
     pub rollback_max_failure_ratio: Option<Ratio>,
 }
 

@@ -166,7 +166,7 @@ pub struct Service {
     #[serde(default = "first_version")]
     pub version: u64,
     /// Those that some of its tasks are still made from, by their versions.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub older: BTreeMap<u64, Template>,
     /// How often it was asked for new tasks though nothing else changed.
     #[serde(default)]
@@ -176,10 +176,10 @@ pub struct Service {
     #[serde(default)]
     pub rollback_config: UpdateConfig,
     /// The last update, until something else is asked for.
-    #[serde(default, rename = "update_status", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "update_status")]
     pub update: Option<Update>,
     /// What it was before it was changed last, to go back to.
-    #[serde(default, rename = "previous_spec", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "previous_spec")]
     pub former: Option<Box<Service>>,
 }
 
