@@ -65,6 +65,8 @@ fn steps() -> Vec<(&'static str, Op)> {
         ("add-rule-mark-in", rule(BaseRule::MarkIn)),
         ("add-rule-balance-in", rule(BaseRule::BalanceIn)),
         ("add-rule-source-out", rule(BaseRule::SourceOut(task(9)))),
+        ("add-rule-keep-source", rule(BaseRule::KeepSource { port: 8080, range })),
+        ("add-rule-mark-entry", rule(BaseRule::MarkEntry(task(4)))),
         ("add-rule-drop-back", rule(BaseRule::DropBack)),
         ("add-port", add(Object::Publication(port(None, to)))),
         ("add-port-at", add(Object::Publication(port(Some(VIP), to)))),
