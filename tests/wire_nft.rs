@@ -275,6 +275,8 @@ fn what_the_kernel_tells_of_chains_and_rules_is_read() {
             "mangle-in",
             "nat-in",
             "nat-source",
+            "nat-keep-8080",
+            "mangle-entry",
             "filter-back",
             "rs-0x100-10.0.3.4",
             "rs-0x100-10.0.3.5",
