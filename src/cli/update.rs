@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::DryRun;
 use super::service::{EndpointMode, Label, OnNetwork, Variable};
 use crate::intent::{
-    Constraint, FailureAction, Image, NetworkName, Order, PortSpec, Ratio, ServiceName, Span,
+    Constraint, FailureAction, Image, NetworkName, Order, Ports, Ratio, ServiceName, Span,
     Transport, UpdateConfig,
 };
 
@@ -180,7 +180,7 @@ pub struct Update {
     pub network_rm: Vec<NetworkName>,
     /// A port to publish, as for `service create`; one with the same PUBLISHED is replaced
     #[arg(long, value_name = "PORT")]
-    pub publish_add: Vec<PortSpec>,
+    pub publish_add: Vec<Ports>,
     /// A port that is not to be published any more: TARGET[/PROTOCOL], the one that its tasks
     /// listen on
     #[arg(long, value_name = "TARGET")]

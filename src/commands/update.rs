@@ -65,6 +65,7 @@ pub fn update(global: &Global, typed: &Update) -> Result<Report, Failure> {
 /// What was typed, as far as it can be read without the service.
 struct Wanted<'a> {
     typed: &'a Update,
+    publish: Vec<PortSpec>,
     image: Option<Image>,
     words: Option<Vec<String>>,
 }
@@ -86,7 +87,8 @@ impl<'a> Wanted<'a> {
             })
         });
         let image = typed.image.clone().map(|image| absolute(image, what));
-        Ok(Self { typed, words: words.transpose()?, image: image.transpose()? })
+        let publish = typed.publish_add.iter().flat_map(|ports| ports.0.clone()).collect();
+        Ok(Self { typed, publish, words: words.transpose()?, image: image.transpose()? })
     }
 
     fn edit(&self, intent: &mut Intent, place: &Place, now: u64) -> Result<(), IntentError> {
@@ -195,14 +197,14 @@ impl<'a> Wanted<'a> {
             let again = |added: &PortSpec| {
                 added.published == Some(port.published) && added.transport == port.transport
             };
-            !typed.publish_rm.iter().any(is) && !typed.publish_add.iter().any(again)
+            !typed.publish_rm.iter().any(is) && !self.publish.iter().any(again)
         });
         // Beside those of others, not beside its own of before.
         let mut others = intent.clone();
         if let Some(held) = others.services.get_mut(&changed.name) {
             held.ports.clone_from(&kept);
         }
-        kept.extend(others.choose_ports(&typed.publish_add, &place.listeners)?);
+        kept.extend(others.choose_ports(&self.publish, &place.listeners)?);
         Ok(kept)
     }
 }

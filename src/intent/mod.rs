@@ -50,7 +50,7 @@ pub use network::{Machine, Network, NetworkSpec, Pool};
 pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Liveness, NodeRecord};
 pub use pending::{Blocked, Obstacle, Pending, Reason};
 pub use places::Place;
-pub use port::{Listener, PortSpec, PublishMode, PublishedPort, Transport};
+pub use port::{Listener, PortSpec, Ports, PublishMode, PublishedPort, Source, Transport};
 pub use presence::{Absences, Stands};
 pub use reference::{Digest, Reference, ReferenceError};
 pub use renewal::{Outcome, Step};

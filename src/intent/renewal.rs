@@ -349,7 +349,7 @@ impl Departure {
 mod tests {
     use super::super::tests::{network, spec, story};
     use super::super::{
-        Image, Machine, NodeName, PublishMode, PublishedPort, ServiceSpec, Transport,
+        Image, Machine, NodeName, PublishMode, PublishedPort, ServiceSpec, Source, Transport,
     };
     use super::*;
 
@@ -524,6 +524,7 @@ mod tests {
             transport: Transport::Tcp,
             mode: PublishMode::Host,
             address: None,
+            source: Source::Mesh,
         };
         let spec = ServiceSpec { ports: vec![port], ..spec("host", "collabnet", 1) };
         intent.create_service(spec, "id-host".into(), 0).unwrap();
