@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{Counting, Lab, Stream, Swarmlb, apart, within};
+use crate::in_place;
+use crate::world::{Counting, Lab, Stream, Swarmlb, within};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -39,7 +40,7 @@ fn update_state(swarmlb: &Swarmlb) -> String {
 
 #[test]
 fn a_rolling_update_of_six_tasks_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s");
         let before = ids(&swarmlb);
         let client = Counting::begin("box.1", "web");
@@ -56,7 +57,7 @@ fn a_rolling_update_of_six_tasks_loses_nothing() {
 
 #[test]
 fn clients_of_the_tasks_own_addresses_lose_nothing_either() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --endpoint-mode dnsrr --dns-ttl 0");
         let client = Counting::begin("box.1", "web");
         swarmlb.good("service update --force --update-parallelism 2 web");
@@ -71,7 +72,7 @@ fn clients_of_the_tasks_own_addresses_lose_nothing_either() {
 
 #[test]
 fn scaling_down_and_up_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("");
         let client = Counting::begin("box.1", "web");
         swarmlb.good("service scale web=2");
@@ -85,7 +86,7 @@ fn scaling_down_and_up_loses_nothing() {
 
 #[test]
 fn an_agent_that_is_killed_while_tasks_are_replaced_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --update-delay 300ms");
         let client = Counting::begin("box.1", "web");
         swarmlb.good("service update --detach --force web");
@@ -103,7 +104,7 @@ fn an_agent_that_is_killed_while_tasks_are_replaced_loses_nothing() {
 
 #[test]
 fn an_update_to_what_does_not_run_goes_back_and_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 2s --update-failure-action rollback");
         let before = ids(&swarmlb);
         let client = Counting::begin("box.1", "web");
@@ -126,7 +127,7 @@ fn an_update_to_what_does_not_run_goes_back_and_loses_nothing() {
 
 #[test]
 fn who_is_connected_stays_so_until_the_drain_timeout() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --drain-timeout 2s --update-parallelism 0");
         let mut streams: Vec<Stream> = (0..6).map(|_| Stream::open("box.1", "10.0.3.2")).collect();
         let begun = Instant::now();
@@ -149,7 +150,7 @@ fn who_is_connected_stays_so_until_the_drain_timeout() {
 
 #[test]
 fn draining_a_node_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let lab = lab(3);
         let client = Counting::within(lab.namespace("node-1", "box.1"), "web");
         lab.good("node drain node-2");
@@ -163,7 +164,7 @@ fn draining_a_node_loses_nothing() {
 
 #[test]
 fn an_update_over_nodes_loses_nothing_though_its_leader_is_killed() {
-    apart(|| {
+    in_place(|| {
         let lab = lab(3);
         let client = Counting::within(lab.namespace("node-1", "box.1"), "web");
         lab.good("service update --detach --force --update-delay 200ms web");
