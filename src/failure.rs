@@ -26,6 +26,10 @@ fn image_exit(error: &ImageError) -> Exit {
             Exit::Usage
         }
         ImageError::File { .. }
+        | ImageError::Unreachable { .. }
+        | ImageError::Refused { .. }
+        | ImageError::BrokeOff { .. }
+        | ImageError::Credentials { .. }
         | ImageError::Stopped
         | ImageError::Layer { fault: LayerFault::Read(_) | LayerFault::Write { .. }, .. } => {
             Exit::Cannot
@@ -43,6 +47,17 @@ fn image_hint(error: &ImageError) -> Option<String> {
         {
             format!("there are: {}", told(there))
         }
+        ImageError::Unreachable { registry, is_tls: true, .. } => {
+            format!("where its network is trusted: `--insecure-registry {registry}`")
+        }
+        ImageError::Denied { known: false, .. } => {
+            "see that the name is right; if it wants a password: `docker login`, or `--credentials`"
+                .into()
+        }
+        ImageError::Denied { known: true, .. } => {
+            "see that the name is right, and that the password is still good".into()
+        }
+        ImageError::BrokeOff { .. } => "what is whole of it stays: try again".into(),
         ImageError::Used { .. } => {
             "remove its service first; `--force` takes only its names away".into()
         }

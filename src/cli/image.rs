@@ -1,5 +1,7 @@
 //! `swarmlb image …`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use crate::image::{Platform, Reference};
@@ -55,6 +57,23 @@ pub struct Pull {
     /// For what it shall be built, as in linux/arm64 [default: this machine]
     #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
     pub platform: Option<Platform>,
+    #[command(flatten)]
+    pub registries: Registries,
+}
+
+/// How registries are spoken to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Registries {
+    /// A registry that may be asked without TLS, or with a certificate that nobody vouches for: HOST,
+    /// HOST:PORT or a range of addresses; may be given several times, or with commas between. Those on
+    /// this machine's loopback always may
+    #[arg(long = "insecure-registry", env = "SWARMLB_INSECURE_REGISTRY", value_name = "REGISTRY")]
+    #[arg(value_delimiter = ',')]
+    pub insecure: Vec<String>,
+    /// Names and passwords for registries, as `docker login` writes them
+    /// [default: $DOCKER_CONFIG/config.json, or else ~/.docker/config.json]
+    #[arg(long, env = "SWARMLB_CREDENTIALS", value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

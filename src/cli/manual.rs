@@ -168,7 +168,7 @@ const IMAGE_FIELDS: &[(&str, &str)] = &[
 ];
 
 const IMAGE_WORDS: Words = &[
-    ("Size", "{{ size(size) }}"),
+    ("Size", "{{ bytes(size) }}"),
     (
         "CreatedSince",
         "{% if created_seconds is not none %}{{ ago(created_seconds) }} ago{% else %}N/A{% endif %}",
@@ -520,13 +520,22 @@ pub const PAGES: &[Page] = &[
     Page {
         command: "image pull",
         examples: &[
+            ("From Docker's registry:", "swarmlb image pull nginx"),
+            (
+                "From one without certificates, in a network that is trusted:",
+                "swarmlb image pull --insecure-registry 10.0.0.5:5000 10.0.0.5:5000/web:v1",
+            ),
             ("From a directory in the OCI image layout:", "swarmlb image pull oci:/srv/web:v1"),
             ("What `docker save` wrote:", "swarmlb image pull docker-archive:/srv/web.tar"),
-            ("For another processor:", "swarmlb image pull --platform linux/arm64 oci:/srv/web:v1"),
+            ("For another processor:", "swarmlb image pull --platform linux/arm64 nginx"),
         ],
         exits: &[
             (2, "there is no such image, or it is damaged; nothing half is left"),
-            (3, "it cannot be read or kept, as when the disk is full; nothing half is left"),
+            (
+                3,
+                "its registry cannot be asked, or it cannot be kept, as when the disk is full; nothing \
+                 half is left",
+            ),
         ],
         ..NOTHING
     },

@@ -10,7 +10,9 @@ use super::{Report, confirmation};
 use crate::cli::image::{Command, Pull};
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
-use crate::image::{ImageError, Platform, PullOptions, Reference, Removed, Store};
+use crate::image::{
+    ImageError, Platform, PullOptions, Reference, Removed, Store, usual_credentials,
+};
 use crate::render::english::count;
 use crate::render::figure;
 use crate::state_dir::StateDir;
@@ -50,9 +52,11 @@ fn named(typed: &str) -> (String, Option<Reference>) {
 fn bring(global: &Global, pull: &Pull) -> Result<Report, Failure> {
     let options = PullOptions {
         platform: pull.platform.clone().unwrap_or_else(Platform::here),
+        insecure: pull.registries.insecure.clone(),
+        credentials: pull.registries.credentials.clone().or_else(usual_credentials),
         ..PullOptions::default()
     };
-    let mut told = String::new();
+    let mut told = Vec::new();
     for reference in &pull.images {
         let reference = placed(reference);
         let what = format!("pull image `{reference}`");
@@ -60,10 +64,16 @@ fn bring(global: &Global, pull: &Pull) -> Result<Report, Failure> {
         let bars = Bars::new(global.quiet);
         let brought = store.pull(&reference, &options, &bars);
         bars.end();
-        brought.map_err(|error| Failure::image(what.as_str(), &error))?;
-        told.push_str(&format!("{reference}\n"));
+        if let Err(error) = brought {
+            let failure = Failure::image(what, &error);
+            return Err(match told.is_empty() {
+                true => failure,
+                false => failure.fact("pulled", told.join(", ")),
+            });
+        }
+        told.push(reference.to_string());
     }
-    Ok(Report::good(told))
+    Ok(Report::lines(told))
 }
 
 fn rm(global: &Global, images: &[String], force: bool) -> Result<Report, Failure> {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use super::platform::Platform;
-use crate::intent::reference::{Digest, Reference};
+use crate::intent::reference::Digest;
 
 /// What is wrong with an image or with what it comes from. Nothing half is left.
 #[derive(Debug, Error)]
@@ -17,8 +17,6 @@ pub enum ImageError {
     NotHere { reference: String },
     #[error("`{0}` is not a directory")]
     NoDirectory(PathBuf),
-    #[error("{reference} cannot be pulled by this swarmlb yet")]
-    NotYet { reference: Reference },
     #[error("{what} is damaged: {reason}")]
     Damaged { what: String, reason: String },
     #[error("the image needs layer {layer}, which is not here")]
@@ -28,6 +26,20 @@ pub enum ImageError {
     /// What it comes from has no such image.
     #[error("{place} has no {wanted}")]
     Unknown { place: String, wanted: String, there: Vec<String> },
+    /// Nobody answers there as a registry would. `is_tls` where TLS is why.
+    #[error("registry {registry} cannot be asked: {reason}")]
+    Unreachable { registry: String, reason: String, is_tls: bool },
+    /// It wants somebody else, or to be shown something. `known` where there were credentials for it.
+    #[error("registry {registry} does not let us in: {reason}")]
+    Denied { registry: String, reason: String, known: bool },
+    #[error("registry {registry} refuses: {reason}")]
+    Refused { registry: String, reason: String, status: u16 },
+    /// It sent so many bytes of so many, and then no more.
+    #[error("registry {registry} broke off after {at} of {size} bytes, again and again: {reason}")]
+    BrokeOff { registry: String, at: u64, size: u64, reason: String },
+    /// What Docker's file of credentials leaves to a program.
+    #[error("{program}, which {} names, gives no credentials: {reason}", file.display())]
+    Credentials { program: String, file: PathBuf, reason: String },
     #[error("{place} has several images")]
     Several { place: String, there: Vec<String> },
     #[error("{place} {reason}")]
@@ -109,6 +121,15 @@ impl ImageError {
                 Err(error) => Self::Layer { layer: layer.clone(), fault: LayerFault::Read(error) },
             },
             fault => Self::Layer { layer: layer.clone(), fault },
+        }
+    }
+
+    /// Whether asking again may help.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { is_tls, .. } => !is_tls,
+            Self::Refused { status, .. } => *status >= 500,
+            _ => false,
         }
     }
 

@@ -25,7 +25,7 @@ pub use crate::intent::reference::{Digest, InFile, Named, Reference};
 pub use config::{HealthCheck, ImageConfig};
 pub use error::{ImageError, LayerFault};
 pub use platform::Platform;
-pub use pull::{Event, Limits, Progress, PullOptions, Silent};
+pub use pull::{Event, Limits, Progress, PullOptions, Silent, usual_credentials};
 pub use remove::{Meant, Pruned, Removed};
 pub use store::{Prepared, Store};
 

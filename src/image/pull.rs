@@ -15,6 +15,7 @@ use super::sha256;
 use super::source::{self, Offered, OfferedLayer, Source, Told};
 use super::store::Store;
 use crate::clock;
+use crate::environment::variable;
 use crate::intent::reference::{Digest, Reference};
 
 /// How many layers are brought at once, as Docker does.
@@ -47,6 +48,13 @@ impl Default for PullOptions {
             patience: Duration::from_secs(30),
         }
     }
+}
+
+/// Where Docker's commands keep the credentials of who runs this; none for who has no home.
+pub fn usual_credentials() -> Option<PathBuf> {
+    let directory = variable("DOCKER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let in_home = || variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    Some(directory.or_else(in_home)?.join("config.json"))
 }
 
 /// What an image may be at the most.

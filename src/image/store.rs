@@ -58,18 +58,23 @@ pub(super) struct LayerRecord {
 }
 
 impl Store {
+    /// As it is, or would be.
+    pub fn of(state: &StateDir) -> Self {
+        Self { root: state.images() }
+    }
+
     /// Makes what is missing of it.
     ///
     /// # Errors
     /// What the file system answered.
     pub fn open(state: &StateDir) -> Result<Self, ImageError> {
-        let root = state.images();
+        let store = Self::of(state);
         for directory in ["blobs", "layers", "claims"] {
-            let path = root.join(directory);
+            let path = store.root.join(directory);
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(ImageError::file("made", &path))?;
         }
-        Ok(Self { root })
+        Ok(store)
     }
 
     pub(super) fn root(&self) -> &Path {

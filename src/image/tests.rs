@@ -1,14 +1,18 @@
 //! Images of every form come here whole, or not at all.
 
 #[path = "../../tests/world/images.rs"]
-mod made;
+mod images;
+#[path = "../../tests/world/registry.rs"]
+mod registry;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
-use made::{Image, Tar, archive, docker_archive, gzip, index, layout, write, zstd};
+use images as made;
+use images::{Image, Tar, archive, docker_archive, gzip, index, layout, write, zstd};
+use registry::{Door, Manners, Registry};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
@@ -617,4 +621,182 @@ fn an_id_means_its_image_when_it_is_clear_which() {
     let removed = store.remove(&short, true).unwrap();
     assert_eq!((removed.names.len(), removed.images), (2, vec![id]));
     world.is_empty();
+}
+
+// ── registries ──
+
+/// Bytes that do not compress, so that a layer is as large as it looks.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(length).collect()
+}
+
+/// An image of two layers, one of which is large.
+fn large() -> Image {
+    let noise = Tar::new().file("noise", 0o644, &noise(2_000_000)).end();
+    Image::of([noise, small("above")])
+}
+
+fn of(registry: &Registry) -> Reference {
+    format!("{}/team/web:v1", registry.address).parse().unwrap()
+}
+
+fn pull_from(
+    registry: &Registry,
+    options: &PullOptions,
+) -> (World, Result<Digest, ImageError>, Vec<Event>) {
+    let world = World::new();
+    let notes = Notes::default();
+    let pulled = world.store().pull(&of(registry), options, &notes);
+    (world, pulled, notes.0.into_inner().unwrap())
+}
+
+fn hasty() -> PullOptions {
+    PullOptions { patience: std::time::Duration::from_millis(300), ..PullOptions::default() }
+}
+
+#[test]
+fn an_image_comes_from_a_registry_by_tag_and_by_digest() {
+    let registry = Registry::new(Manners::default());
+    let (mine, other) = (large(), Image { architecture: "s390x", ..large() });
+    registry.put(&mine, "mine");
+    registry.put(&other, "other");
+    let list = index(&[other.descriptor(None), mine.descriptor(None)]);
+    registry.put_index(list.clone(), "v1");
+    let (world, pulled, told) = pull_from(&registry, &PullOptions::default());
+    assert_eq!(pulled.unwrap().as_str(), mine.id());
+    let bytes: u64 = told
+        .iter()
+        .map(|event| match event {
+            Event::LayerBytes(_, bytes) => *bytes,
+            _ => 0,
+        })
+        .sum();
+    let stored: usize = mine.layers.iter().map(|(_, packed)| packed.len()).sum();
+    assert_eq!(bytes, stored as u64);
+    let held = world.store().index().unwrap();
+    assert_eq!(held.names[&of(&registry)].digest.as_ref().unwrap().as_str(), made::digest(&list));
+    let by_digest = format!("{}/team/web@{}", registry.address, made::digest(&list));
+    let by_digest: Reference = by_digest.parse().unwrap();
+    assert_eq!(world.store().find(&by_digest).unwrap().unwrap().as_str(), mine.id());
+    assert_eq!(
+        world.store().pull(&by_digest, &PullOptions::default(), &Silent).unwrap().as_str(),
+        mine.id()
+    );
+}
+
+#[test]
+fn an_image_that_a_registry_does_not_have_is_unknown() {
+    let registry = Registry::new(Manners::default());
+    let (world, pulled, _) = pull_from(&registry, &PullOptions::default());
+    let refused = pulled.unwrap_err();
+    assert!(matches!(&refused, ImageError::Unknown { .. }), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        format!("registry {} has no image `team/web:v1`", registry.address)
+    );
+    world.is_empty();
+}
+
+#[test]
+fn a_registry_that_breaks_off_is_asked_again_from_there_on() {
+    for knows_no_ranges in [false, true] {
+        let registry = Registry::new(Manners {
+            breaks_off_after: Some(700_000),
+            knows_no_ranges,
+            ..Manners::default()
+        });
+        registry.put(&large(), "v1");
+        let (world, pulled, told) = pull_from(&registry, &hasty());
+        if knows_no_ranges {
+            // It never gets further than the first time.
+            let refused = pulled.unwrap_err();
+            assert!(matches!(refused, ImageError::BrokeOff { at: 700_000, .. }), "{refused}");
+            continue;
+        }
+        assert_eq!(pulled.unwrap().as_str(), large().id());
+        assert!(told.contains(&Event::LayerResumed(0, 700_000)), "{told:?}");
+        assert!(registry.requests().iter().any(|request| request.ends_with(" 1400000")));
+        let top = world.store().prepare(&large().id().parse().unwrap()).unwrap().lower_dirs;
+        assert_eq!(std::fs::read(top[1].join("noise")).unwrap(), noise(2_000_000));
+    }
+}
+
+#[test]
+fn a_registry_that_says_nothing_more_is_not_waited_for_for_ever() {
+    let registry = Registry::new(Manners {
+        breaks_off_after: Some(0),
+        then_is_silent: true,
+        ..Manners::default()
+    });
+    registry.put(&large(), "v1");
+    let (world, pulled, _) = pull_from(&registry, &hasty());
+    let refused = pulled.unwrap_err().to_string();
+    assert!(refused.contains(" cannot be asked") || refused.contains("broke off"), "{refused}");
+    world.is_empty();
+}
+
+#[test]
+fn a_registry_in_trouble_is_asked_again() {
+    let registry = Registry::new(Manners { troubled: 1, ..Manners::default() });
+    registry.put(&large(), "v1");
+    let (_, pulled, _) = pull_from(&registry, &hasty());
+    assert_eq!(pulled.unwrap().as_str(), large().id());
+}
+
+#[test]
+fn what_a_registry_wants_to_be_shown_comes_from_dockers_file() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("config.json");
+    for (door, is_free) in [
+        (Door::Basic("me", "secret"), false),
+        (Door::Bearer(None), true),
+        (Door::Bearer(Some(("me", "secret"))), false),
+    ] {
+        let registry = Registry::new(Manners { door, ..Manners::default() });
+        registry.put(&large(), "v1");
+        let options = |password: &str| {
+            // base64 of me:secret, and of another.
+            let auth = if password == "secret" { "bWU6c2VjcmV0" } else { "bWU6b3RoZXI=" };
+            let text = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address);
+            std::fs::write(&file, text).unwrap();
+            PullOptions { credentials: Some(file.clone()), ..PullOptions::default() }
+        };
+        let (_, without, _) = pull_from(&registry, &PullOptions::default());
+        match is_free {
+            true => assert_eq!(without.unwrap().as_str(), large().id()),
+            false => assert!(matches!(without, Err(ImageError::Denied { known: false, .. }))),
+        }
+        let (_, with, _) = pull_from(&registry, &options("secret"));
+        assert_eq!(with.unwrap().as_str(), large().id());
+        if !is_free {
+            let (world, wrong, _) = pull_from(&registry, &options("other"));
+            let refused = wrong.unwrap_err();
+            assert!(matches!(refused, ImageError::Denied { known: true, .. }), "{refused}");
+            world.is_empty();
+        }
+    }
+}
+
+#[test]
+fn what_a_registry_sends_is_not_believed() {
+    let registry = Registry::new(Manners::default());
+    let image = large();
+    registry.put(&image, "v1");
+    let name = made::digest(&image.layers[1].1);
+    registry.spoil(&name, gzip(&small("other")));
+    let (world, pulled, _) = pull_from(&registry, &PullOptions::default());
+    let refused = pulled.unwrap_err().to_string();
+    assert!(refused.contains("is damaged"), "{refused}");
+    assert_eq!(world.store().index().unwrap().images.len(), 0);
+    registry.spoil(&name, image.layers[1].1[..20].to_vec());
+    let (_, pulled, _) = pull_from(&registry, &hasty());
+    let refused = pulled.unwrap_err();
+    assert!(matches!(refused, ImageError::BrokeOff { at: 20, .. }), "{refused}");
 }

@@ -187,7 +187,7 @@ fn environment() -> Environment<'static> {
     environment.add_function("each", |value: Value| defined(&value).map(each));
     environment.add_function("pairs", |value: Value| defined(&value).map(pairs));
     environment.add_function("ago", duration);
-    environment.add_function("size", size);
+    environment.add_function("bytes", size);
     environment
 }
 

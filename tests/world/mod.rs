@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod between;
 pub mod evenness;
+pub mod images;
 pub mod intents;
 mod lab;
 pub mod machines;

@@ -226,6 +226,7 @@ fn detail(store: &Store, index: &Index, typed: &str) -> Result<Detail, ImageErro
         .collect();
     let mut digests: Vec<String> = names
         .iter()
+        .filter(|(name, _)| matches!(name, Reference::Registry(_)))
         .filter_map(|(name, digest)| Some(format!("{}@{}", parts(name).0, (*digest)?)))
         .collect();
     digests.dedup();

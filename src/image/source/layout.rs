@@ -104,6 +104,10 @@ impl Blobs for Layout {
         self.held.path.display().to_string()
     }
 
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
+        self.document(digest)
+    }
+
     fn document(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
         verified(&self.place(), digest, self.small(&file_of(digest))?)
     }

@@ -4,6 +4,7 @@
 mod archive;
 mod docker_archive;
 mod layout;
+mod registry;
 
 use std::io::Read;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::intent::reference::{Digest, Reference};
 pub use archive::Archive;
 pub use docker_archive::DockerArchive;
 pub use layout::Layout;
+pub use registry::Registry;
 
 /// Most levels of indexes in indexes.
 const MOST_LEVELS: usize = 4;
@@ -91,9 +93,8 @@ pub fn open(
         Reference::OciDirectory(held) => Box::new(Layout::of_directory(held)),
         Reference::OciArchive(held) => Box::new(Layout::of_archive(held, scratch, limit)?),
         Reference::DockerArchive(held) => Box::new(DockerArchive::open(held, scratch, limit)?),
-        Reference::Registry(_) | Reference::Rootfs(_) => {
-            return Err(ImageError::NotYet { reference: reference.clone() });
-        }
+        Reference::Registry(named) => Box::new(Registry::connect(named, options)?),
+        Reference::Rootfs(path) => return Err(ImageError::NoDirectory(path.clone())),
     })
 }
 
@@ -102,7 +103,13 @@ pub trait Blobs {
     /// What it is, for errors: `/srv/web`.
     fn place(&self) -> String;
 
-    /// A manifest or a configuration.
+    /// A manifest.
+    ///
+    /// # Errors
+    /// When it is not there.
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, ImageError>;
+
+    /// A configuration.
     ///
     /// # Errors
     /// When it is not there.
@@ -134,7 +141,7 @@ pub fn offered(
             Manifest::Index(manifests) => {
                 let chosen = choose(&manifests, platform)
                     .map_err(|there| ImageError::Platform { wanted: platform.clone(), there })?;
-                bytes = blobs.document(&chosen.digest)?;
+                bytes = blobs.manifest(&chosen.digest)?;
                 continue;
             }
             Manifest::Image { config, layers } => (config, layers),
