@@ -7,6 +7,7 @@
 //! `config`, `platform`, `manifest` and `index` are pure.
 
 pub mod config;
+mod decompress;
 mod error;
 mod hash;
 pub mod index;

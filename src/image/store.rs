@@ -26,6 +26,7 @@ use super::error::ImageError;
 use super::hash::Hash;
 use super::index::{self, Index};
 use crate::intent::reference::{Digest, Reference};
+use crate::killpoint;
 use crate::random;
 use crate::state_dir::StateDir;
 
@@ -139,6 +140,7 @@ impl Store {
     pub(super) fn keep(&self, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         let aside = self.root.join(format!("part-{}", random::id(12)));
         let written = write_synced(&aside, bytes)
+            .inspect(|()| killpoint::pass(|| "file written aside".into()))
             .and_then(|()| std::fs::rename(&aside, path))
             .and_then(|()| sync_directory(path.parent().unwrap_or(&self.root)));
         if written.is_err() {

@@ -152,7 +152,10 @@ fn layers_are_read_however_they_are_compressed() {
     // Two members of gzip, as parallel compressors write them, and two frames of zstd.
     let (first, second) = (image.layers[1].0.clone(), image.layers[2].0.clone());
     image.layers[1].1 = [gzip(&first[..700]), gzip(&first[700..])].concat();
-    image.layers[2].1 = [zstd(&second[..700]), zstd(&second[700..])].concat();
+    // … with frames between and behind them that hold something else.
+    let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc"].concat();
+    let (begin, end) = (zstd(&second[..700]), zstd(&second[700..]));
+    image.layers[2].1 = [skipped.clone(), begin, skipped.clone(), end, skipped].concat();
     world.layout(&layout(&[(&image, None)]));
     let id = world.pull("oci:web").unwrap();
     assert_eq!(text_of(&world.store(), &id), "three");

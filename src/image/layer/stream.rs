@@ -1,13 +1,11 @@
 //! A layer's bytes on their way: read, checked and decompressed on one thread, handed to another in
 //! pieces.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::StreamingDecoder;
-
+use super::super::decompress::decompressed;
 use super::super::error::LayerFault;
 use super::super::hash::Hash;
 use crate::intent::reference::Digest;
@@ -65,43 +63,23 @@ pub struct Inlet {
 impl Inlet {
     /// Reads a layer to its end, and sees that it is what was promised. What is wrong reaches the other
     /// end; an other end that is gone ends it.
-    pub fn feed(self, layer: impl Read, promise: &Promise, budget: &Budget) {
+    pub fn feed(self, layer: impl Read + Send, promise: &Promise, budget: &Budget) {
         if let Err(fault) = self.fed(layer, promise, budget) {
             let _ = self.pieces.send(Err(fault));
         }
     }
 
-    fn fed(&self, layer: impl Read, promise: &Promise, budget: &Budget) -> Result<(), LayerFault> {
-        let mut checked = BufReader::with_capacity(PIECE, Checked::new(layer, promise)?);
-        self.decompressed(&mut checked, budget)?;
+    fn fed(
+        &self,
+        layer: impl Read + Send,
+        promise: &Promise,
+        budget: &Budget,
+    ) -> Result<(), LayerFault> {
+        let mut checked = Checked::new(layer, promise);
+        self.pass_on(decompressed(&mut checked).map_err(LayerFault::read)?, budget)?;
         // What stands behind the compressed bytes is part of what the digest is of.
-        loop {
-            let length = checked.fill_buf().map_err(LayerFault::read)?.len();
-            if length == 0 {
-                break;
-            }
-            checked.consume(length);
-        }
-        checked.into_inner().keep(promise)
-    }
-
-    fn decompressed(&self, layer: &mut impl BufRead, budget: &Budget) -> Result<(), LayerFault> {
-        let begin = layer.fill_buf().map_err(LayerFault::read)?;
-        match begin {
-            [0x1f, 0x8b, ..] => self.pass_on(MultiGzDecoder::new(layer), budget),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => self.pass_on_frames(layer, budget),
-            _ => self.pass_on(layer, budget),
-        }
-    }
-
-    /// Zstandard's frames, one after the other.
-    fn pass_on_frames(&self, layer: &mut impl BufRead, budget: &Budget) -> Result<(), LayerFault> {
-        while !layer.fill_buf().map_err(LayerFault::read)?.is_empty() {
-            let decoder = StreamingDecoder::new(&mut *layer);
-            let decoder = decoder.map_err(|error| LayerFault::read(invalid(&error)))?;
-            self.pass_on(Named(decoder), budget)?;
-        }
-        Ok(())
+        io::copy(&mut checked, &mut io::sink()).map_err(LayerFault::read)?;
+        checked.keep(promise)
     }
 
     fn pass_on(&self, mut bytes: impl Read, budget: &Budget) -> Result<(), LayerFault> {
@@ -119,23 +97,6 @@ impl Inlet {
                 return Err(LayerFault::Malformed("nobody reads it".into()));
             }
         }
-    }
-}
-
-/// What a decoder says is wrong, as what is wrong with its bytes.
-fn invalid(error: &dyn std::error::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-}
-
-/// A decoder that calls everything that is wrong the same.
-struct Named<R>(R);
-
-impl<R: Read> Read for Named<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::Other => invalid(&error),
-            _ => error,
-        })
     }
 }
 
@@ -160,10 +121,10 @@ struct Checked<R> {
     most: u64,
 }
 
-impl<R: Read> Checked<R> {
-    fn new(inner: R, promise: &Promise) -> Result<Self, LayerFault> {
+impl<R: Read + Send> Checked<R> {
+    fn new(inner: R, promise: &Promise) -> Self {
         let hash = promise.digest.as_ref().map(Hash::like);
-        Ok(Self { inner, hash, read: 0, most: promise.size.unwrap_or(u64::MAX) })
+        Self { inner, hash, read: 0, most: promise.size.unwrap_or(u64::MAX) }
     }
 
     fn keep(self, promise: &Promise) -> Result<(), LayerFault> {

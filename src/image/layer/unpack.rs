@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::super::error::LayerFault;
 use super::entries::{Entries, Entry, Kind};
 use super::root::{self, Root, Seen};
+use crate::killpoint;
 
 /// What begins the name of a file that hides another of the layers below.
 const WHITEOUT: &[u8] = b".wh.";
@@ -42,6 +43,7 @@ pub fn unpack<R: BufRead>(
             return Err(LayerFault::TooMany { limit: most_files });
         }
         unpacker.place(entries, &entry)?;
+        killpoint::pass(|| "entry placed".into());
     }
     unpacker.finish();
     Ok(unpacker.size)

@@ -6,9 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-use ruzstd::decoding::StreamingDecoder;
-
+use super::super::decompress::decompressed;
 use super::super::error::{ImageError, LayerFault};
 use super::super::layer::{Entries, Kind};
 use super::LARGEST_DOCUMENT;
@@ -40,20 +38,13 @@ impl Archive {
     /// # Errors
     /// When it cannot be read, or is no archive.
     pub fn open(path: &Path, scratch: &Path, limit: u64) -> Result<Self, ImageError> {
-        let read = |error| ImageError::file("read", path)(error);
         let file = File::open(path).map_err(ImageError::file("opened", path))?;
         let mut magic = [0; 4];
-        let length = file.read_at(&mut magic, 0).map_err(read)?;
-        let file = match &magic[..length] {
-            [0x1f, 0x8b, ..] => {
-                let plain = MultiGzDecoder::new(BufReader::new(file));
-                decompressed(plain, scratch, limit).map_err(|error| wrong(path, error))?
-            }
-            [0x28, 0xb5, 0x2f, 0xfd] => {
-                let plain = StreamingDecoder::new(BufReader::new(file))
-                    .map_err(|error| wrong(path, io::Error::other(error.to_string())))?;
-                decompressed(plain, scratch, limit).map_err(|error| wrong(path, error))?
-            }
+        let length = file.read_at(&mut magic, 0).map_err(ImageError::file("read", path))?;
+        let file = match magic.get(..length) {
+            Some([0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd]) => decompressed(file)
+                .and_then(|plain| nameless(plain, scratch, limit))
+                .map_err(|error| wrong(path, error))?,
             _ => file,
         };
         let members = members(&file).map_err(|error| wrong(path, error))?;
@@ -141,7 +132,7 @@ impl Read for Slice<'_> {
 }
 
 /// A file without a name, with all that a reader gives.
-fn decompressed(plain: impl Read, scratch: &Path, limit: u64) -> io::Result<File> {
+fn nameless(plain: impl Read, scratch: &Path, limit: u64) -> io::Result<File> {
     // Named for a moment only: what begins so is cleared when this process is killed in it.
     let name = scratch.join(format!("part-{}", crate::random::id(12)));
     let mut file =

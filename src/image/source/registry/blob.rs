@@ -9,7 +9,7 @@ use super::super::Told;
 use super::connection::Connection;
 
 /// How often in a row a registry may break off without having sent anything, and how often at all.
-const FRUITLESS: u32 = 5;
+const FRUITLESS: u32 = 3;
 const AT_ALL: u32 = 100;
 /// How long to wait before asking again: twice as long each time, up to this.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

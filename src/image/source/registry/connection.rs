@@ -106,28 +106,40 @@ impl Connection {
         }
     }
 
-    /// Gets something below `/v2/`. The answer may be a refusal; that it wants to be shown something is not.
+    /// Gets something below `/v2/`. The answer may be a refusal; that it wants to be shown something is none.
     ///
     /// # Errors
     /// When there is no answer, or it lets nobody in.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, ImageError> {
         let address = format!("{}{path}", self.base);
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let answer = self.asked(&address, headers, shown.as_deref());
-            let is_last = attempt >= ATTEMPTS;
-            match answer {
-                Ok(answer) if answer.status() == 401 && attempt == 1 => self.show(&answer)?,
-                Ok(answer) if answer.status().as_u16() >= 500 && !is_last => {}
-                Err(error) if error.may_pass() && !is_last => {}
+        let shown = || self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answer = self.asked(&address, headers, shown().as_deref())?;
+        if answer.status() != 401 {
+            return Ok(answer);
+        }
+        // What was shown before may be too old now.
+        self.show(&answer)?;
+        self.asked(&address, headers, shown().as_deref())
+    }
+
+    /// The same of what is asked for once: where the registry has trouble, it is asked again.
+    ///
+    /// # Errors
+    /// When there is no answer, or it lets nobody in.
+    pub fn get_patiently(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ImageError> {
+        for attempt in 1..ATTEMPTS {
+            match self.get(path, headers) {
+                Ok(answer) if answer.status().as_u16() >= 500 => {}
+                Err(error) if error.may_pass() => {}
                 answer => return answer,
             }
-            if attempt > 1 {
-                std::thread::sleep(PAUSE * attempt);
-            }
+            std::thread::sleep(PAUSE * attempt);
         }
+        self.get(path, headers)
     }
 
     fn asked(

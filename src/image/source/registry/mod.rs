@@ -45,7 +45,7 @@ impl Registry {
             "manifests" => format!("image `{}:{which}`", self.named.repository),
             _ => format!("blob {which} of {}", self.named.repository),
         };
-        let answer = self.connection.get(&path, &[("Accept", accept)])?;
+        let answer = self.connection.get_patiently(&path, &[("Accept", accept)])?;
         let bytes = self.connection.document(answer, LARGEST_DOCUMENT, &wanted())?;
         Ok(bytes)
     }
