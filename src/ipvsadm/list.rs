@@ -205,7 +205,7 @@ fn tunnel(real: &RealServer) -> String {
         return "n/a".into();
     }
     let Tunnel { kind, port, flags } = real.tunnel;
-    let checksum = ["-c", "+c", "+r"].get(usize::from(flags)).copied().unwrap_or("-c");
+    let checksum = ["-c", "+c", "r+c"].get(usize::from(flags)).copied().unwrap_or("-c");
     match kind {
         TunnelKind::Ipip => "ipip".into(),
         TunnelKind::Gue => format!("gue:{port}:{checksum}"),
