@@ -124,7 +124,7 @@ fn hear_of_others(statuses: &BTreeMap<NodeName, NodeStatus>, expected: &mut [Exp
         let status = statuses.iter().find(|(node, _)| node.as_str() == task.node);
         let found = status.and_then(|(_, status)| status.tasks.iter().find(reported));
         task.told = Some(match found.map(|(_, status)| status.state) {
-            Some(TaskState::Running | TaskState::Draining) => UP.to_owned(),
+            Some(TaskState::Running | TaskState::Draining | TaskState::Unhealthy) => UP.to_owned(),
             Some(state) => format!("its node says: {}", state.to_string().to_lowercase()),
             None => "its node has not reported it".to_owned(),
         });

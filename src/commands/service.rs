@@ -19,7 +19,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
     Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PublishMode, Service, ServiceName, ServiceSpec,
+    Placement, PublishMode, Service, ServiceName, ServiceSpec, Upkeep,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -71,6 +71,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             command: create.command,
             environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
             hostname: create.hostname.map(|name| name.to_string()),
+            health: create.health.meant(),
         },
         mode,
         replicas: create.replicas.unwrap_or(1),
@@ -89,6 +90,11 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
+        upkeep: Upkeep {
+            restart: create.restart.meant(),
+            unhealthy_action: create.health.unhealthy_action(),
+            no_healthy: create.health.no_healthy(),
+        },
     };
     let machine = session.machine()?;
     let network_id = crate::random::id(25);

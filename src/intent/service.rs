@@ -11,6 +11,7 @@ use super::leaving::Departure;
 use super::{
     Alias, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent, IntentError,
     NetworkName, NodeRecord, Pending, PublishMode, PublishedPort, ServiceName, Span, TaskName,
+    Upkeep,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -158,6 +159,9 @@ pub struct Service {
     /// How long clients may keep DNS answers about it, in seconds.
     #[serde(default = "dns_ttl")]
     pub dns_ttl: u32,
+    /// What becomes of its tasks when they end or are unhealthy.
+    #[serde(flatten)]
+    pub upkeep: Upkeep,
     /// When it was created: seconds since 1970.
     pub created: u64,
 }
@@ -186,6 +190,7 @@ pub struct ServiceSpec {
     pub drain_timeout: Span,
     /// Seconds.
     pub dns_ttl: u32,
+    pub upkeep: Upkeep,
 }
 
 fn default_drain_timeout() -> Span {
@@ -209,6 +214,7 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             drain_timeout: DRAIN_TIMEOUT,
             dns_ttl: DNS_TTL,
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -293,6 +299,7 @@ impl Intent {
             labels: spec.labels,
             drain_timeout: spec.drain_timeout,
             dns_ttl: spec.dns_ttl,
+            upkeep: spec.upkeep,
             created,
         };
         self.rearrange(|intent| intent.services.insert(service.name.clone(), service));

@@ -22,6 +22,8 @@ pub enum State {
     Pending,
     Starting,
     Running,
+    /// Its process is there, and its checks say that it does not serve.
+    Unhealthy,
     /// It is out of rotation and serves those who are still connected.
     Draining,
     Complete,
@@ -44,6 +46,7 @@ impl From<TaskState> for State {
             TaskState::Pending => Self::Pending,
             TaskState::Starting => Self::Starting,
             TaskState::Running => Self::Running,
+            TaskState::Unhealthy => Self::Unhealthy,
             TaskState::Draining => Self::Draining,
             TaskState::Complete => Self::Complete,
             TaskState::Failed => Self::Failed,
