@@ -18,7 +18,7 @@ pub struct Restart {
     #[arg(long, value_name = "TIME")]
     pub restart_delay: Option<Span>,
     /// After so many restarts it stays ended; 0 for any number
-    #[arg(long, value_name = "N", default_value_t, value_parser = super::number::number(0..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t, value_parser = super::number::number(0..=1_000_000_u32))]
     pub restart_max_attempts: u32,
     /// Count only the restarts within this time; 0 for all
     #[arg(long, value_name = "TIME", default_value = "0")]
