@@ -69,12 +69,12 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("desired_state", "`running`; `shutdown` while it leaves"),
     (
         "state",
-        "pending, starting, running, draining, complete, failed or rejected; unknown when its node is silent",
+        "pending, starting, running, unhealthy, draining, complete, failed or rejected; unknown when its node is silent",
     ),
     ("seconds", "how long it is in this state; null when nobody knows"),
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
-    ("error", "why it last did, or what it waits for"),
+    ("error", "why it last did, what its checks say, or what it waits for"),
 ];
 
 const TASK_WORDS: Words = &[(
@@ -287,12 +287,31 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --replicas 4 --replicas-max-per-node 2 --constraint node.name!=one",
             ),
             (
+                "In rotation only while a page is answered; kept out, not ended, while it is not:",
+                "swarmlb service create --name web --health-http 80/ --unhealthy-action quiesce",
+            ),
+            (
+                "Checked by a command five times a second, unhealthy after two failures:",
+                "swarmlb service create --name web --health-cmd 'test -e /tmp' --health-interval 200ms --health-retries 2",
+            ),
+            (
+                "A job that is to run once:",
+                "swarmlb service create --name job --restart-condition none host date",
+            ),
+            (
+                "At most five restarts within an hour:",
+                "swarmlb service create --name web --restart-max-attempts 5 --restart-window 1h",
+            ),
+            (
                 "Every operation it takes, without doing it:",
                 "swarmlb service create --dry-run --name web --replicas 3",
             ),
         ],
         exits: &[
-            (1, "the service is made, but a task does not stay up, or waits for a place"),
+            (
+                1,
+                "the service is made, but a task does not stay up, is not healthy, or waits for a place",
+            ),
             (2, "the name is taken, or a network could never hold its tasks; nothing was touched"),
         ],
         ..NOTHING
@@ -363,13 +382,24 @@ pub const PAGES: &[Page] = &[
             ("scheduler", "how IPVS picks a real server"),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
             ("vips", "by network: address and fwmark"),
-            ("ports", "each with published, target, protocol, mode and, for one address, address"),
+            (
+                "ports",
+                "each with published, target, protocol, mode; for one address, address; where clients \
+                 keep theirs, source",
+            ),
             ("ingress", "address and fwmark in the routing mesh; null without a port there"),
             ("labels", "by key"),
             ("environment", "by name"),
             ("hostname", "what `hostname` says in its tasks"),
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
+            (
+                "health",
+                "the test, by what or the image's, with times and counts; none where nothing was said",
+            ),
+            ("unhealthy_action", "`replace` or `quiesce`"),
+            ("no_healthy", "`fail` or `all`"),
+            ("restart", "condition, delay, max_attempts and window"),
             ("created", "seconds since 1970"),
         ],
         ..NOTHING
@@ -445,6 +475,12 @@ pub const PAGES: &[Page] = &[
             ("failures", "how often it failed without a steady while between"),
             ("error", "why it last ended or was not started"),
             ("last_exit", "the code or signal that it last ended with"),
+            ("over", "whether it ended and is not started again"),
+            (
+                "health",
+                "condition, since, how many checks failed in a row, how many there were, and the log of the \
+                 last five with what they said; null without a check",
+            ),
             ("sandbox", "its sandbox"),
             ("log", "the file that holds what it wrote"),
         ],
