@@ -395,7 +395,7 @@ pub const PAGES: &[Page] = &[
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
             (
                 "health",
-                "the test, by what or the image's, with times and counts; none where nothing was said",
+                "the test (`image` for that of the image), with those times and counts that were given",
             ),
             ("unhealthy_action", "`replace` or `quiesce`"),
             ("no_healthy", "`fail` or `all`"),

@@ -31,6 +31,7 @@ pub enum Condition {
     None,
     /// After failures: any exit code but 0, a signal, a check that failed
     OnFailure,
+    /// After all
     #[default]
     Any,
 }

@@ -79,7 +79,7 @@ pub struct Definition {
     #[serde(default)]
     pub hostname: Option<String>,
     /// How it is seen whether they serve.
-    #[serde(default, skip_serializing_if = "Health::is_default")]
+    #[serde(default)]
     pub health: Health,
 }
 

@@ -76,15 +76,22 @@ fn a_task_that_ends_too_often_is_given_up_and_holds_up_nobody() {
     apart(|| {
         let swarmlb = Swarmlb::new();
         let create = "service create --detach --restart-max-attempts 3 --restart-delay 200ms";
-        assert_eq!(said(&swarmlb, &format!("{create} --name a host sh -c"), &["exit 7"]).0, Some(0));
+        assert_eq!(
+            said(&swarmlb, &format!("{create} --name a host sh -c"), &["exit 7"]).0,
+            Some(0)
+        );
         let over = || told(&row(&swarmlb, "a"));
         let (state, error) =
             within("it is given up", SOON, over, |(_, error)| error.starts_with("gave up"));
-        assert_eq!((state.as_str(), error.as_str()), ("failed", "gave up after 3 attempts: exited with code 7"));
+        assert_eq!(
+            (state.as_str(), error.as_str()),
+            ("failed", "gave up after 3 attempts: exited with code 7")
+        );
         assert_eq!(restarts(&swarmlb, "a.1"), 3);
         // While others end all the time, what is new is there as soon as ever.
         for number in 0..8 {
-            let create = format!("service create --detach --restart-delay 0 --name loop{number} host sh -c");
+            let create =
+                format!("service create --detach --restart-delay 0 --name loop{number} host sh -c");
             assert_eq!(said(&swarmlb, &create, &["exit 1"]).0, Some(0));
         }
         let begun = Instant::now();
