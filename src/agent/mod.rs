@@ -20,5 +20,6 @@ mod replacing;
 mod resolvers;
 pub mod resting;
 pub mod status;
+mod updates;
 
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

@@ -5,3 +5,4 @@ pub mod health;
 pub mod liveness;
 pub mod placement;
 pub mod restart;
+pub mod updating;
