@@ -4,10 +4,11 @@ use std::num::NonZeroU32;
 
 use clap::{Args, ValueEnum};
 
+use super::restart::Restart;
 use crate::intent::health::{Choice, DnsTest, HttpTest, Port, SHORTEST_INTERVAL, Test, UdpTest};
 use crate::intent::{self, Span};
 
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Health")]
 pub struct Health {
     /// A command that a shell runs in the task: it is healthy when that ends with 0
@@ -62,27 +63,26 @@ pub struct Health {
     /// The interval during that time [default: 200ms; of commands 1s]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub health_start_interval: Option<Span>,
-    /// What becomes of a task that is unhealthy, and out of rotation at once in either case
-    #[arg(long, value_enum, default_value_t, value_name = "ACTION")]
-    pub unhealthy_action: UnhealthyAction,
-    /// What becomes of a service none of whose tasks is healthy
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    pub no_healthy: NoHealthy,
+    /// What becomes of a task that is unhealthy, and out of rotation at once in either case [default:
+    /// replace]
+    #[arg(long, value_enum, value_name = "replace|quiesce")]
+    pub unhealthy_action: Option<UnhealthyAction>,
+    /// What becomes of a service none of whose tasks is healthy [default: fail]
+    #[arg(long, value_enum, value_name = "fail|all")]
+    pub no_healthy: Option<NoHealthy>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum UnhealthyAction {
     /// It is ended, and started anew as the restart policy says
-    #[default]
     Replace,
     /// It is left alone, and comes back when it is healthy again
     Quiesce,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NoHealthy {
     /// Its VIP refuses connections
-    #[default]
     Fail,
     /// All its tasks that run are in rotation
     All,
@@ -102,8 +102,8 @@ fn count(text: &str) -> Result<NonZeroU32, String> {
 }
 
 impl Health {
-    /// What was meant.
-    pub fn meant(&self) -> intent::Health {
+    /// What was typed, over what is held; with nothing held, what was meant.
+    pub fn over(&self, held: &intent::Health) -> intent::Health {
         let by = self.clone();
         let test = None
             .or(by.health_cmd.map(|text| Test::by_shell(&text, &[])))
@@ -114,30 +114,45 @@ impl Health {
         let test = match test {
             Some(test) => Choice::Given(test),
             None if self.no_healthcheck => Choice::None,
-            None => Choice::Image,
+            None => held.test.clone(),
         };
+        if test == Choice::None {
+            return intent::Health { test, ..intent::Health::default() };
+        }
         intent::Health {
             test,
-            interval: self.health_interval,
-            timeout: self.health_timeout,
-            start_period: self.health_start_period,
-            start_interval: self.health_start_interval,
-            rise: self.health_rise,
-            fall: self.health_retries,
+            interval: self.health_interval.or(held.interval),
+            timeout: self.health_timeout.or(held.timeout),
+            start_period: self.health_start_period.or(held.start_period),
+            start_interval: self.health_start_interval.or(held.start_interval),
+            rise: self.health_rise.or(held.rise),
+            fall: self.health_retries.or(held.fall),
         }
     }
 
-    pub fn unhealthy_action(&self) -> intent::UnhealthyAction {
+    /// The same of what follows.
+    pub fn unhealthy_action(&self, held: intent::UnhealthyAction) -> intent::UnhealthyAction {
         match self.unhealthy_action {
-            UnhealthyAction::Replace => intent::UnhealthyAction::Replace,
-            UnhealthyAction::Quiesce => intent::UnhealthyAction::Quiesce,
+            Some(UnhealthyAction::Replace) => intent::UnhealthyAction::Replace,
+            Some(UnhealthyAction::Quiesce) => intent::UnhealthyAction::Quiesce,
+            None => held,
         }
     }
 
-    pub fn no_healthy(&self) -> intent::NoHealthy {
+    pub fn no_healthy(&self, held: intent::NoHealthy) -> intent::NoHealthy {
         match self.no_healthy {
-            NoHealthy::Fail => intent::NoHealthy::Fail,
-            NoHealthy::All => intent::NoHealthy::All,
+            Some(NoHealthy::Fail) => intent::NoHealthy::Fail,
+            Some(NoHealthy::All) => intent::NoHealthy::All,
+            None => held,
         }
+    }
+}
+
+/// How a service is kept up, as typed over what is held.
+pub fn upkeep(health: &Health, restart: &Restart, held: &intent::Upkeep) -> intent::Upkeep {
+    intent::Upkeep {
+        restart: restart.over(&held.restart),
+        unhealthy_action: health.unhealthy_action(held.unhealthy_action),
+        no_healthy: health.no_healthy(held.no_healthy),
     }
 }

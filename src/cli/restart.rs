@@ -7,47 +7,50 @@ use clap::{Args, ValueEnum};
 use crate::intent::restart;
 use crate::intent::{RestartPolicy, Span};
 
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Restart")]
 pub struct Restart {
-    /// After which ends a task is started again
-    #[arg(long, value_enum, default_value_t, value_name = "CONDITION")]
-    pub restart_condition: Condition,
+    /// After which ends a task is started again [default: any]
+    #[arg(long, value_enum, value_name = "none|on-failure|any")]
+    pub restart_condition: Option<Condition>,
     /// From an end to the next start, at least 100ms [default: 100ms, doubling to 5s while it ends within
     /// 10s]
     #[arg(long, value_name = "TIME")]
     pub restart_delay: Option<Span>,
-    /// After so many restarts it stays ended; 0 for any number
-    #[arg(long, value_name = "N", default_value_t, value_parser = super::number::number(0..=1_000_000_u32))]
-    pub restart_max_attempts: u32,
-    /// Count only the restarts within this time; 0 for all
-    #[arg(long, value_name = "TIME", default_value = "0")]
-    pub restart_window: Span,
+    /// After so many restarts it stays ended; 0 for any number [default: 0]
+    #[arg(long, value_name = "N", value_parser = super::number::number(0..=1_000_000_u32))]
+    pub restart_max_attempts: Option<u32>,
+    /// Count only the restarts within this time; 0 for all [default: 0]
+    #[arg(long, value_name = "TIME")]
+    pub restart_window: Option<Span>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Condition {
     /// After none: it ends as complete or failed
     None,
     /// After failures: any exit code but 0, a signal, a check that failed
     OnFailure,
     /// After all
-    #[default]
     Any,
 }
 
 impl Restart {
-    /// What was meant.
-    pub fn meant(&self) -> RestartPolicy {
+    /// What was typed, over what is held.
+    pub fn over(&self, held: &RestartPolicy) -> RestartPolicy {
         RestartPolicy {
             condition: match self.restart_condition {
-                Condition::None => restart::Condition::None,
-                Condition::OnFailure => restart::Condition::OnFailure,
-                Condition::Any => restart::Condition::Any,
+                Some(Condition::None) => restart::Condition::None,
+                Some(Condition::OnFailure) => restart::Condition::OnFailure,
+                Some(Condition::Any) => restart::Condition::Any,
+                None => held.condition,
             },
-            delay: self.restart_delay,
-            max_attempts: NonZeroU32::new(self.restart_max_attempts),
-            window: Some(self.restart_window).filter(|window| window.millis() > 0),
+            delay: self.restart_delay.or(held.delay),
+            max_attempts: match self.restart_max_attempts {
+                Some(most) => NonZeroU32::new(most),
+                None => held.max_attempts,
+            },
+            window: self.restart_window.or(held.window).filter(|window| window.millis() > 0),
         }
     }
 }

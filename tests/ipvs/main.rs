@@ -7,6 +7,7 @@ mod clock;
 mod encryption;
 mod examples;
 mod foreign;
+mod health;
 mod listing;
 mod mesh;
 mod recording;
