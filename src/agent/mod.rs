@@ -14,6 +14,7 @@ mod leaving;
 mod misfortune;
 mod mounts;
 mod processes;
+mod ramping;
 mod reconcile;
 
 mod replacing;

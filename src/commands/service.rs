@@ -20,7 +20,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
     Definition, EndpointMode, Health, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Upkeep,
+    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span, Upkeep,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -96,6 +96,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
         upkeep: upkeep(&create.health, &create.restart, &Upkeep::default()),
+        slow_start: create.slow_start.unwrap_or(Span::from_secs(0)),
         update_config: create.updating.update_config(),
         rollback_config: create.updating.rollback_config(),
     };
