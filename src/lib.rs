@@ -17,6 +17,7 @@ pub mod trace;
 pub mod clock;
 pub mod dns;
 pub mod environment;
+pub mod health;
 pub mod image;
 pub mod kernel;
 pub mod killpoint;

@@ -16,6 +16,8 @@ pub enum Event {
     Intent,
     /// Processes changed.
     Processes(Vec<Running>),
+    /// What checks say of a task is something else than before.
+    Health,
     /// Other nodes say something new of their tasks.
     Elsewhere(Word),
     /// The keeper is gone.

@@ -3,6 +3,7 @@
 
 mod address;
 pub mod associations;
+mod checked;
 mod entry;
 mod events;
 mod forgotten;
@@ -10,11 +11,13 @@ pub mod last_known;
 mod leader;
 mod lease;
 mod leaving;
+mod misfortune;
 mod mounts;
 mod processes;
 mod ramping;
 mod reconcile;
 
+mod replacing;
 mod resolvers;
 pub mod resting;
 pub mod status;

@@ -8,8 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::address;
 use super::associations::Associations;
+use super::checked;
 use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
 use super::forgotten::{self, Former};
@@ -17,20 +20,25 @@ use super::last_known::LastKnown;
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
 use super::leaving::Departures;
+use super::misfortune::{Ended, Misfortune};
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::ramping::Ramps;
+use super::replacing::Replacements;
 use super::resolvers::Resolvers;
 use super::resting::{Elsewhere, Word};
-use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
+use super::status::{HealthStatus, NodeStatus, RefusalReport, TaskState, TaskStatus};
+use crate::clock;
+use crate::health::chart::Chart;
+use crate::health::rounds::Rounds;
 use crate::intent::{
     Absences, Attachment, Fwmark, Id, Image, Intent, Machine, NodeName, Presence, Ramp, Stands,
-    Task, TaskName,
+    Task, TaskName, UnhealthyAction,
 };
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::journal::say;
-use crate::keeper::protocol::{Exit, Request, Running, State};
+use crate::keeper::protocol::{Request, Running, State};
 use crate::keeper::server::now;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, Processes};
@@ -40,9 +48,9 @@ use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::{Node, SandboxName};
+use crate::orchestrate::health::Condition;
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
-use crate::render;
 use crate::state_dir::StateDir;
 use crate::store::records::{self, Edit, Loaded};
 use crate::store::{Batch, Handle, Later, Location, Revision};
@@ -51,12 +59,6 @@ use crate::store::{Batch, Handle, Later, Location, Revision};
 const AUDIT: Duration = Duration::from_secs(15);
 /// How long a host command must live before it counts as running: one that ends at once never was.
 const SETTLING: Duration = Duration::from_millis(250);
-/// The first pause before an ended task is started again; it doubles up to the longest, which is
-/// Docker's restart delay.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A task that lived this long starts over with the first pause.
-const STEADY: u64 = 10;
 /// The first pause after a refused plan; it doubles up to the audit's interval.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
 /// How often a plan is made before a refusal counts, the first from what is remembered.
@@ -64,21 +66,8 @@ const ATTEMPTS: u32 = 3;
 /// When what the store did not take or give is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The misfortunes of a task's process.
-#[derive(Debug, Clone)]
-struct Misfortune {
-    task: String,
-    state: TaskState,
-    error: String,
-    /// How its process ended; none when it could not be started.
-    exit: Option<Exit>,
-    failures: u32,
-    pause: Duration,
-    retry: Instant,
-    since: u64,
-}
-
 struct Agent {
+    state: StateDir,
     name: NodeName,
     /// Where others reach it, when nobody said it.
     address: Option<Ipv4Addr>,
@@ -121,6 +110,8 @@ struct Agent {
     unreadable: Option<String>,
     refusal_pause: Duration,
     misfortunes: BTreeMap<SandboxName, Misfortune>,
+    rounds: Rounds,
+    replacements: Replacements,
     reported: Option<NodeStatus>,
     /// Whether the intent could not be loaded, or the report not be saved, and must be again.
     stale: bool,
@@ -197,6 +188,7 @@ fn run_for_keeper(
     resolvers.add_zones(&zones);
     answer_for_those_who_run(&known, &resolvers);
     let (wakes, woken) = channel();
+    let healths = sender.clone();
     let (events, wake) = (sender.clone(), wakes.clone());
     let tell = move |_: Option<&Batch>| {
         events.send(Event::Intent).is_ok() && wake.send(Wake::Intent).is_ok()
@@ -236,7 +228,8 @@ fn run_for_keeper(
         resolv_conf: resolv_conf(),
         rejections: Arc::clone(&rejections),
     });
-    let agent = Agent {
+    let mut agent = Agent {
+        state: state.clone(),
         name: name.clone(),
         store,
         lease,
@@ -266,6 +259,8 @@ fn run_for_keeper(
         unreadable: None,
         refusal_pause: REFUSAL_PAUSE,
         misfortunes: BTreeMap::new(),
+        rounds: Rounds::start(move || healths.send(Event::Health).is_ok())?,
+        replacements: Replacements::default(),
         reported: None,
         stale: false,
         unreported: false,
@@ -284,6 +279,7 @@ fn run_for_keeper(
             intent: agent.intent.clone(),
         });
     }
+    agent.recall_misfortunes();
     agent.run(&receiver);
     Ok(())
 }
@@ -388,6 +384,7 @@ impl Agent {
                 match event {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
+                    Event::Health => {}
                     Event::Elsewhere(word) => self.elsewhere = word,
                     Event::KeeperGone => return,
                     // The report went with the old one.
@@ -521,6 +518,7 @@ impl Agent {
             self.observed = None;
             self.refusal = None;
         }
+        self.check_those_who_run();
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
             self.reconcile();
@@ -534,7 +532,9 @@ impl Agent {
             }
         }
         self.take_rejections();
+        self.check_those_who_run();
         self.report();
+        self.replace_unhealthy();
         self.turn_keys();
     }
 
@@ -641,20 +641,78 @@ impl Agent {
         self.ramped = self.ramps.parts(&self.intent);
     }
 
-    /// The tasks, of all nodes, whose processes are not there.
+    /// The tasks, of all nodes, whose processes are not there or do not serve.
     fn absences(&self) -> Absences {
-        let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
+        let in_question = |task: &&Task| {
+            let is_unhappy = self.misfortunes.contains_key(&SandboxName::from(&task.name));
+            is_unhappy || checked::check_of(&self.intent, task).is_some()
+        };
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
-        let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
         let mut absences = self.elsewhere.absences(&self.intent, &self.name);
-        absences.resting.extend(here.map(|task| task.id.clone()));
-        absences.awaited.extend(self.unproven());
+        let here = here.filter(in_question);
+        here.for_each(|task| self.task_status(task).lay_over(&mut absences));
+        absences.awaited.extend(self.unsettled());
         absences
+    }
+
+    /// Has those processes checked that are there, and no others.
+    fn check_those_who_run(&self) {
+        let known = self.known.lock();
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let subjects = here.filter_map(|task| {
+            let sandbox = SandboxName::from(&task.name);
+            let running = known.get(&sandbox)?;
+            Some((sandbox, checked::subject(&self.intent, task, running, &self.state)?))
+        });
+        let subjects = subjects.collect();
+        drop(known);
+        self.rounds.set(subjects);
+    }
+
+    /// What the checks of a task's process say; none when there is no process.
+    fn chart(&self, task: &Task) -> Option<Chart> {
+        let sandbox = SandboxName::from(&task.name);
+        let known = self.known.lock();
+        let running = known.get(&sandbox).filter(|running| running.process.task == task.id)?;
+        self.rounds.chart(&sandbox, running.pid)
+    }
+
+    /// Ends unhealthy tasks whose services want it, now that nobody is sent to them any more.
+    fn replace_unhealthy(&mut self) {
+        let replaces = |task: &&Task| {
+            let service = self.intent.services.get(&task.name.service);
+            let action = service.map(|service| service.upkeep.unhealthy_action);
+            task.node == self.name && action == Some(UnhealthyAction::Replace)
+        };
+        let charts = self.intent.tasks.values().filter(replaces).filter_map(|task| {
+            let chart = self.chart(task).filter(|c| c.condition == Condition::Unhealthy)?;
+            Some((SandboxName::from(&task.name), chart))
+        });
+        let charts: Vec<(SandboxName, Chart)> = charts.collect();
+        for (name, chart) in charts {
+            if self.replacements.begin(&name, chart.pid, &chart.why) {
+                say(format!("ending task {name}, which is unhealthy: {}", chart.why));
+                self.signal(&name, Signal::SIGTERM, false);
+            }
+        }
+        for name in self.replacements.overdue() {
+            self.signal(&name, Signal::SIGKILL, true);
+        }
+    }
+
+    /// One that ended by itself meanwhile needs no signal.
+    fn signal(&self, sandbox: &SandboxName, signal: Signal, session: bool) {
+        let request = Request::Signal { sandbox: sandbox.clone(), signal: signal as i32, session };
+        if let Err(refusal) = self.keeper.ask(&request)
+            && refusal.errno != nix::errno::Errno::ESRCH
+        {
+            say(format!("task {sandbox} cannot be sent {signal}: {refusal}"));
+        }
     }
 
     /// The tasks of this node that cannot tell when they are ready, and did not live long enough yet to
     /// count as running. Those that tell are waited for when they are started.
-    fn unproven(&self) -> Vec<Id> {
+    fn unsettled(&self) -> Vec<Id> {
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
         let silent = here.filter(|task| {
             let image = self.intent.definition_of(task).map(|definition| &definition.image);
@@ -866,7 +924,7 @@ impl Agent {
         };
         self.forget(&ended);
         let now = Instant::now();
-        let resting = self.misfortunes.iter().filter(|(_, m)| m.retry > now);
+        let resting = self.misfortunes.iter().filter(|(_, m)| m.holds_back(now));
         let resting: Vec<SandboxName> = resting.map(|(name, _)| name.clone()).collect();
         for name in resting.into_iter().chain(self.ended_while_leaving()) {
             if let Some(sandbox) = desired.sandboxes.get_mut(&name) {
@@ -907,16 +965,22 @@ impl Agent {
             if self.known.lock().get(&running.sandbox).is_none_or(|held| held.pid != running.pid) {
                 continue;
             }
-            let (state, error) = match exit {
-                Exit::Code(0) => (TaskState::Complete, "exited with code 0".to_owned()),
-                Exit::Code(code) => (TaskState::Failed, format!("exited with code {code}")),
-                Exit::Signal(number) => {
-                    (TaskState::Failed, format!("killed by {}", render::task::signal(*number)))
-                }
-                Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
+            let lived = now().saturating_sub(running.started);
+            let (mut state, mut error) = Ended::told(exit);
+            let unhealthy = self.replacements.ended(&running.sandbox, running.pid);
+            if let Some(why) = &unhealthy {
+                (state, error) = (TaskState::Failed, format!("unhealthy: {why}"));
+            }
+            let ended = Ended {
+                pid: Some(running.pid),
+                state,
+                error,
+                exit: Some(exit.clone()),
+                unhealthy: unhealthy.is_some(),
+                lived: Duration::from_secs(lived),
+                at: clock::millis(),
             };
-            let steady = now().saturating_sub(running.started) >= STEADY;
-            self.misfortune(&running.sandbox, state, error, Some(exit.clone()), steady);
+            self.misfortune(&running.sandbox, ended);
         }
     }
 
@@ -926,43 +990,57 @@ impl Agent {
             std::mem::take(&mut *rejections)
         };
         for rejection in taken {
-            let (sandbox, error) = (&rejection.sandbox, rejection.sentence);
-            self.misfortune(sandbox, TaskState::Rejected, error, None, false);
+            let ended = Ended {
+                pid: None,
+                state: TaskState::Rejected,
+                error: rejection.sentence,
+                exit: None,
+                unhealthy: false,
+                lived: Duration::ZERO,
+                at: clock::millis(),
+            };
+            self.misfortune(&rejection.sandbox, ended);
         }
     }
 
-    fn misfortune(
-        &mut self,
-        name: &SandboxName,
-        state: TaskState,
-        error: String,
-        exit: Option<Exit>,
-        steady: bool,
-    ) {
+    fn misfortune(&mut self, name: &SandboxName, ended: Ended) {
         let Some(task) = self.intent.tasks.values().find(|t| SandboxName::from(&t.name) == *name)
         else {
             return;
         };
-        let before = self.misfortunes.get(name).filter(|m| m.task == task.id && !steady);
-        let pause = before.map_or(FIRST_PAUSE, |m| (m.pause * 2).min(LONGEST_PAUSE));
-        let failures = before.map_or(0, |m| m.failures) + 1;
-        let misfortune = Misfortune {
-            task: task.id.clone(),
-            state,
-            error,
-            exit,
-            failures,
-            pause,
-            retry: Instant::now() + pause,
-            since: now(),
+        let Some(service) = self.intent.services.get(&task.name.service) else { return };
+        let before = self.misfortunes.get(name);
+        let after = Misfortune::after(before, &task.id, &service.upkeep.restart, ended);
+        if let Err(error) = after.write(&self.state.task(name)) {
+            say(format!("the end of task {name} cannot be kept: {error}"));
+        }
+        self.misfortunes.insert(name.clone(), after);
+    }
+
+    /// Takes over what a former agent knew of tasks that ended, and takes note of those that ended
+    /// after it.
+    fn recall_misfortunes(&mut self) {
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let recalled = here.filter_map(|task| {
+            let sandbox = SandboxName::from(&task.name);
+            let held = Misfortune::read(&self.state.task(&sandbox))?;
+            (held.task == task.id).then_some((sandbox, held))
+        });
+        self.misfortunes = recalled.collect();
+        let known: Vec<Running> = self.known.lock().values().cloned().collect();
+        let is_news = |running: &Running| {
+            let held = self.misfortunes.get(&running.sandbox);
+            !held.is_some_and(|held| held.is_of(running.pid))
         };
-        self.misfortunes.insert(name.clone(), misfortune);
+        let news: Vec<Running> = known.into_iter().filter(is_news).collect();
+        self.note(&news);
     }
 
     /// When the next turn is due though nothing happens.
     fn next_due(&self) -> Instant {
         let now = Instant::now();
-        let retries = self.misfortunes.values().map(|m| m.retry).filter(|retry| *retry > now);
+        let retries = self.misfortunes.values().filter_map(Misfortune::retry);
+        let retries = retries.filter(|retry| *retry > now).chain(self.replacements.due());
         let settling = self.reported.iter().flat_map(|status| status.tasks.values());
         let settling = settling.filter(|task| task.state == TaskState::Starting);
         let settling = settling.map(|_| now + SETTLING);
@@ -1017,27 +1095,49 @@ impl Agent {
         let running = known.get(&sandbox).filter(|running| running.process.task == *id);
         let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
         let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == *id);
+        let chart = alive.and_then(|running| self.rounds.chart(&sandbox, running.pid));
+        let health = checked::check_of(&self.intent, task).map(|_| HealthStatus {
+            condition: chart.as_ref().map_or(Condition::Starting, |chart| chart.condition),
+            since: chart.as_ref().map_or(0, |chart| chart.since),
+            ended_it: misfortune.is_some_and(|m| m.unhealthy),
+        });
+        let condition = health.as_ref().map_or(Condition::Healthy, |health| health.condition);
         let state = match (alive, misfortune) {
             (Some(_), _) if !task.in_rotation() => TaskState::Draining,
-            (Some(running), _) if is_settled(running) => TaskState::Running,
+            (Some(running), _) if is_settled(running) => match condition {
+                Condition::Starting => TaskState::Starting,
+                Condition::Healthy => TaskState::Running,
+                Condition::Unhealthy => TaskState::Unhealthy,
+            },
             (Some(_), _) => TaskState::Starting,
             (None, Some(misfortune)) => misfortune.state,
             (None, None) => TaskState::Pending,
         };
+        let complaint = chart.as_ref().filter(|chart| !chart.why.is_empty());
+        let complaint = complaint.and_then(|chart| match state {
+            TaskState::Unhealthy => Some(format!("unhealthy: {}", chart.why)),
+            TaskState::Starting => Some(format!("not healthy yet: {}", chart.why)),
+            _ => None,
+        });
         TaskStatus {
             task: id.clone(),
             state,
             pid: alive.map(|running| running.pid),
             since: match (alive, misfortune) {
                 _ if !task.in_rotation() => task.leaving.map_or(0, |leaving| leaving.since / 1000),
-                (Some(running), _) => running.started,
+                (Some(running), _) => {
+                    let since = health.as_ref().map_or(0, |health| health.since / 1000);
+                    running.started.max(since)
+                }
                 (None, Some(misfortune)) => misfortune.since,
                 (None, None) => self.since,
             },
-            failures: misfortune.map_or(0, |m| m.failures),
-            error: misfortune.map(|m| m.error.clone()),
+            failures: misfortune.map_or(0, Misfortune::failures),
+            error: complaint.or_else(|| misfortune.map(|m| m.error.clone())),
             connections: self.departures.connections(&task.name),
             exit: misfortune.and_then(|m| m.exit.clone()),
+            over: alive.is_none() && misfortune.is_some_and(Misfortune::is_over),
+            health,
         }
     }
 }

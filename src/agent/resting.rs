@@ -1,4 +1,5 @@
-//! Tasks that are not there: their process ended, or is new on its node. Meanwhile no node sends anybody there.
+//! Tasks that are not there or do not serve: their process ended, is new on its node, or is not healthy.
+//! Meanwhile no node sends anybody there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,8 @@ struct Heard {
     /// Those that ran when it was last heard of, and since.
     there: BTreeSet<Id>,
     resting: BTreeSet<Id>,
+    unhealthy: BTreeSet<Id>,
+    unproven: BTreeSet<Id>,
 }
 
 impl Word {
@@ -37,8 +40,13 @@ impl Word {
             let Some(heard) = self.0.get(&task.node) else { continue };
             if heard.resting.contains(&task.id) {
                 absences.resting.insert(task.id.clone());
+            } else if heard.unhealthy.contains(&task.id) {
+                absences.unhealthy.insert(task.id.clone());
             } else if !heard.there.contains(&task.id) {
                 absences.awaited.insert(task.id.clone());
+            }
+            if heard.unproven.contains(&task.id) {
+                absences.unproven.insert(task.id.clone());
             }
         }
         absences
@@ -51,14 +59,13 @@ impl Word {
         }
         let heard = self.0.entry(name.clone()).or_default();
         let there = status.tasks.values().filter(|task| match task.state {
-            TaskState::Running | TaskState::Draining => true,
-            TaskState::Starting => heard.there.contains(&task.task),
+            TaskState::Running | TaskState::Draining | TaskState::Unhealthy => true,
+            TaskState::Starting if !task.is_unproven() => heard.there.contains(&task.task),
             _ => task.rests(),
         });
-        *heard = Heard {
-            there: there.map(|task| task.task.clone()).collect(),
-            resting: status.resting().cloned().collect(),
-        };
+        let Absences { resting, unhealthy, unproven, .. } = status.absences();
+        let there = there.map(|task| task.task.clone()).collect();
+        *heard = Heard { there, resting, unhealthy, unproven };
     }
 
     /// What becomes of the tasks of a node that is silent, the leader decides: what ran may run yet.
@@ -75,7 +82,7 @@ pub fn note(intent: &mut Intent, own: &NodeName, reports: &BTreeMap<NodeName, No
     let mut absences = Word::of(reports).absences(intent, own);
     let mut stands = Stands::default();
     if let Some(status) = reports.get(own) {
-        absences.resting.extend(status.resting().cloned());
+        absences.extend(status.absences());
         stands.now.clone_from(&status.standing);
     }
     let leaving = intent.leaving().map(|(task, _)| task.id.clone());
@@ -147,9 +154,10 @@ impl Elsewhere {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::status::TaskStatus;
+    use crate::agent::status::{HealthStatus, TaskStatus};
     use crate::intent::NodeRecord;
     use crate::intent::tests::{network, one_node, service};
+    use crate::orchestrate::health::Condition;
     use crate::store::{Object, Revision};
 
     /// One task on node-2, as node-1 sees it.
@@ -157,6 +165,8 @@ mod tests {
         intent: Intent,
         elsewhere: Elsewhere,
         task: Id,
+        /// What its checks say, where it has any.
+        health: Option<Condition>,
     }
 
     impl Scene {
@@ -170,7 +180,7 @@ mod tests {
             let task = intent.tasks[&"web.1".parse().unwrap()].clone();
             assert_eq!(task.node.as_str(), "node-2");
             let elsewhere = Elsewhere::new("node-1".parse().unwrap());
-            Self { intent, elsewhere, task: task.id }
+            Self { intent, elsewhere, task: task.id, health: None }
         }
 
         fn status(&self, state: TaskState, failures: u32) -> NodeStatus {
@@ -183,6 +193,12 @@ mod tests {
                 error: None,
                 connections: None,
                 exit: None,
+                over: false,
+                health: self.health.map(|condition| HealthStatus {
+                    condition,
+                    since: 0,
+                    ended_it: false,
+                }),
             };
             let tasks = [("web.1".parse().unwrap(), status)].into();
             NodeStatus { tasks, revision: 7, ..NodeStatus::default() }
@@ -195,10 +211,12 @@ mod tests {
 
         fn told(&self) -> &'static str {
             let absences = self.elsewhere.word.absences(&self.intent, &"node-1".parse().unwrap());
-            match (absences.resting.len(), absences.awaited.len()) {
-                (0, 0) => "there",
-                (1, 0) => "resting",
-                (0, 1) => "awaited",
+            let sets = [&absences.resting, &absences.awaited, &absences.unhealthy];
+            match sets.map(BTreeSet::len) {
+                [0, 0, 0] => "there",
+                [1, 0, 0] => "resting",
+                [0, 1, 0] => "awaited",
+                [0, 0, 1] => "unhealthy",
                 other => panic!("{other:?}"),
             }
         }
@@ -244,6 +262,28 @@ mod tests {
         assert_eq!(scene.says(TaskState::Starting, 0), "there", "it ran already");
         assert_eq!(scene.says(TaskState::Draining, 0), "there");
         assert_eq!(scene.says(TaskState::Pending, 0), "awaited", "its node began anew without it");
+    }
+
+    #[test]
+    fn a_task_with_checks_is_there_while_they_say_that_it_is_healthy() {
+        let mut scene = Scene::new();
+        scene.health = Some(Condition::Starting);
+        assert_eq!(scene.says(TaskState::Pending, 0), "awaited");
+        assert_eq!(scene.says(TaskState::Starting, 0), "awaited");
+        scene.health = Some(Condition::Healthy);
+        assert_eq!(scene.says(TaskState::Running, 0), "there");
+        scene.health = Some(Condition::Unhealthy);
+        assert_eq!(scene.says(TaskState::Unhealthy, 0), "unhealthy");
+        assert_eq!(scene.says(TaskState::Failed, 1), "resting");
+        scene.health = Some(Condition::Starting);
+        assert_eq!(scene.says(TaskState::Starting, 1), "resting");
+        scene.health = Some(Condition::Healthy);
+        assert_eq!(scene.says(TaskState::Running, 1), "there");
+        scene.health = Some(Condition::Starting);
+        assert_eq!(scene.says(TaskState::Starting, 0), "awaited", "its process is another");
+        scene.health = Some(Condition::Unhealthy);
+        scene.says(TaskState::Unhealthy, 0);
+        assert_eq!(scene.note(&silence("node-2")), "unhealthy", "nobody said otherwise");
     }
 
     #[test]

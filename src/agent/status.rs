@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Fwmark, Id, TaskName};
+use crate::intent::{Absences, Fwmark, Id, TaskName};
 use crate::keeper::protocol::Exit;
+use crate::orchestrate::health::Condition;
 
 /// The report of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct NodeStatus {
     /// Old marks that no connection of this node holds.
     #[serde(default)]
     pub idle_marks: BTreeSet<Fwmark>,
-    /// Tasks to whom nobody is sent from here, as it was not heard yet that they run.
+    /// Tasks to whom nobody is sent from here, as it was not heard yet that they run or are healthy.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub awaited: BTreeSet<Id>,
     /// Tasks that leave and get connections from here until others are there.
@@ -67,12 +68,30 @@ pub struct TaskStatus {
     /// How its process last ended; none when it could not be started.
     #[serde(default)]
     pub exit: Option<Exit>,
+    /// Whether it ended and is not started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
+    /// What its checks say; none when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
+}
+
+/// What the checks of a task say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    pub condition: Condition,
+    /// Since when: milliseconds since 1970.
+    pub since: u64,
+    /// Whether its process last ended for want of health.
+    pub ended_it: bool,
 }
 
 impl NodeStatus {
-    /// The tasks of this node that ended and are not there again yet.
-    pub fn resting(&self) -> impl Iterator<Item = &Id> {
-        self.tasks.values().filter(|task| task.rests()).map(|task| &task.task)
+    /// The tasks of this node that are not there, or do not serve.
+    pub fn absences(&self) -> Absences {
+        let mut absences = Absences::default();
+        self.tasks.values().for_each(|task| task.lay_over(&mut absences));
+        absences
     }
 }
 
@@ -83,7 +102,28 @@ impl TaskStatus {
         match self.state {
             TaskState::Complete | TaskState::Failed | TaskState::Rejected => true,
             TaskState::Pending | TaskState::Starting => self.failures > 0,
-            TaskState::Running | TaskState::Draining => false,
+            TaskState::Running | TaskState::Draining | TaskState::Unhealthy => false,
+        }
+    }
+
+    /// Whether it was not healthy yet since its process began.
+    pub fn is_unproven(&self) -> bool {
+        self.state == TaskState::Starting && self.health.is_some()
+    }
+
+    /// Adds it to those that are not there or do not serve, if it is one of them, as its own node knows it.
+    pub fn lay_over(&self, absences: &mut Absences) {
+        let id = || self.task.clone();
+        if self.rests() {
+            absences.resting.insert(id());
+        } else if self.state == TaskState::Unhealthy {
+            absences.unhealthy.insert(id());
+        } else if self.is_unproven() || (self.state == TaskState::Pending && self.health.is_some())
+        {
+            absences.awaited.insert(id());
+        }
+        if self.is_unproven() && self.pid.is_some() {
+            absences.unproven.insert(id());
         }
     }
 }
@@ -93,8 +133,11 @@ impl TaskStatus {
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
     Pending,
+    /// Its process is not there yet, or not healthy yet.
     Starting,
     Running,
+    /// Its process is there, and its checks say that it does not serve.
+    Unhealthy,
     /// It is out of rotation and serves those who are still connected.
     Draining,
     /// It ended well; it is started anew after a pause.
@@ -111,6 +154,7 @@ impl std::fmt::Display for TaskState {
             TaskState::Pending => "Pending",
             TaskState::Starting => "Starting",
             TaskState::Running => "Running",
+            TaskState::Unhealthy => "Unhealthy",
             TaskState::Draining => "Draining",
             TaskState::Complete => "Complete",
             TaskState::Failed => "Failed",

@@ -73,7 +73,9 @@ impl Updates {
                 let knows = status.settled && status.revision >= known.0;
                 knows && !status.awaited.contains(&task.id)
             };
-            if status.state == TaskState::Running && statuses.values().all(sends) {
+            // A job that ended well is as good as one that runs.
+            let serves = status.state == TaskState::Running || is_done(status);
+            if serves && statuses.values().all(sends) {
                 word.up.insert(task.id.clone());
             }
         }
@@ -93,5 +95,11 @@ fn status<'a>(statuses: &'a BTreeMap<NodeName, NodeStatus>, task: &Task) -> Opti
 
 /// How a task failed, if it did.
 fn failure(status: &TaskStatus) -> Option<String> {
-    (status.rests() || status.failures > 0).then(|| status.error.clone().unwrap_or_default())
+    let failed = status.rests() || status.failures > 0 || status.state == TaskState::Unhealthy;
+    (failed && !is_done(status)).then(|| status.error.clone().unwrap_or_default())
+}
+
+/// Whether it ended well, and is not to be started again.
+fn is_done(status: &TaskStatus) -> bool {
+    status.over && status.state == TaskState::Complete
 }

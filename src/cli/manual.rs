@@ -69,12 +69,12 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("desired_state", "`running`; `shutdown` while it leaves"),
     (
         "state",
-        "pending, starting, running, draining, complete, failed or rejected; unknown when its node is silent",
+        "pending, starting, running, unhealthy, draining, complete, failed or rejected; unknown when its node is silent",
     ),
     ("seconds", "how long it is in this state; null when nobody knows"),
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
-    ("error", "why it last did, or what it waits for"),
+    ("error", "why it last did, what its checks say, or what it waits for"),
     ("weight", "its share of new connections beside the others'; null while it waits for a place"),
 ];
 
@@ -327,12 +327,31 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --replicas 4 --replicas-max-per-node 2 --constraint node.name!=one",
             ),
             (
+                "In rotation only while a page is answered; kept out, not ended, while it is not:",
+                "swarmlb service create --name web --health-http 80/ --unhealthy-action quiesce",
+            ),
+            (
+                "Checked by a command five times a second, unhealthy after two failures:",
+                "swarmlb service create --name web --health-cmd 'test -e /tmp' --health-interval 200ms --health-retries 2",
+            ),
+            (
+                "A job that is to run once:",
+                "swarmlb service create --name job --restart-condition none host date",
+            ),
+            (
+                "At most five restarts within an hour:",
+                "swarmlb service create --name web --restart-max-attempts 5 --restart-window 1h",
+            ),
+            (
                 "Every operation it takes, without doing it:",
                 "swarmlb service create --dry-run --name web --replicas 3",
             ),
         ],
         exits: &[
-            (1, "the service is made, but a task does not stay up, or waits for a place"),
+            (
+                1,
+                "the service is made, but a task does not stay up, is not healthy, or waits for a place",
+            ),
             (2, "the name is taken, or a network could never hold its tasks; nothing was touched"),
         ],
         ..NOTHING
@@ -415,6 +434,13 @@ pub const PAGES: &[Page] = &[
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
             ("slow_start", "how long a task that begins takes to come to its share"),
+            (
+                "health",
+                "the test (`image` for that of the image), with those times and counts that were given",
+            ),
+            ("unhealthy_action", "`replace` or `quiesce`"),
+            ("no_healthy", "`fail` or `all`"),
+            ("restart", "condition, delay, max_attempts and window"),
             ("created", "seconds since 1970"),
             ("version", "which of the templates that it ever had its new tasks are made from"),
             ("older", "by version: what some of its tasks are still made from"),
@@ -533,6 +559,12 @@ pub const PAGES: &[Page] = &[
             ("failures", "how often it failed without a steady while between"),
             ("error", "why it last ended or was not started"),
             ("last_exit", "the code or signal that it last ended with"),
+            ("over", "whether it ended and is not started again"),
+            (
+                "health",
+                "condition, since, how many checks failed in a row, how many there were, and the log of the \
+                 last five with what they said; null without a check",
+            ),
             ("sandbox", "its sandbox"),
             ("log", "the file that holds what it wrote"),
         ],

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod complaint;
 pub mod diag;
 pub mod export;
+pub mod health;
 pub mod image;
 pub mod inspect;
 pub mod lab;
@@ -12,6 +13,7 @@ pub mod manual;
 pub mod network;
 pub mod node;
 pub mod number;
+pub mod restart;
 pub mod sandbox;
 pub mod service;
 pub mod settings;
@@ -302,15 +304,18 @@ pub enum Builtin {
         #[arg(long)]
         greet: bool,
     },
+    /// What runs one health check's command
+    Check,
 }
 
 impl Builtin {
-    /// What the keeper types to start one: understood without the whole tree of commands, which would
+    /// What keeper and agent type to start one: understood without the whole tree of commands, which would
     /// cost each task a good part of its start.
     pub fn typed_by_keeper(words: &[OsString]) -> Option<Self> {
         let words: Vec<&str> = words.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
         match words[..] {
             ["builtin", "whoami"] => Some(Self::Whoami { port: 80 }),
+            ["builtin", "check"] => Some(Self::Check),
             ["builtin", "echo", "--port", port] => {
                 Some(Self::Echo { port: port.parse().ok()?, greet: false })
             }

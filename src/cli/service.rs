@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::health::Health;
+use super::restart::Restart;
 use super::task::List;
 use super::{DryRun, logs, update};
 use crate::intent::service::DRAIN_TIMEOUT;
@@ -187,6 +189,10 @@ pub struct Create {
     pub command: Vec<String>,
     #[command(flatten)]
     pub dry_run: DryRun,
+    #[command(flatten)]
+    pub health: Health,
+    #[command(flatten)]
+    pub restart: Restart,
 }
 
 /// NETWORK[,alias=NAME]…

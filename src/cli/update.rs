@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::DryRun;
+use super::health::Health;
+use super::restart::Restart;
 use super::service::{EndpointMode, Label, OnNetwork, Variable};
 use crate::intent::{
     Constraint, FailureAction, Image, NetworkName, Order, Ports, Ratio, ServiceName, Span,
@@ -222,6 +224,10 @@ pub struct Update {
     /// Which service
     #[arg(value_name = "SERVICE")]
     pub name: ServiceName,
+    #[command(flatten)]
+    pub health: Health,
+    #[command(flatten)]
+    pub restart: Restart,
 }
 
 /// TARGET[/PROTOCOL]

@@ -17,6 +17,7 @@ use crate::cli::agent::Command;
 use crate::cli::{Format, Global};
 use crate::environment::variable;
 use crate::failure::{Exit, Failure};
+use crate::health::supervisor;
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon::Manner;
 use crate::keeper::protocol::{Request, State};
@@ -135,6 +136,12 @@ pub fn echo(port: u16, greet: bool) -> Result<Report, Failure> {
     let ready = variable(child::READY_FD).and_then(|fd| fd.parse().ok());
     echo::serve(listen, greeting.as_bytes(), stop.as_fd(), |_| tell_ready(ready))
         .map_err(failed)?;
+    Ok(Report::good(""))
+}
+
+/// Runs one health check's command.
+pub fn check() -> Result<Report, Failure> {
+    supervisor::run().map_err(|error| Failure::io("run a check", &error))?;
     Ok(Report::good(""))
 }
 

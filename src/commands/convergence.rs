@@ -17,6 +17,7 @@ use crate::intent::{
     UpdateState,
 };
 use crate::killpoint;
+use crate::orchestrate::health::Condition;
 use crate::render::english::count;
 use crate::render::table::printable;
 use crate::store::records::{self, STATUS};
@@ -239,8 +240,8 @@ impl Wait<'_> {
             let status = status_of(name).filter(|status| status.task == *id);
             let known = statuses.values().find_map(|status| status.tasks.get(name));
             progress.tell(name, known.filter(|status| status.task == *id));
-            match status.map(|status| status.state) {
-                Some(TaskState::Running) => {
+            match status.map(|status| (status.state, status.over)) {
+                Some((TaskState::Running, _) | (TaskState::Complete, true)) => {
                     running += 1;
                     new += usize::from(!wanted.old.contains(name));
                 }
@@ -322,17 +323,27 @@ impl Wait<'_> {
     fn hopeless(&self, name: &TaskName, status: Option<&TaskStatus>) -> Option<Failure> {
         let status = status?;
         let rejected = status.state == TaskState::Rejected;
-        if !rejected && status.failures < FAILURES {
+        let unhealthy = status
+            .health
+            .as_ref()
+            .is_some_and(|health| health.ended_it || health.condition == Condition::Unhealthy);
+        if !rejected && !unhealthy && !status.over && status.failures < FAILURES {
             return None;
         }
         let error = status.error.clone().unwrap_or_default();
         let problem = if rejected {
             format!("task {name} cannot be started: {error}")
+        } else if unhealthy {
+            format!("task {name} is not healthy: {}", error.trim_start_matches("unhealthy: "))
         } else {
             format!("task {name} does not stay up: {error}")
         };
+        let follows = match status.over {
+            true => "its restart policy lets it be",
+            false => "it is tried again and again",
+        };
         let hint = format!(
-            "it is tried again and again: see `swarmlb service ps {0}`; take it back with `swarmlb service rm {0}`",
+            "{follows}: see `swarmlb service ps {0}`; take it back with `swarmlb service rm {0}`",
             name.service
         );
         let what = self.what.replacen("create", "bring up", 1);

@@ -116,13 +116,25 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     Ok(walks(&expected, &node, &answers, &traffic))
 }
 
-/// Notes how the tasks of other nodes are, as their agents report it.
+/// What the checks of a task that runs here say, when they do not say that it is healthy.
+fn doubted(status: &TaskStatus) -> Option<&'static str> {
+    match status.state {
+        TaskState::Unhealthy => Some("unhealthy"),
+        TaskState::Starting if status.is_unproven() => Some("not healthy yet"),
+        _ => None,
+    }
+}
+
+/// Notes how the tasks of other nodes are, as their agents report it, and what is doubted of this one's.
 fn hear_of_others(statuses: &BTreeMap<NodeName, NodeStatus>, expected: &mut [Expected]) {
-    let others = expected.iter_mut().flat_map(|one| &mut one.tasks);
-    for task in others.filter(|task| task.sandbox.is_none()) {
+    for task in expected.iter_mut().flat_map(|one| &mut one.tasks) {
         let reported = |(name, _): &(&TaskName, &TaskStatus)| name.to_string() == task.task;
         let status = statuses.iter().find(|(node, _)| node.as_str() == task.node);
         let found = status.and_then(|(_, status)| status.tasks.iter().find(reported));
+        if task.sandbox.is_some() {
+            task.told = found.and_then(|(_, status)| doubted(status)).map(str::to_owned);
+            continue;
+        }
         task.told = Some(match found.map(|(_, status)| status.state) {
             Some(TaskState::Running | TaskState::Draining) => UP.to_owned(),
             Some(state) => format!("its node says: {}", state.to_string().to_lowercase()),

@@ -131,6 +131,7 @@ pub fn builtin(image: Builtin) -> Result<Report, Failure> {
     match image {
         Builtin::Whoami { port } => agent::whoami(port),
         Builtin::Echo { port, greet } => agent::echo(port, greet),
+        Builtin::Check => agent::check(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::network::{joined, named_once};
 use super::session::Session;
 use super::{Report, logs, task, update};
 use crate::agent::status::TaskState;
+use crate::cli::health::upkeep;
 use crate::cli::service::{
     Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
 };
@@ -18,8 +19,8 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span,
+    Definition, EndpointMode, Health, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
+    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span, Upkeep,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -75,6 +76,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             command: create.command,
             environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
             hostname: create.hostname.map(|name| name.to_string()),
+            health: create.health.over(&Health::default()),
         },
         mode,
         replicas: create.replicas.unwrap_or(1),
@@ -93,6 +95,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
+        upkeep: upkeep(&create.health, &create.restart, &Upkeep::default()),
         slow_start: create.slow_start.unwrap_or(Span::from_secs(0)),
         update_config: create.updating.update_config(),
         rollback_config: create.updating.rollback_config(),

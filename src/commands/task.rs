@@ -16,7 +16,9 @@ use crate::agent::status::{NodeStatus, TaskStatus};
 use crate::api::Streams;
 use crate::cli::task::{Command, Filter, Key, List};
 use crate::cli::{Format, Global};
+use crate::clock;
 use crate::failure::{Exit, Failure};
+use crate::health::chart::Chart;
 use crate::intent::weight::WEIGHT;
 use crate::intent::{
     Endpoint as OnNetwork, Intent, NodeName, PublishMode, Service, ServiceName, Task,
@@ -30,7 +32,7 @@ use crate::lower;
 use crate::node::{Mac, SandboxName};
 use crate::render::english::duration;
 use crate::render::table::{printable, table};
-use crate::render::task::{Endpoint, Inspected, LastExit, Process, Row, State, pretty};
+use crate::render::task::{Endpoint, Health, Inspected, LastExit, Process, Row, State, pretty};
 use crate::render::time::Moment;
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
@@ -360,6 +362,14 @@ fn whole<'a>(
         started: Moment::of_seconds(record.started).with_digits(0),
     });
     let log = times::log(&directory);
+    let of =
+        |chart: &Chart| record.as_ref().is_some_and(|r| chart.is_of(&task.id, r.pid, r.started));
+    let chart = Chart::read(&directory).filter(|chart| alive.is_some() && of(chart));
+    let reported = status.and_then(|status| status.health.as_ref());
+    let health = match &chart {
+        Some(chart) => Some(Health::of(chart, clock::millis())),
+        None => reported.map(|status| Health::reported(status, clock::millis())),
+    };
     Some(Inspected {
         id: &task.id,
         name: &task.name,
@@ -385,6 +395,8 @@ fn whole<'a>(
         failures: status.map_or(0, |status| status.failures),
         error: status.and_then(|status| status.error.as_deref()),
         last_exit: status.and_then(|status| status.exit.as_ref()).map(LastExit::from),
+        over: status.is_some_and(|status| status.over),
+        health,
         sandbox: sandbox.to_string(),
         log: log.exists().then(|| log.display().to_string()),
     })

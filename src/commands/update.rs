@@ -7,6 +7,7 @@ use super::change::{Change, Reach};
 use super::service::absolute;
 use super::session::Session;
 use crate::cli::Global;
+use crate::cli::health::upkeep;
 use crate::cli::service::EndpointMode as TypedEndpointMode;
 use crate::cli::update::Update;
 use crate::clock;
@@ -125,6 +126,7 @@ impl<'a> Wanted<'a> {
         if let Some(hostname) = &typed.hostname {
             definition.hostname = Some(hostname.to_string());
         }
+        definition.health = typed.health.over(&definition.health);
         changed.forced += u64::from(typed.force);
     }
 
@@ -177,6 +179,7 @@ impl<'a> Wanted<'a> {
         };
         changed.drain_timeout = typed.drain_timeout.unwrap_or(changed.drain_timeout);
         changed.dns_ttl = typed.dns_ttl.unwrap_or(changed.dns_ttl);
+        changed.upkeep = upkeep(&typed.health, &typed.restart, &changed.upkeep);
         changed.slow_start = typed.slow_start.unwrap_or(changed.slow_start);
         changed.update_config = typed.updating.update_over(&changed.update_config);
         changed.rollback_config = typed.updating.rollback_over(&changed.rollback_config);

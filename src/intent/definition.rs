@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, IntentError, Reference};
+use super::{Echo, Health, IntentError, Reference};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,16 +78,28 @@ pub struct Definition {
     /// What `hostname` says in its tasks; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How it is seen whether they serve.
+    #[serde(default)]
+    pub health: Health,
 }
 
 impl Definition {
     /// Of an image, with everything else as it is by default.
     pub fn new(image: Image) -> Self {
-        Self { image, command: Vec::new(), environment: BTreeMap::new(), hostname: None }
+        Self {
+            image,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            hostname: None,
+            health: Health::default(),
+        }
     }
 
     /// Refuses what no task could be made from.
     pub(super) fn check(&self) -> Result<(), IntentError> {
+        if self.health.is_bare() && !matches!(self.image, Image::Oci(_)) {
+            return Err(IntentError::NoHealthCheck { image: self.image.to_string() });
+        }
         match &self.image {
             // Until tasks can be made from them.
             Image::Oci(image) => Err(IntentError::ImageNotRun { image: image.clone() }),

@@ -76,6 +76,8 @@ pub enum IntentError {
     NoCommand,
     #[error("its image `{image}` is one of containers, and tasks cannot be made from these yet")]
     ImageNotRun { image: Reference },
+    #[error("image `{image}` has no health check that times or counts could be for")]
+    NoHealthCheck { image: String },
     #[error("image `builtin:whoami` takes no command")]
     NeedlessCommand,
     #[error(transparent)]

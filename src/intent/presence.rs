@@ -1,17 +1,22 @@
-//! Whose processes are there, as one node knows it: no part of what was asked for, but laid over it
+//! Whose processes are there and serve, as one node knows it: no part of what was asked for, but laid over it
 //! before it is lowered.
 
 use std::collections::BTreeSet;
 
-use super::{Id, Intent, Presence, ServiceName};
+use super::{Id, Intent, NoHealthy, Presence, ServiceName};
 
-/// The tasks whose processes are not there.
+/// The tasks whose processes are not there, or do not serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Absences {
     /// They ended, and are not there again yet.
     pub resting: BTreeSet<Id>,
-    /// They are new on other nodes, which did not say yet that they run.
+    /// They are new: their nodes did not say yet that they run, or their checks that they are healthy.
     pub awaited: BTreeSet<Id>,
+    /// They are there, and were healthy or should be by now.
+    pub unhealthy: BTreeSet<Id>,
+    /// Those of the others that are there, though they count as resting or awaited: they were not healthy
+    /// yet since they began.
+    pub unproven: BTreeSet<Id>,
 }
 
 impl Absences {
@@ -21,7 +26,15 @@ impl Absences {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.resting.is_empty() && self.awaited.is_empty()
+        self.resting.is_empty() && self.awaited.is_empty() && self.unhealthy.is_empty()
+    }
+
+    /// Takes those of others too.
+    pub fn extend(&mut self, others: Self) {
+        self.resting.extend(others.resting);
+        self.awaited.extend(others.awaited);
+        self.unhealthy.extend(others.unhealthy);
+        self.unproven.extend(others.unproven);
     }
 }
 
@@ -56,9 +69,11 @@ impl Intent {
             task.presence = match (absences.has(&task.id), stands.ever.contains(&task.id)) {
                 (true, _) => Presence::Resting,
                 (false, true) => Presence::Stood,
+                (false, false) if absences.unhealthy.contains(&task.id) => Presence::Unhealthy,
                 (false, false) => Presence::Present,
             };
         }
+        self.make_do(absences);
         let mut services: BTreeSet<ServiceName> =
             self.leaving().map(|(task, _)| task.name.service.clone()).collect();
         services.retain(|service| self.is_awaited(service, absences));
@@ -71,6 +86,19 @@ impl Intent {
             }
         }
         standing
+    }
+
+    /// Where a service that wants it so has nobody in rotation, takes all in that are there.
+    fn make_do(&mut self, absences: &Absences) {
+        let wanting = |service: &&super::Service| service.upkeep.no_healthy == NoHealthy::All;
+        let wanting = self.services.values().filter(wanting).map(|service| &service.name);
+        let bare = wanting.filter(|name| self.rotation_of(name).next().is_none());
+        let bare: BTreeSet<ServiceName> = bare.cloned().collect();
+        for task in self.tasks.values_mut().filter(|task| bare.contains(&task.name.service)) {
+            if absences.unhealthy.contains(&task.id) || absences.unproven.contains(&task.id) {
+                task.presence = Presence::Present;
+            }
+        }
     }
 
     /// Whether all tasks of a service that are to stay are yet to come.
@@ -132,6 +160,30 @@ mod tests {
         intent.finish_leaving(&[left]);
         stands.note(BTreeSet::new(), &intent);
         assert_eq!(stands, Stands::default());
+    }
+
+    #[test]
+    fn a_service_without_a_healthy_task_fails_or_makes_do_as_it_says() {
+        let mut intent = one_node();
+        network(&mut intent, "n", "10.0.1.0/24");
+        service(&mut intent, "a", "n", 3);
+        let (first, second, third) = (id(&intent, "a.1"), id(&intent, "a.2"), id(&intent, "a.3"));
+        let mut absences = Absences { unhealthy: [second.clone()].into(), ..Absences::default() };
+        let told = |intent: &mut Intent, absences: &Absences| {
+            intent.note_presence(absences, &Stands::default());
+            rotation(intent).join(" ")
+        };
+        assert_eq!(told(&mut intent, &absences), "a.1 a.3");
+        absences.resting.insert(first.clone());
+        absences.awaited.insert(third.clone());
+        assert_eq!(told(&mut intent, &absences), "");
+        let held = intent.services.get_mut(&"a".parse().unwrap()).unwrap();
+        held.upkeep.no_healthy = NoHealthy::All;
+        assert_eq!(told(&mut intent, &absences), "a.2");
+        absences.unproven.insert(third);
+        assert_eq!(told(&mut intent, &absences), "a.2 a.3", "that one runs too");
+        absences.resting.remove(&first);
+        assert_eq!(told(&mut intent, &absences), "a.1", "one is healthy");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::update::FIRST_VERSION;
 use super::{
     Alias, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent, IntentError,
     NetworkName, NodeRecord, Order, Pending, PublishMode, PublishedPort, ServiceName, Span,
-    Template, Update, UpdateConfig,
+    Template, Update, UpdateConfig, Upkeep,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -166,6 +166,9 @@ pub struct Service {
     /// How long clients may keep DNS answers about it, in seconds.
     #[serde(default = "dns_ttl")]
     pub dns_ttl: u32,
+    /// What becomes of its tasks when they end or are unhealthy.
+    #[serde(flatten)]
+    pub upkeep: Upkeep,
     /// How long a task that begins takes to come to its share of new connections.
     #[serde(default = "no_time")]
     pub slow_start: Span,
@@ -224,6 +227,7 @@ pub struct ServiceSpec {
     pub drain_timeout: Span,
     /// Seconds.
     pub dns_ttl: u32,
+    pub upkeep: Upkeep,
     pub slow_start: Span,
     pub update_config: UpdateConfig,
     pub rollback_config: UpdateConfig,
@@ -250,6 +254,7 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             drain_timeout: DRAIN_TIMEOUT,
             dns_ttl: DNS_TTL,
+            upkeep: Upkeep::default(),
             slow_start: no_time(),
             update_config: UpdateConfig::default(),
             rollback_config: UpdateConfig::default(),
@@ -349,6 +354,7 @@ impl Intent {
             labels: spec.labels,
             drain_timeout: spec.drain_timeout,
             dns_ttl: spec.dns_ttl,
+            upkeep: spec.upkeep,
             slow_start: spec.slow_start,
             created,
             version: FIRST_VERSION,

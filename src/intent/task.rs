@@ -61,6 +61,8 @@ pub enum Presence {
     Present,
     /// It ended and is not there again yet, or is new and not there yet.
     Resting,
+    /// It is there, and its checks say that it does not serve.
+    Unhealthy,
     /// It leaves, and gets new connections as long as nobody else of its service is there.
     Standing,
     /// It leaves and did so: connections that began meanwhile are under the VIP's new mark.
@@ -101,7 +103,7 @@ impl Task {
     pub fn in_rotation(&self) -> bool {
         match self.presence {
             Presence::Present | Presence::Stood => self.leaving.is_none(),
-            Presence::Resting => false,
+            Presence::Resting | Presence::Unhealthy => false,
             Presence::Standing => true,
         }
     }

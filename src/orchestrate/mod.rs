@@ -1,6 +1,8 @@
 //! What the cluster decides by itself: pure functions from intent and status to edits.
 
 pub mod draining;
+pub mod health;
 pub mod liveness;
 pub mod placement;
+pub mod restart;
 pub mod updating;

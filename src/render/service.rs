@@ -2,7 +2,10 @@
 
 use super::english::{count, duration};
 use super::table::printable;
-use crate::intent::{Mode, Service, Source, UpdateConfig};
+use crate::intent::health::Choice;
+use crate::intent::{
+    Mode, NoHealthy, RestartPolicy, Service, Source, UnhealthyAction, UpdateConfig,
+};
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -36,6 +39,7 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     if let Some(hostname) = &service.definition.hostname {
         line("Hostname", hostname.clone());
     }
+    health(service).into_iter().for_each(|(label, value)| line(label, value));
     if let Some(update) = &service.update {
         let since = duration(now.saturating_sub(update.started / 1000));
         line("Update", format!("{}, started {since} ago: {}", update.state, update.message));
@@ -73,6 +77,51 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     text
 }
 
+/// What was said about its tasks' checks and their ends.
+fn health(service: &Service) -> Vec<(&'static str, String)> {
+    let asked = &service.definition.health;
+    let mut lines = Vec::new();
+    match &asked.test {
+        Choice::Image => {}
+        Choice::None => lines.push(("Health check", "none".to_owned())),
+        Choice::Given(test) => lines.push(("Health check", test.to_string())),
+    }
+    let times = [
+        ("every", asked.interval),
+        ("timeout", asked.timeout),
+        ("start period", asked.start_period),
+        ("meanwhile every", asked.start_interval),
+    ];
+    let times = times.into_iter().filter_map(|(word, span)| Some(format!("{word} {}", span?)));
+    let counts = [("rise", asked.rise), ("retries", asked.fall)];
+    let counts = counts.into_iter().filter_map(|(word, count)| Some(format!("{word} {}", count?)));
+    let numbers: Vec<String> = times.chain(counts).collect();
+    if !numbers.is_empty() {
+        lines.push(("Health", numbers.join(", ")));
+    }
+    let upkeep = &service.upkeep;
+    if upkeep.unhealthy_action == UnhealthyAction::Quiesce {
+        lines.push(("Unhealthy", "kept out until it is healthy again".to_owned()));
+    }
+    if upkeep.no_healthy == NoHealthy::All {
+        lines.push(("None healthy", "all that run are in rotation".to_owned()));
+    }
+    if upkeep.restart != RestartPolicy::default() {
+        lines.push(("Restart", restart(&upkeep.restart)));
+    }
+    lines
+}
+
+fn restart(policy: &RestartPolicy) -> String {
+    let mut words = vec![policy.condition.to_string()];
+    words.extend(policy.delay.map(|delay| format!("after {delay}")));
+    words.extend(
+        policy.max_attempts.map(|most| format!("at most {}", count(most.get() as usize, "time"))),
+    );
+    words.extend(policy.window.map(|window| format!("within {window}")));
+    words.join(", ")
+}
+
 /// How tasks are replaced.
 fn config(config: &UpdateConfig) -> String {
     let many = match config.parallelism {
@@ -105,6 +154,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::intent::health::Test;
     use crate::intent::tests::story;
     use crate::intent::{Placement, ServiceSpec};
 
@@ -125,6 +175,30 @@ mod tests {
         DNS TTL:       2 s
         Network:       collabnet, VIP 10.0.3.2, fwmark 0x100, scheduler rr, balanced by ipvs
         ");
+    }
+
+    #[test]
+    fn how_its_tasks_are_checked_and_kept_up_is_told() {
+        let mut intent = story();
+        let service = intent.services.get_mut(&"collabweb".parse().unwrap()).unwrap();
+        let health = &mut service.definition.health;
+        health.test = Choice::Given(Test::Http("80/ok".parse().unwrap()));
+        health.interval = Some("500ms".parse().unwrap());
+        health.fall = NonZeroU32::new(5);
+        service.upkeep.unhealthy_action = UnhealthyAction::Quiesce;
+        service.upkeep.restart.max_attempts = NonZeroU32::new(3);
+        service.upkeep.restart.window = Some("2m".parse().unwrap());
+        let text = pretty(service, "ipvs", 90);
+        let told: Vec<&str> = text.lines().skip(5).take(4).collect();
+        assert_eq!(
+            told,
+            [
+                "Health check:  http 80/ok",
+                "Health:        every 500ms, retries 5",
+                "Unhealthy:     kept out until it is healthy again",
+                "Restart:       any, at most 3 times, within 2m",
+            ]
+        );
     }
 
     #[test]

@@ -9,9 +9,12 @@ use serde::Serialize;
 
 use super::english::{count, duration};
 use super::table::printable;
-use crate::agent::status::TaskState;
+use super::time::Moment;
+use crate::agent::status::{HealthStatus, TaskState};
+use crate::health::chart::Chart;
 use crate::intent::{NetworkName, NodeName, Pending, Service, ServiceName, Task, TaskName};
 use crate::keeper::protocol::Exit;
+use crate::orchestrate::health::Condition;
 
 /// Where a task is in its life, or that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,6 +25,8 @@ pub enum State {
     Pending,
     Starting,
     Running,
+    /// Its process is there, and its checks say that it does not serve.
+    Unhealthy,
     /// It is out of rotation and serves those who are still connected.
     Draining,
     Complete,
@@ -44,6 +49,7 @@ impl From<TaskState> for State {
             TaskState::Pending => Self::Pending,
             TaskState::Starting => Self::Starting,
             TaskState::Running => Self::Running,
+            TaskState::Unhealthy => Self::Unhealthy,
             TaskState::Draining => Self::Draining,
             TaskState::Complete => Self::Complete,
             TaskState::Failed => Self::Failed,
@@ -135,6 +141,10 @@ pub struct Inspected<'a> {
     pub failures: u32,
     pub error: Option<&'a str>,
     pub last_exit: Option<LastExit>,
+    /// Whether it ended and is not started again.
+    pub over: bool,
+    /// What its checks say; none when it has none.
+    pub health: Option<Health>,
     pub sandbox: String,
     pub log: Option<String>,
 }
@@ -175,6 +185,87 @@ impl From<&Exit> for LastExit {
     }
 }
 
+/// What the checks of a task say.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    pub condition: Condition,
+    /// Since when; none while its process is not there.
+    pub since: Option<String>,
+    #[serde(skip)]
+    pub seconds: Option<u64>,
+    /// How many failed in a row.
+    pub failed: u32,
+    /// How many were made of its process.
+    pub checks: u64,
+    /// The last ones, the oldest first; none of a task on another node that does not answer.
+    pub log: Vec<Check>,
+}
+
+/// One check.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub started: String,
+    /// Milliseconds.
+    pub took: u64,
+    pub passed: bool,
+    pub output: String,
+}
+
+impl Health {
+    /// As it is kept, by a clock in milliseconds since 1970.
+    pub fn of(chart: &Chart, now: u64) -> Self {
+        let date = |millis: u64| Moment(millis.saturating_mul(1_000_000)).with_digits(3);
+        let log = chart.log.iter().map(|checked| Check {
+            started: date(checked.at),
+            took: checked.took,
+            passed: checked.passed,
+            output: checked.output.clone(),
+        });
+        Self {
+            condition: chart.condition,
+            since: Some(date(chart.since)),
+            seconds: Some(now.saturating_sub(chart.since) / 1000),
+            failed: chart.failed,
+            checks: chart.checks,
+            log: log.collect(),
+        }
+    }
+
+    /// As its node reports it.
+    pub fn reported(status: &HealthStatus, now: u64) -> Self {
+        let since = (status.since > 0).then_some(status.since);
+        Self {
+            condition: status.condition,
+            since: since.map(|since| Moment(since.saturating_mul(1_000_000)).with_digits(3)),
+            seconds: since.map(|since| now.saturating_sub(since) / 1000),
+            failed: 0,
+            checks: 0,
+            log: Vec::new(),
+        }
+    }
+
+    fn told(&self) -> String {
+        let since = self.seconds.map(|seconds| format!(", for {}", duration(seconds)));
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!(", {} failed in a row", count(failed as usize, "check")),
+        };
+        format!("{}{}{failed}", self.condition, since.unwrap_or_default())
+    }
+}
+
+impl Check {
+    fn told(&self) -> String {
+        let said = if self.passed { "passed" } else { "failed" };
+        let output: Vec<&str> = self.output.lines().map(str::trim).collect();
+        let output = match output.join(" ").trim().to_owned() {
+            output if output.is_empty() => output,
+            output => format!(": {output}"),
+        };
+        format!("{}, {said} after {} ms{output}", self.started, self.took)
+    }
+}
+
 /// A signal's name, or its number where it has none.
 pub fn signal(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)
@@ -204,6 +295,12 @@ pub fn pretty(task: &Inspected<'_>) -> String {
             n => format!(" ({} in a row)", count(n as usize, "time")),
         };
         line("Last end", format!("{error}{failures}"));
+    }
+    if let Some(health) = &task.health {
+        line("Health", health.told());
+        if let Some(last) = health.log.last() {
+            line("Last check", last.told());
+        }
     }
     line("Image", task.image.clone());
     if !task.command.is_empty() {
@@ -272,6 +369,20 @@ mod tests {
             failures: 2,
             error: Some("killed by SIGKILL"),
             last_exit: Some(LastExit::from(&Exit::Signal(9))),
+            over: false,
+            health: Some(Health {
+                condition: Condition::Unhealthy,
+                since: None,
+                seconds: Some(5),
+                failed: 3,
+                checks: 40,
+                log: vec![Check {
+                    started: "2026-11-24T02:40:52.120Z".into(),
+                    took: 1000,
+                    passed: false,
+                    output: "not done in time: one\n two\n".into(),
+                }],
+            }),
             sandbox: "web.2".into(),
             log: Some("/var/lib/swarmlb/tasks/web.2/log".into()),
         };
@@ -285,6 +396,8 @@ mod tests {
         Process:       pid 7, started 2026-11-24T02:40:52Z
         Restarts:      3
         Last end:      killed by SIGKILL (2 times in a row)
+        Health:        unhealthy, for 5 seconds, 3 checks failed in a row
+        Last check:    2026-11-24T02:40:52.120Z, failed after 1000 ms: not done in time: one two
         Image:         host
         Command:       sleep 9
         Environment:   A=1

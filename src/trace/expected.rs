@@ -58,7 +58,7 @@ pub struct Member {
     pub sandbox: Option<SandboxName>,
     /// The address of the other node that it is on.
     pub vtep: Option<Ipv4Addr>,
-    /// How that node says it is.
+    /// How that node says it is; of this node's, what its checks say, unless it is healthy.
     pub told: Option<String>,
 }
 

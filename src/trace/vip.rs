@@ -522,7 +522,7 @@ impl Look<'_> {
 
     fn state(&self, task: &Member) -> Option<String> {
         let Some(sandbox) = &task.sandbox else { return task.told.clone() };
-        let fault = self.fault(sandbox, task.address);
+        let fault = self.fault(sandbox, task.address).or_else(|| task.told.clone());
         Some(fault.unwrap_or_else(|| UP.into()))
     }
 

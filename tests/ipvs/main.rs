@@ -8,6 +8,7 @@ mod encryption;
 mod examples;
 mod foreign;
 mod ipvsadm;
+mod health;
 mod listing;
 #[path = "../kernel/lossless.rs"]
 mod lossless;

@@ -297,6 +297,39 @@ fn a_task_that_ends_is_out_of_every_nodes_tables_until_it_is_there_again() {
     });
 }
 
+#[test]
+fn a_task_that_falls_silent_is_out_of_every_nodes_tables_until_it_answers() {
+    apart(|| {
+        let lab = Lab::up(2);
+        lab.good("network create blue");
+        lab.good("service create --name box --network blue --mode global");
+        lab.good(
+            "service create --name web --network blue --replicas 2 --data-plane nftables --health-http 80 \
+             --health-interval 200ms --health-start-period 0 --unhealthy-action quiesce",
+        );
+        let rows = lab.json("service ps web");
+        let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+        let (address, node) = (word(&rows[1]["addresses"][0]), word(&rows[1]["node"]));
+        let both: BTreeSet<String> = ["node-1".to_owned(), "node-2".to_owned()].into();
+        within("it is in all tables", SOON, || holders(&lab, &address), |at| *at == both);
+        lab.good(&format!("--node {node} task kill -s STOP web.2"));
+        within("it is in no table", SOON, || holders(&lab, &address), BTreeSet::is_empty);
+        for viewer in &both {
+            let row = &lab.json(&format!("--node {viewer} service ps web"))[1];
+            assert_eq!(row["state"], "unhealthy");
+            assert_eq!(row["error"], "unhealthy: no answer in time");
+            lab.good(&format!("--node {viewer} inspect vip web"));
+            // Its own node tells of each check.
+            let task = lab.json(&format!("--node {viewer} task inspect web.2"));
+            assert_eq!(task[0]["health"]["condition"], "unhealthy");
+            assert_eq!(task[0]["health"]["log"][0]["took"].is_number(), true, "{task}");
+        }
+        lab.good(&format!("--node {node} task kill -s CONT web.2"));
+        within("it is in all tables", SOON, || holders(&lab, &address), |at| *at == both);
+        lab.down();
+    });
+}
+
 /// On which nodes' tables, of those that have a task of `box`, an address is a target.
 fn holders(lab: &Lab, address: &str) -> BTreeSet<String> {
     let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();

@@ -1,0 +1,41 @@
+//! Which processes of a node are checked, and how.
+
+use crate::health::effective::effective;
+use crate::health::rounds::Subject;
+use crate::intent::{Intent, Task};
+use crate::keeper::daemon::ENVIRONMENT;
+use crate::keeper::protocol::{Running, State};
+use crate::keeper::record::start_time;
+use crate::node::SandboxName;
+use crate::orchestrate::health::Check;
+use crate::state_dir::StateDir;
+
+/// How a task is checked; none when it is not, as those are not that leave.
+pub fn check_of(intent: &Intent, task: &Task) -> Option<Check> {
+    let definition = intent.definition_of(task).filter(|_| task.leaving.is_none())?;
+    effective(definition, None)
+}
+
+/// A task's process as something to be checked; none while there is nothing to check.
+pub fn subject(
+    intent: &Intent,
+    task: &Task,
+    running: &Running,
+    state: &StateDir,
+) -> Option<Subject> {
+    let is_there = running.state == State::Ready && running.process.task == task.id;
+    let check = check_of(intent, task).filter(|_| is_there)?;
+    // The mesh's network is nobody's to be asked on.
+    let endpoint = task.endpoints.iter().find(|endpoint| !intent.is_mesh(&endpoint.network))?;
+    let usual = ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Some(Subject {
+        task: task.id.clone(),
+        pid: running.pid,
+        start_time: start_time(running.pid)?,
+        started: running.started,
+        address: endpoint.address,
+        check,
+        environment: usual.chain(running.process.environment.iter().cloned()).collect(),
+        directory: state.task(&SandboxName::from(&task.name)),
+    })
+}
