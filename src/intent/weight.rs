@@ -41,7 +41,7 @@ impl Ramp {
     pub fn next(age: Duration, slow_start: Span) -> Option<Duration> {
         let whole = slow_start.duration();
         let (steps, step) = steps(whole);
-        (1..=steps).map(|done| step * done).chain([whole]).find(|at| *at > age).map(|at| at - age)
+        (1..steps).map(|done| step * done).chain([whole]).find(|at| *at > age).map(|at| at - age)
     }
 }
 
