@@ -352,11 +352,9 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             Ok(())
         }
         Edit::Weigh { name, weight } => {
-            let tasks = intent.tasks_of(&service(*name)).map(|task| task.name.clone());
-            match tasks.collect::<Vec<_>>().first() {
-                Some(task) => intent.weigh_task(task, *weight),
-                None => Ok(()),
-            }
+            let name = service(*name);
+            let first = intent.tasks_of(&name).next().map(|task| task.name.clone());
+            first.map_or(Ok(()), |task| intent.weigh_task(&task, *weight))
         }
         Edit::Settle => {
             let left = intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone()));

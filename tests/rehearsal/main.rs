@@ -433,6 +433,10 @@ fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
         | Edit::Connect { .. }
         | Edit::Disconnect { .. }
         | Edit::ForgetLeft
+        | Edit::Update { .. }
+        | Edit::Rollback(_)
+        | Edit::Advance
+        | Edit::Weigh { .. }
         | Edit::Node(..) => false,
     };
     (edits::cluster(), edits::edits(4..20))
