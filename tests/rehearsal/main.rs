@@ -439,7 +439,7 @@ fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
         | Edit::Weigh { .. }
         | Edit::Node(..) => false,
     };
-    (edits::cluster(), edits::edits(4..20))
+    (edits::cluster(), edits::edits(6..32))
         .prop_map(move |(cluster, edits)| (cluster, edits.into_iter().filter(made).collect()))
 }
 
