@@ -52,7 +52,7 @@ impl Intent {
         }
         for (name, old) in &before {
             let new = rotation(self, name);
-            if *old != new && !old.is_empty() && !new.is_empty() {
+            if *old != new && !old.is_empty() {
                 self.renew_marks(name, old);
             }
         }
