@@ -81,3 +81,57 @@ fn slow(intent: &Intent) -> impl Iterator<Item = (&ServiceName, Span)> {
     let slow = intent.services.values().filter(|service| service.slow_start.millis() > 0);
     slow.map(|service| (&service.name, service.slow_start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::tests::story;
+
+    fn web() -> ServiceName {
+        "collabweb".parse().unwrap()
+    }
+
+    /// The story, whose web servers take an hour.
+    fn slow_story() -> Intent {
+        let mut intent = story();
+        intent.services.get_mut(&web()).unwrap().slow_start = "1h".parse().unwrap();
+        intent
+    }
+
+    fn rising(ramps: &Ramps, intent: &Intent) -> Vec<u32> {
+        let mut intent = intent.clone();
+        ramps.lay_over(&mut intent);
+        let rising = intent.tasks.values().filter(|task| task.ramp.is_some());
+        rising.map(|task| task.name.slot).collect()
+    }
+
+    #[test]
+    fn who_comes_later_rises_and_who_was_there_only_if_it_is_known_since_when() {
+        let mut intent = slow_story();
+        let mut ramps = Ramps::default();
+        let young = |task: &Task| (task.name.slot == 2).then_some(Duration::from_secs(60));
+        ramps.note(&intent, &Absences::default(), young);
+        assert_eq!(rising(&ramps, &intent), [2]);
+        intent.scale_service(&web(), 4).unwrap();
+        ramps.note(&intent, &Absences::default(), |_| None);
+        assert_eq!(rising(&ramps, &intent), [2, 4]);
+        assert_eq!(ramps.parts(&intent).len(), 2);
+        let due = ramps.due(&intent).unwrap();
+        assert!(due > Instant::now() + Duration::from_secs(60), "a twentieth of an hour each");
+        intent.services.get_mut(&web()).unwrap().slow_start = Span::from_secs(0);
+        assert!(rising(&ramps, &intent).is_empty() && ramps.due(&intent).is_none());
+    }
+
+    #[test]
+    fn one_that_was_away_rises_anew() {
+        let intent = slow_story();
+        let mut ramps = Ramps::default();
+        ramps.note(&intent, &Absences::default(), |_| None);
+        assert!(rising(&ramps, &intent).is_empty());
+        let task = intent.tasks[&"collabweb.3".parse().unwrap()].id.clone();
+        let away = Absences { resting: [task].into(), ..Absences::default() };
+        ramps.note(&intent, &away, |_| None);
+        ramps.note(&intent, &Absences::default(), |_| None);
+        assert_eq!(rising(&ramps, &intent), [3]);
+    }
+}

@@ -120,7 +120,7 @@ impl Intent {
         let name =
             self.mesh().map(|network| network.name.clone()).unwrap_or_else(NetworkName::ingress);
         let address = self.next_addresses(&name, 1)?[0];
-        Ok(Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() })
+        Ok(Vip::new(address, self.next_fwmark()?))
     }
 }
 

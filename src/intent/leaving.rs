@@ -26,6 +26,11 @@ pub(super) enum Departure {
 }
 
 impl Vip {
+    /// One that nobody was ever connected to.
+    pub fn new(address: Ipv4Addr, fwmark: Fwmark) -> Self {
+        Self { address, fwmark, retired: Vec::new(), lingering: BTreeSet::new() }
+    }
+
     /// Every mark that is its own: the one that packets get, and those of old connections.
     pub fn fwmarks(&self) -> impl Iterator<Item = Fwmark> {
         let retired = self.retired.iter().map(|retired| retired.fwmark);
@@ -70,29 +75,40 @@ impl Intent {
     }
 
     /// Gives a service's VIPs new marks, where IPVS balances. The old ones keep what is left of the
-    /// tasks in `old`.
+    /// tasks in `old`. Where a mark has to stay, those that leave stay under it.
     pub(super) fn renew_marks(&mut self, service: &ServiceName, old: &BTreeSet<Id>) {
         if !self.uses_ipvs(service) {
             return;
         }
         let Some(held) = self.services.get(service) else { return };
-        let full = |vip: &Vip| vip.retired.len() >= MOST_RETIRED;
         let mesh = self.mesh().map(|network| &network.name);
-        let renewed = held.all_vips(mesh).filter(|(_, vip)| !full(vip));
-        let renewed: Vec<NetworkName> = renewed.map(|(network, _)| network.clone()).collect();
-        for network in renewed {
-            let kept = self.tasks_of(service).filter(|task| old.contains(&task.id));
-            let targets: BTreeSet<Ipv4Addr> =
-                kept.filter_map(|task| Some(task.endpoint(&network)?.address)).collect();
+        let vips = held.all_vips(mesh);
+        // Where nobody is left there is nobody to be even about.
+        let is_empty = self.rotation_of(service).next().is_none();
+        let stays = |vip: &Vip| is_empty || vip.retired.len() >= MOST_RETIRED;
+        let vips: Vec<(NetworkName, bool)> =
+            vips.map(|(network, vip)| (network.clone(), stays(vip))).collect();
+        for (network, stays) in vips {
+            let had = self.tasks_of(service).filter(|task| old.contains(&task.id));
+            let had = had.filter_map(|task| {
+                Some((task.endpoint(&network)?.address, task.leaving.is_some()))
+            });
+            let had: Vec<(Ipv4Addr, bool)> = had.collect();
             // When no mark is free, evenness is given up as well.
-            let Ok(mark) = self.next_fwmark() else { return };
+            let mark = if stays { None } else { self.next_fwmark().ok() };
             let Some(held) = self.services.get_mut(service) else { return };
             let scheduler = held.scheduler;
-            if let Some(vip) = held.vip_mut(&network) {
-                let fwmark = std::mem::replace(&mut vip.fwmark, mark);
-                if !targets.is_empty() {
-                    vip.retired.push(Retired { fwmark, targets, scheduler });
-                }
+            let Some(vip) = held.vip_mut(&network) else { continue };
+            let Some(mark) = mark else {
+                let left = had.iter().filter(|(_, leaves)| *leaves);
+                vip.lingering.extend(left.map(|(address, _)| *address));
+                continue;
+            };
+            let fwmark = std::mem::replace(&mut vip.fwmark, mark);
+            let mut targets = std::mem::take(&mut vip.lingering);
+            targets.extend(had.iter().map(|(address, _)| *address));
+            if !targets.is_empty() {
+                vip.retired.push(Retired { fwmark, targets, scheduler });
             }
         }
     }
@@ -159,6 +175,7 @@ impl Intent {
         for endpoint in &task.endpoints {
             let Some(vip) = service.vip_mut(&endpoint.network) else { continue };
             // Its address may be given to another: no old virtual server shall mean that one.
+            vip.lingering.remove(&endpoint.address);
             for retired in &mut vip.retired {
                 retired.targets.remove(&endpoint.address);
             }
@@ -268,6 +285,26 @@ mod tests {
         assert_eq!(vip(&intent).retired.len(), MOST_RETIRED);
         let marks: BTreeSet<Fwmark> = vip(&intent).fwmarks().collect();
         assert_eq!(marks.len(), MOST_RETIRED + 1, "each mark is another");
+    }
+
+    #[test]
+    fn a_task_that_leaves_without_another_mark_keeps_its_place_under_the_one_that_there_is() {
+        let mut intent = story();
+        for replicas in (2..4).cycle().take(31) {
+            intent.drain_service(&web(), replicas, NOW).unwrap();
+        }
+        assert_eq!(vip(&intent).retired.len(), MOST_RETIRED);
+        let third = intent.tasks[&"collabweb.3".parse().unwrap()].clone();
+        assert!(third.leaving.is_some());
+        let address = third.endpoints[0].address;
+        assert_eq!(vip(&intent).lingering, [address].into());
+        let marks = intent.retired_marks();
+        intent.forget_retired(&marks);
+        intent.drain_service(&web(), 1, NOW).unwrap();
+        assert!(vip(&intent).retired[0].targets.contains(&address), "and under it when it is old");
+        assert!(vip(&intent).lingering.is_empty());
+        intent.finish_leaving(&[(third.name, third.id)]);
+        assert!(!vip(&intent).retired[0].targets.contains(&address));
     }
 
     #[test]

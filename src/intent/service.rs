@@ -112,6 +112,9 @@ pub struct Vip {
     /// them live on in their virtual servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<Retired>,
+    /// Tasks that left when there was no room for another mark: their connections are under this one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lingering: BTreeSet<Ipv4Addr>,
 }
 
 /// A mark that gets no new connections, and the tasks' addresses that it may still have some to.
@@ -431,7 +434,7 @@ impl Intent {
 
     pub(super) fn choose_vip(&mut self, network: &NetworkName) -> Result<Vip, IntentError> {
         let address = self.next_addresses(network, 1)?[0];
-        Ok(Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() })
+        Ok(Vip::new(address, self.next_fwmark()?))
     }
 
     /// Changes how many tasks a service has, at once: the lowest free slots are filled, and the

@@ -52,7 +52,7 @@ impl Intent {
         }
         for (name, old) in &before {
             let new = rotation(self, name);
-            if *old != new && !old.is_empty() && !new.is_empty() {
+            if *old != new && !old.is_empty() {
                 self.renew_marks(name, old);
             }
         }
@@ -122,13 +122,19 @@ impl Intent {
         (service.replicas as usize).saturating_sub(self.places(&service.name).len())
     }
 
-    /// A task that leaves for another to be made need not, where what it is made from is wanted again.
+    /// No place is kept for whoever follows a task that leaves, where what it is made from is wanted
+    /// again, or its node may not have another.
     fn take_back_places(&mut self, service: &Service) {
-        let names: Vec<TaskName> = self.tasks_of(&service.name).map(|t| t.name.clone()).collect();
-        for name in names {
-            let Some(task) = self.tasks.get_mut(&name) else { continue };
-            let is_current = service.is_current(task);
-            if let Some(leaving) = task.leaving.as_mut().filter(|_| is_current) {
+        let is_kept = |task: &Task| {
+            let node = self.nodes.get(&task.node);
+            let may_follow =
+                node.is_some_and(|node| placement::eligible(self, node, service).is_ok());
+            may_follow && !service.is_current(task)
+        };
+        let gone = self.tasks_of(&service.name).filter(|task| !is_kept(task));
+        for name in gone.map(|task| task.name.clone()).collect::<Vec<_>>() {
+            let leaving = self.tasks.get_mut(&name).and_then(|task| task.leaving.as_mut());
+            if let Some(leaving) = leaving {
                 leaving.handed_on = false;
             }
         }

@@ -144,7 +144,8 @@ fn real_servers(
         None => {
             let stood = matches!(task.presence, Presence::Standing | Presence::Stood);
             let is_old = || vip.retired.iter().any(|r| r.targets.contains(address));
-            task.leaving.is_none() || stood || !is_old()
+            let lingers = vip.lingering.contains(address);
+            task.leaving.is_none() || stood || lingers || !is_old()
         }
     };
     let real_server = |(task, weight): (&Task, u32)| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::in_place;
 use crate::world::{Counting, Lab, Stream, Swarmlb, within};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Six tasks of `web`, and a client beside them.
 fn world(options: &str) -> Swarmlb {

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use swarmlb::intent::{
     Alias, AttachmentSpec, ClusterId, DataPlaneChoice, Definition, EndpointMode, Image, Intent,
-    IntentError, Machine, Mode, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord,
-    Placement, PortSpec, ServiceName, ServiceSpec,
+    IntentError, Machine, Mode, Namespace, NetworkName, NetworkSpec, NodeName, NodeRecord, Order,
+    Placement, PortSpec, ServiceName, ServiceSpec, Span,
 };
+use swarmlb::orchestrate::updating::{Memory, Word};
 
 pub const CLUSTER: &str = "c1";
 const NETWORKS: [&str; 3] = ["blue", "green", "red"];
@@ -60,10 +62,35 @@ pub enum Edit {
         replicas: u32,
         drained: bool,
     },
+    Update {
+        name: usize,
+        change: Change,
+    },
+    Rollback(usize),
+    /// Every task is up, and the updates go one step further.
+    Advance,
+    Weigh {
+        name: usize,
+        weight: u32,
+    },
     /// What is leaving has left, and no connection holds an old mark.
     Settle,
     /// Something befalls a node.
     Node(usize, Fate),
+}
+
+/// What becomes different about a service.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Image,
+    Forced,
+    Order(Order),
+    Networks(Vec<usize>),
+    Ports(Vec<usize>),
+    Replicas(u32),
+    Constraint(usize),
+    SlowStart(u64),
+    EndpointMode(EndpointMode),
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +142,7 @@ pub fn edits(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Val
 fn edit() -> impl Strategy<Value = Edit> {
     let network = 0..NETWORKS.len();
     let service = 0..SERVICES.len();
+    let service_name = service.clone();
     prop_oneof![
         3 => create_network(),
         1 => (0..=NETWORKS.len()).prop_map(Edit::RemoveNetwork),
@@ -122,13 +150,35 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => service.clone().prop_map(Edit::RemoveService),
         3 => (service, 0..6u32, prop::bool::ANY)
             .prop_map(|(name, replicas, drained)| Edit::Scale { name, replicas, drained }),
-        1 => Just(Edit::Settle),
+        3 => (service_name.clone(), change())
+            .prop_map(|(name, change)| Edit::Update { name, change }),
+        1 => service_name.clone().prop_map(Edit::Rollback),
+        4 => Just(Edit::Advance),
+        1 => (service_name, 0..4u32).prop_map(|(name, weight)| Edit::Weigh { name, weight }),
+        2 => Just(Edit::Settle),
         2 => (network.clone(), 0..3usize)
             .prop_map(|(network, namespace)| Edit::Connect { network, namespace }),
         1 => (network, 0..3usize)
             .prop_map(|(network, namespace)| Edit::Disconnect { network, namespace }),
         1 => Just(Edit::ForgetLeft),
         3 => (0..NODES.len(), fate()).prop_map(|(node, fate)| Edit::Node(node, fate)),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let networks = prop::sample::subsequence(vec![0, 1, 2], 0..=2);
+    let ports = prop::sample::subsequence((0..PORTS.len()).collect::<Vec<_>>(), 0..=2);
+    prop_oneof![
+        3 => Just(Change::Image),
+        2 => Just(Change::Forced),
+        2 => prop_oneof![Just(Order::StopFirst), Just(Order::StartFirst)].prop_map(Change::Order),
+        1 => networks.prop_map(Change::Networks),
+        1 => ports.prop_map(Change::Ports),
+        1 => (0..5u32).prop_map(Change::Replicas),
+        1 => (0..CONSTRAINTS.len()).prop_map(Change::Constraint),
+        1 => (0..3u64).prop_map(Change::SlowStart),
+        1 => prop_oneof![Just(EndpointMode::Vip), Just(EndpointMode::Dnsrr)]
+            .prop_map(Change::EndpointMode),
     ]
 }
 
@@ -295,6 +345,17 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
         Edit::Scale { name, replicas, drained: true } => {
             intent.drain_service(&service(*name), *replicas, 0)
         }
+        Edit::Update { name, change } => update(intent, &service(*name), change),
+        Edit::Rollback(name) => intent.rollback_service(&service(*name), 0),
+        Edit::Advance => {
+            advance(intent);
+            Ok(())
+        }
+        Edit::Weigh { name, weight } => {
+            let name = service(*name);
+            let first = intent.tasks_of(&name).next().map(|task| task.name.clone());
+            first.map_or(Ok(()), |task| intent.weigh_task(&task, *weight))
+        }
         Edit::Settle => {
             let left = intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone()));
             let left: Vec<_> = left.collect();
@@ -303,6 +364,63 @@ fn apply_one(intent: &mut Intent, edit: &Edit) -> Result<(), IntentError> {
             Ok(())
         }
         Edit::Node(at, fate) => befall(intent, &node(NODES[*at]), fate),
+    }
+}
+
+fn update(intent: &mut Intent, name: &ServiceName, change: &Change) -> Result<(), IntentError> {
+    let mut edited = intent.clone();
+    let mut changed = edited.service(name)?.clone();
+    match change {
+        Change::Image => {
+            changed.definition = Definition::new(match changed.definition.image {
+                Image::Whoami => Image::Echo,
+                _ => Image::Whoami,
+            });
+        }
+        Change::Forced => changed.forced += 1,
+        Change::Order(order) => {
+            changed.update_config.order = *order;
+            changed.rollback_config.order = *order;
+        }
+        Change::Networks(networks) => {
+            changed.networks = networks.iter().map(|at| network(*at)).collect();
+        }
+        Change::Ports(ports) => {
+            if edited.mesh().is_none() && !ports.is_empty() {
+                edited.create_ingress("id-ingress".into(), &Machine::default())?;
+            }
+            let ports: Vec<PortSpec> =
+                ports.iter().map(|at| PORTS[*at].parse().expect("a port")).collect();
+            let mut others = edited.clone();
+            if let Some(held) = others.services.get_mut(name) {
+                held.ports.clear();
+            }
+            changed.ports = others.choose_ports(&ports, &[])?;
+        }
+        Change::Replicas(replicas) => changed.replicas = *replicas,
+        Change::Constraint(at) => {
+            changed.placement.constraints = vec![CONSTRAINTS[*at].parse().expect("a constraint")];
+        }
+        Change::SlowStart(seconds) => changed.slow_start = Span::from_secs(*seconds),
+        Change::EndpointMode(mode) => changed.endpoint_mode = *mode,
+    }
+    edited.update_service(changed, 0)?;
+    *intent = edited;
+    Ok(())
+}
+
+/// What the leader would do if every task were up for long.
+fn advance(intent: &mut Intent) {
+    let names: Vec<ServiceName> = intent.services.keys().cloned().collect();
+    for name in names {
+        let up = intent.tasks.values().map(|task| task.id.clone()).collect();
+        let word = Word { up, ..Word::default() };
+        let mut memory = Memory::default();
+        memory.look(intent, &name, &word, Duration::ZERO);
+        let look = memory.look(intent, &name, &word, Duration::from_secs(3600));
+        if !look.step.is_empty() {
+            intent.advance_update(&name, &look.step, 0);
+        }
     }
 }
 

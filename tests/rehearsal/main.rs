@@ -433,9 +433,13 @@ fn only_made() -> impl Strategy<Value = (Cluster, Vec<Edit>)> {
         | Edit::Connect { .. }
         | Edit::Disconnect { .. }
         | Edit::ForgetLeft
+        | Edit::Update { .. }
+        | Edit::Rollback(_)
+        | Edit::Advance
+        | Edit::Weigh { .. }
         | Edit::Node(..) => false,
     };
-    (edits::cluster(), edits::edits(4..20))
+    (edits::cluster(), edits::edits(6..32))
         .prop_map(move |(cluster, edits)| (cluster, edits.into_iter().filter(made).collect()))
 }
 
