@@ -14,6 +14,7 @@ mod export;
 mod inspect;
 mod interrupt;
 mod lab;
+mod listening;
 mod logs;
 mod narration;
 mod network;
@@ -109,6 +110,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Completions { shell } => Ok(documents::completions(shell)),
         Command::Man { directory } => documents::manual(directory.as_deref()),
         Command::Complete { words } => Ok(complete::run(words)),
+        Command::Listeners => listening::here(),
         Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::change::{Change, Reach};
 use super::network::{joined, named_once};
 use super::session::Session;
-use super::{Report, logs, task};
+use super::{Report, listening, logs, task};
 use crate::agent::status::TaskState;
 use crate::cli::service::{
     Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
@@ -18,11 +18,10 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec,
+    Definition, EndpointMode, Image, Intent, IntentError, LogLimits, Mode, NetworkName,
+    NetworkSpec, Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
-use crate::kernel::listeners;
 use crate::render;
 use crate::render::table::table;
 
@@ -71,6 +70,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             command: create.command,
             environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
             hostname: create.hostname.map(|name| name.to_string()),
+            log: create.log.limits(LogLimits::default()),
         },
         mode,
         replicas: create.replicas.unwrap_or(1),
@@ -97,8 +97,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let meshed = asked.iter().any(|port| port.mode == PublishMode::Ingress);
     let listeners = match asked.is_empty() || session.is_recorded() {
         true => Vec::new(),
-        false => listeners::of_node()
-            .map_err(|error| Failure::new(crate::failure::Exit::Cannot, what.as_str(), error))?,
+        false => listening::everywhere(&session, &session.intent()?, &what)?,
     };
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {

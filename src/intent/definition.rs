@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, IntentError, Reference};
+use super::{Echo, IntentError, LogLimits, Reference};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,12 +78,21 @@ pub struct Definition {
     /// What `hostname` says in its tasks; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How much of their output is kept.
+    #[serde(default)]
+    pub log: LogLimits,
 }
 
 impl Definition {
     /// Of an image, with everything else as it is by default.
     pub fn new(image: Image) -> Self {
-        Self { image, command: Vec::new(), environment: BTreeMap::new(), hostname: None }
+        Self {
+            image,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            hostname: None,
+            log: LogLimits::default(),
+        }
     }
 
     /// Refuses what no task could be made from.

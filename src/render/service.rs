@@ -36,6 +36,7 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     if let Some(hostname) = &service.definition.hostname {
         line("Hostname", hostname.clone());
     }
+    line("Log", service.definition.log.to_string());
     line("Endpoint mode", service.endpoint_mode.to_string());
     line("Drain timeout", service.drain_timeout.to_string());
     line("DNS TTL", format!("{} s", service.dns_ttl));

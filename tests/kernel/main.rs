@@ -25,6 +25,7 @@ mod kills;
 mod lab;
 mod lab_kills;
 mod leaving;
+mod logs;
 mod mesh;
 mod networks;
 mod nftables;
