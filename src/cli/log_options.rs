@@ -6,11 +6,11 @@ use crate::intent::{LogLimits, LogOption};
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct LogOptions {
-    /// How much of a task's output is kept: max-size=SIZE (10m, 500k, 1g; -1 for any) and max-file=N;
-    /// may be given several times [default: max-size=10m and max-file=3]
+    /// How much of a task's output is kept: max-size=SIZE (10m, 500k, 1g; -1 for any) or max-file=N;
+    /// may be given several times
     ///
-    /// As Docker's json-file: N parts of SIZE are kept, and the oldest goes when another begins.
-    /// The space is given back; what is left stays where it was.
+    /// As with Docker's json-file, N parts of SIZE are kept, and the oldest goes when another begins.
+    /// A new service keeps 3 of 10m.
     #[arg(long = "log-opt", value_name = "KEY=VALUE")]
     pub options: Vec<LogOption>,
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::log_options::LogOptions;
 use super::task::List;
-use super::{DryRun, logs};
+use super::{DryRun, logs, update};
 use crate::intent::service::DRAIN_TIMEOUT;
 use crate::intent::{
     Alias, Constraint, DataPlaneChoice, Image, NetworkName, Ports, ServiceName, Span,
@@ -51,6 +51,23 @@ pub enum Command {
         /// Which service shall have how many tasks
         #[arg(required = true, value_name = "SERVICE=REPLICAS")]
         scales: Vec<Scale>,
+        /// Do not wait until it is so
+        #[arg(short, long)]
+        detach: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Change a service, and wait until its tasks were replaced
+    ///
+    /// Tasks are replaced some at a time where something changes that they have for life: image,
+    /// words, variables, host name, networks, ports. Anything else holds at once. The store has how far it
+    /// is, so that it goes on whoever is killed; another update takes over from one that is going, as in
+    /// Docker, and `service update` without options goes on with one that was paused.
+    Update(Box<update::Update>),
+    /// Make a service what it was before its last change, and wait until it is
+    Rollback {
+        #[arg(value_name = "SERVICE")]
+        name: ServiceName,
         /// Do not wait until it is so
         #[arg(short, long)]
         detach: bool,
@@ -142,6 +159,8 @@ pub struct Create {
     /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
     pub dns_ttl: u32,
+    #[command(flatten)]
+    pub updating: update::Updating,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,
