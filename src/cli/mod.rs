@@ -4,6 +4,7 @@ pub mod agent;
 pub mod complaint;
 pub mod diag;
 pub mod export;
+pub mod image;
 pub mod inspect;
 pub mod lab;
 pub mod log_options;
@@ -195,6 +196,9 @@ pub enum Command {
     /// Manage tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Manage this node's container images
+    #[command(subcommand)]
+    Image(image::Command),
     /// Show how something works right now
     #[command(subcommand)]
     Inspect(inspect::Command),
