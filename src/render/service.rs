@@ -116,6 +116,7 @@ mod tests {
         Created:       90 seconds ago
         Mode:          replicated, 3 wanted
         Image:         builtin:whoami
+        Log:           max-size=10m, max-file=3
         Updates:       1 at a time, stop-first; on failure within 5s: pause
         Rollbacks:     1 at a time, stop-first; on failure within 5s: pause
         Endpoint mode: vip

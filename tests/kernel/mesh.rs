@@ -192,7 +192,7 @@ fn a_port_that_a_program_of_another_node_has_is_refused_and_a_silent_node_is_tol
         let status = lab.json("lab status");
         let pid = status[1]["pid"].to_string();
         let binary = lab.command("").get_program().to_owned();
-        let mut holder = std::process::Command::new("nsenter")
+        let mut holder = swarmlb::kernel::program::command("nsenter")
             .args(["-t", &pid, "-n", "-m", "-p"])
             .arg(binary)
             .args(["builtin", "echo", "--port", "9000"])
