@@ -75,6 +75,7 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
     ("error", "why it last did, or what it waits for"),
+    ("weight", "its share of new connections beside the others'; null while it waits for a place"),
 ];
 
 const TASK_WORDS: Words = &[(
@@ -418,6 +419,7 @@ pub const PAGES: &[Page] = &[
             ),
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
+            ("slow_start", "how long a task that begins takes to come to its share"),
             ("created", "seconds since 1970"),
             ("version", "which of the templates that it ever had its new tasks are made from"),
             ("older", "by version: what some of its tasks are still made from"),
@@ -558,6 +560,18 @@ pub const PAGES: &[Page] = &[
         exits: &[
             (126, "the command cannot be run"),
             (127, "there is no such command; any other code is the command's own"),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "task update",
+        examples: &[
+            (
+                "Three times as many new connections as others:",
+                "swarmlb task update --weight 3 web.2",
+            ),
+            ("Nobody new:", "swarmlb task update --weight 0 web.2"),
+            ("What would be done:", "swarmlb task update --dry-run --weight 3 web.2"),
         ],
         ..NOTHING
     },
