@@ -5,6 +5,7 @@
 // ── pure ──
 pub mod dump;
 pub mod intent;
+pub mod ipvsadm;
 pub mod lower;
 pub mod node;
 pub mod orchestrate;

@@ -714,6 +714,45 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "sandbox ipvs",
+        examples: &[
+            ("As `ipvsadm -Ln` lists it:", "swarmlb sandbox ipvs web.1"),
+            ("What passed, in full figures:", "swarmlb sandbox ipvs web.1 -Ln --stats --exact"),
+            ("The connections:", "swarmlb sandbox ipvs ingress_sbox -c"),
+            (
+                "To a file, for `sandbox apply` or `ipvsadm -R`:",
+                "swarmlb sandbox ipvs web.1 -S > table",
+            ),
+        ],
+        fields: &[
+            ("key", "protocol, address and port, or the mark"),
+            ("scheduler", "its name, as rr"),
+            ("counted", "connections, packets_in, packets_out, bytes_in, bytes_out"),
+            (
+                "real_servers",
+                "each with key, forwarding, weight, thresholds, active, inactive, persistent and counted",
+            ),
+        ],
+        exits: &[(3, "IPVS is not there")],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox apply",
+        examples: &[
+            ("What would be changed:", "swarmlb sandbox apply web.1 --ipvsadm table --dry-run"),
+            (
+                "Make it just this, but for what swarmlb itself keeps:",
+                "swarmlb sandbox apply balancer --ipvsadm table --prune",
+            ),
+        ],
+        fields: &[
+            ("changes", "what was done, or would be, as options of ipvsadm"),
+            ("kept", "virtual servers that the file does not name and that stay"),
+        ],
+        exits: &[(4, "a change was refused, and those before it were taken back")],
+        ..NOTHING
+    },
+    Page {
         command: "sandbox exec",
         examples: &[
             ("Ask as a task would:", "swarmlb sandbox exec web.1 curl -s http://web/"),

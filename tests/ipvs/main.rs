@@ -7,6 +7,7 @@ mod clock;
 mod encryption;
 mod examples;
 mod foreign;
+mod ipvsadm;
 mod listing;
 #[path = "../kernel/lossless.rs"]
 mod lossless;
