@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::health::Health;
+use super::log_options::LogOptions;
 use super::restart::Restart;
 use super::task::List;
 use super::{DryRun, logs, update};
@@ -148,6 +149,8 @@ pub struct Create {
     /// What `hostname` says in its tasks [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
     /// 1m30s; with 0 it goes at once
     #[arg(long, default_value_t = DRAIN_TIMEOUT, value_name = "TIME")]

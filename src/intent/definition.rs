@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, Health, IntentError, Reference};
+use super::{Echo, Health, IntentError, LogLimits, Reference};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub struct Definition {
     /// How it is seen whether they serve.
     #[serde(default)]
     pub health: Health,
+    /// How much of their output is kept.
+    #[serde(default)]
+    pub log: LogLimits,
 }
 
 impl Definition {
@@ -92,6 +95,7 @@ impl Definition {
             environment: BTreeMap::new(),
             hostname: None,
             health: Health::default(),
+            log: LogLimits::default(),
         }
     }
 

@@ -159,7 +159,8 @@ impl Keeper {
                 state,
             };
             killpoint::pass(|| format!("before {} is adopted", record.sandbox));
-            self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
+            let directory = self.state.task(&record.sandbox);
+            self.marks.follow(&record.sandbox, &directory, running.process.log);
             let task = Task { running, ready: None, adopted, mounts: record.mounts };
             self.tasks.insert(record.sandbox, task);
         }
@@ -450,7 +451,7 @@ impl Keeper {
                 };
                 let directory = self.state.task(&start.sandbox);
                 let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
-                self.marks.follow(&start.sandbox, &directory);
+                self.marks.follow(&start.sandbox, &directory, start.process.log);
                 let task = Task { running: running.clone(), ready, adopted: None, mounts };
                 self.tasks.insert(start.sandbox.clone(), task);
                 Reply::Started(running)

@@ -65,6 +65,7 @@ pub fn process(definition: &Definition, task: &Task) -> Option<Process> {
         },
         environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),
         hostname: definition.hostname.clone(),
+        log: definition.log,
     })
 }
 

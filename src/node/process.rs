@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::intent::LogLimits;
+
 /// What runs in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Process {
@@ -14,6 +16,9 @@ pub struct Process {
     /// What `hostname` says; the machine's name when none.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How much of its output is kept.
+    #[serde(default)]
+    pub log: LogLimits,
 }
 
 /// Which program.

@@ -7,8 +7,8 @@ mod clock;
 mod encryption;
 mod examples;
 mod foreign;
-mod ipvsadm;
 mod health;
+mod ipvsadm;
 mod listing;
 #[path = "../kernel/lossless.rs"]
 mod lossless;
