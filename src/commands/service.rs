@@ -69,8 +69,13 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         definition: Definition {
             image: absolute(create.image, &what)?,
             command: create.command,
-            environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
+            environment: super::container::environment(
+                &create.container.env_files,
+                create.environment,
+                &what,
+            )?,
             hostname: create.hostname.map(|name| name.to_string()),
+            setup: create.container.setup(),
         },
         mode,
         replicas: create.replicas.unwrap_or(1),
@@ -91,6 +96,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         dns_ttl: create.dns_ttl,
     };
     let machine = session.machine()?;
+    super::container::check(&session, &spec.definition, &what)?;
     let network_id = crate::random::id(25);
     let ingress_id = crate::random::id(25);
     let asked = create.ports;
