@@ -74,7 +74,8 @@ pub struct Compare {
     /// After the comparison itself: an episode for each way and each way to keep addresses, or for
     /// that of `--client-cache` if given, in which the requests are spread evenly. The task is killed
     /// again whenever it starts, until the episode ends. It is the one whose address the first
-    /// client got, where that runs on this node. What fails then does not make the exit code 1.
+    /// client keeps just then, where that runs on this node. What fails then does not make the exit
+    /// code 1.
     #[arg(long, value_name = "PART", value_parser = part)]
     pub kill_task_at: Option<f64>,
     /// How long each episode of `--kill-task-at` lasts, from 1s to 10m

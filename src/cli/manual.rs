@@ -363,7 +363,11 @@ pub const PAGES: &[Page] = &[
             ("scheduler", "how IPVS picks a real server"),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
             ("vips", "by network: address and fwmark"),
-            ("ports", "each with published, target, protocol, mode and, for one address, address"),
+            (
+                "ports",
+                "each with published, target, protocol, mode; for one address, address; where clients \
+                 keep theirs, source",
+            ),
             ("ingress", "address and fwmark in the routing mesh; null without a port there"),
             ("labels", "by key"),
             ("environment", "by name"),

@@ -6,7 +6,7 @@ use super::task::List;
 use super::{DryRun, logs};
 use crate::intent::service::DRAIN_TIMEOUT;
 use crate::intent::{
-    Alias, Constraint, DataPlaneChoice, Image, NetworkName, PortSpec, ServiceName, Span,
+    Alias, Constraint, DataPlaneChoice, Image, NetworkName, Ports, ServiceName, Span,
 };
 
 #[derive(Debug, Subcommand)]
@@ -103,15 +103,20 @@ pub struct Create {
     /// be given several times
     ///
     /// Write TARGET, PUBLISHED:TARGET or IP:PUBLISHED:TARGET, with /PROTOCOL after it if not tcp; or
-    /// published=PORT, target=PORT, protocol=PROTOCOL, mode=ingress|host and ip=IP with commas
-    /// between and no spaces. PUBLISHED is the port of the
+    /// published=PORT, target=PORT, protocol=PROTOCOL, mode=ingress|host, ip=IP and
+    /// source=mesh|client with commas between and no spaces. PUBLISHED is the port of the
     /// nodes, chosen from 30000 to 32767 when left out, TARGET the one that the tasks listen on,
-    /// PROTOCOL tcp, udp or sctp. With an IP, only that address of a node answers. In mode `ingress`
-    /// all tasks answer in turn, wherever they run: the routing mesh; they see the mesh's address as
-    /// their client's. In mode `host` a node's own task answers, on nodes that have one, and sees its
-    /// client's address. IPv4 only.
+    /// PROTOCOL tcp, udp or sctp. Either may be a range, FIRST-LAST: then each port of PUBLISHED is for
+    /// one of TARGET, or all are for the one TARGET. With an IP, only that address of a node answers.
+    ///
+    /// In mode `ingress` all tasks answer in turn, wherever they run: the routing mesh; they see the
+    /// mesh's address as their client's, or with source=client the client's own: by tcp only, and not
+    /// for clients at localhost or in a task, who share addresses. One client that comes by two
+    /// nodes from the same port of its own cannot have two connections to one task then. In mode
+    /// `host` a node's own task answers, on nodes that have one, and sees its client's address. IPv4
+    /// only.
     #[arg(short, long = "publish", value_name = "PORT")]
-    pub ports: Vec<PortSpec>,
+    pub ports: Vec<Ports>,
     /// How clients find the tasks
     #[arg(long, value_enum, default_value_t)]
     pub endpoint_mode: EndpointMode,

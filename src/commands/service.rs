@@ -19,7 +19,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
     Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PublishMode, Service, ServiceName, ServiceSpec,
+    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -99,7 +99,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     super::container::check(&session, &spec.definition, &what)?;
     let network_id = crate::random::id(25);
     let ingress_id = crate::random::id(25);
-    let asked = create.ports;
+    let asked: Vec<PortSpec> = create.ports.into_iter().flat_map(|ports| ports.0).collect();
     let meshed = asked.iter().any(|port| port.mode == PublishMode::Ingress);
     let listeners = match asked.is_empty() || session.is_recorded() {
         true => Vec::new(),

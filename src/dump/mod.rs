@@ -20,7 +20,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::ClusterId;
+use crate::intent::{ClusterId, Fwmark};
 use crate::node::{
     self, Connection, LinkKind, LinkName, Node, Owner, Sandbox, SandboxName, Sysctl,
 };
@@ -292,6 +292,7 @@ impl Contents {
             addresses: links.iter().flat_map(Interface::addresses_in_a_node).collect(),
             routes: routes.clone().filter_map(Route::in_a_node).collect(),
             paths: routes.filter_map(Route::path_in_a_node).collect(),
+            turns: self.turns(),
             forwarding: rows(&links, &self.fdb, Forward::in_a_node),
             neighbours: rows(&links, &self.neighbours, Neighbour::in_a_node),
             sysctls: self.own_sysctls(),
@@ -351,13 +352,20 @@ impl Contents {
         loopbacks.find_map(|link| owner_of(link.alias.as_deref()?, name))
     }
 
+    /// The marks by which swarmlb's rules route.
+    fn turns(&self) -> BTreeSet<Fwmark> {
+        let rules = self.routing_rules.as_ref().and_then(Part::read).into_iter().flatten();
+        rules.filter_map(Rule::in_a_node).collect()
+    }
+
     fn own_sysctls(&self) -> BTreeMap<Sysctl, u32> {
         let held = self.sysctls.as_ref().and_then(Part::read);
         let differs = |sysctl: Sysctl| {
             let value = held?.get(sysctl.name())?.parse().ok()?;
             (value != sysctl.default_value()).then_some((sysctl, value))
         };
-        Sysctl::ALL.into_iter().filter_map(differs).collect()
+        let by_mark = (!self.turns().is_empty()).then_some(Sysctl::SourceByMark);
+        Sysctl::ALL.into_iter().chain(by_mark).filter_map(differs).collect()
     }
 }
 

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::intent::Fwmark;
 use crate::node::{self, LinkName};
-use crate::plan::runbook::ROUTE_PROTOCOL;
+use crate::plan::runbook::{ROUTE_PROTOCOL, TURN_PRIORITY};
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +49,11 @@ impl Route {
 
     /// In the words of a node, where it is one of swarmlb's to what lies beyond a link's own subnet.
     pub fn path_in_a_node(&self) -> Option<node::Path> {
-        let ours = self.kind == "unicast"
-            && self.table == "main"
-            && self.protocol == ROUTE_PROTOCOL.to_string();
+        let ours = self.kind == "unicast" && self.protocol == ROUTE_PROTOCOL.to_string();
+        let mark = match self.table.as_str() {
+            "main" => None,
+            table => Some(Fwmark(table.parse().ok()?)),
+        };
         let (IpNet::V4(to), [hop]) = (self.to, &self.hops[..]) else { return None };
         let Some(IpAddr::V4(source)) = self.source else { return None };
         let via = match hop.via {
@@ -58,7 +61,7 @@ impl Route {
             Some(IpAddr::V6(_)) => return None,
             None => None,
         };
-        ours.then_some(node::Path { to, link: hop.link.clone()?, via, source })
+        ours.then_some(node::Path { to, link: hop.link.clone()?, via, source, mark })
     }
 }
 
@@ -132,6 +135,17 @@ pub struct Rule {
     pub matches: String,
     /// What it does: `lookup main`, `blackhole`.
     pub action: String,
+}
+
+impl Rule {
+    /// The mark that it is about, where it is one of swarmlb's.
+    pub fn in_a_node(&self) -> Option<Fwmark> {
+        let mark = Fwmark(self.action.strip_prefix("lookup ")?.parse().ok()?);
+        let ours = self.family == "ipv4"
+            && self.priority == TURN_PRIORITY
+            && self.matches == format!("from all fwmark {mark}");
+        ours.then_some(mark)
+    }
 }
 
 /// `32766: from all lookup main`

@@ -157,7 +157,8 @@ mod tests {
     use crate::intent::{NodeRecord, PublishMode, PublishedPort, ServiceSpec, Transport};
 
     fn port(published: u16, mode: PublishMode) -> PublishedPort {
-        PublishedPort { published, target: 80, transport: Transport::Tcp, mode, address: None }
+        let (address, source) = Default::default();
+        PublishedPort { published, target: 80, transport: Transport::Tcp, mode, address, source }
     }
 
     fn two_nodes() -> Intent {

@@ -51,7 +51,7 @@ pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
 pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Liveness, NodeRecord};
 pub use pending::{Blocked, Obstacle, Pending, Reason};
-pub use port::{Listener, PortSpec, PublishMode, PublishedPort, Transport};
+pub use port::{Listener, PortSpec, Ports, PublishMode, PublishedPort, Source, Transport};
 pub use presence::{Absences, Stands};
 pub use reference::{Digest, Reference, ReferenceError};
 pub use service::{EndpointMode, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip};

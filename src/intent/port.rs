@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{EndpointMode, Intent, IntentError, ServiceName};
 
+mod spec;
+
+pub use spec::Ports;
+
 /// The ports that are chosen from when none is asked for, as Docker's.
 pub const CHOSEN: std::ops::RangeInclusive<u16> = 30000..=32767;
 
@@ -80,8 +84,40 @@ impl FromStr for PublishMode {
     }
 }
 
+/// Whose address a task in the mesh sees as its client's.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// That of the ingress sandbox by which the client came.
+    #[default]
+    Mesh,
+    /// The client's own.
+    Client,
+}
+
+impl Source {
+    /// Whether it is what a port has that says nothing of it.
+    pub fn is_default(&self) -> bool {
+        *self == Source::default()
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mesh" => Ok(Self::Mesh),
+            "client" => Ok(Self::Client),
+            _ => Err(format!("`{}` is not a source: mesh or client", text.escape_debug())),
+        }
+    }
+}
+
 /// What was asked for: `[[IP:]PUBLISHED:]TARGET[/PROTOCOL]`, or
-/// `[published=N,]target=N[,protocol=P][,mode=M][,ip=IP]`.
+/// `[published=N,]target=N[,protocol=P][,mode=M][,ip=IP][,source=S]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortSpec {
     /// Chosen when none.
@@ -91,6 +127,8 @@ pub struct PortSpec {
     pub mode: PublishMode,
     /// The one address of nodes at which it is answered; all when none.
     pub address: Option<Ipv4Addr>,
+    /// Only a port of the mesh by TCP has another than the default.
+    pub source: Source,
 }
 
 /// A published port.
@@ -103,6 +141,8 @@ pub struct PublishedPort {
     pub mode: PublishMode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Source::is_default")]
+    pub source: Source,
 }
 
 impl fmt::Display for PublishedPort {
@@ -111,70 +151,6 @@ impl fmt::Display for PublishedPort {
         let Self { published, target, transport, .. } = self;
         f.pad(&format!("{address}:{published}->{target}/{transport}"))
     }
-}
-
-impl FromStr for PortSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('=') { long(text) } else { short(text) }
-    }
-}
-
-/// `[[IP:]PUBLISHED:]TARGET[/PROTOCOL]`
-fn short(text: &str) -> Result<PortSpec, String> {
-    let (ports, transport) = match text.split_once('/') {
-        Some((ports, transport)) => (ports, transport.parse()?),
-        None => (text, Transport::default()),
-    };
-    if ports.contains(['[', ']']) || ports.matches(':').count() > 2 {
-        return Err("ports are published at IPv4 addresses only".into());
-    }
-    let mut words = ports.rsplit(':');
-    let target = port(words.next().unwrap_or_default())?;
-    // Docker takes an empty word for one that was left out.
-    let published = words.next().filter(|word| !word.is_empty()).map(port).transpose()?;
-    let address = words.next().map(address).transpose()?.flatten();
-    Ok(PortSpec { published, target, transport, mode: PublishMode::Ingress, address })
-}
-
-/// `published=N,target=N,…`
-fn long(text: &str) -> Result<PortSpec, String> {
-    let (mut published, mut target, mut at) = (None, None, None);
-    let (mut transport, mut mode) = (Transport::default(), PublishMode::default());
-    for word in text.split(',') {
-        match word.split_once('=') {
-            Some(("published", value)) => published = Some(port(value)?),
-            Some(("target", value)) => target = Some(port(value)?),
-            Some(("protocol", value)) => transport = value.parse()?,
-            Some(("mode", value)) => mode = value.parse()?,
-            Some(("ip", value)) => at = address(value)?,
-            _ => {
-                return Err(format!(
-                    "`{}` is not known: there are published=, target=, protocol=, mode= and ip=",
-                    word.escape_debug()
-                ));
-            }
-        }
-    }
-    let target = target.ok_or("target= is missing: the port that the tasks listen on")?;
-    Ok(PortSpec { published, target, transport, mode, address: at })
-}
-
-fn port(text: &str) -> Result<u16, String> {
-    if text.split('-').count() == 2 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
-        return Err(format!("`{text}` is a range: publish its ports one by one"));
-    }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse::<u16>().ok().filter(|port| digits && *port != 0);
-    number.ok_or_else(|| format!("`{}` is not a port: 1 to 65535", text.escape_debug()))
-}
-
-fn address(text: &str) -> Result<Option<Ipv4Addr>, String> {
-    let address: Ipv4Addr =
-        text.parse().map_err(|_| format!("`{}` is not an IPv4 address", text.escape_debug()))?;
-    // As in Docker, 0.0.0.0 is every address.
-    Ok((!address.is_unspecified()).then_some(address))
 }
 
 /// A socket of some program on a node, at a port that is asked for.
@@ -219,6 +195,7 @@ impl Intent {
                 transport: spec.transport,
                 mode: spec.mode,
                 address: spec.address,
+                source: spec.source,
             };
             let heard = |port: &PublishedPort| {
                 let met = |l: &&Listener| l.is_met_by(port.transport, port.published, port.address);
@@ -335,9 +312,25 @@ mod tests {
             ("mode=host,target=80,published=80,protocol=udp", Some(80), 80, Udp, Host, None),
             ("target=80,ip=192.0.2.1,mode=ingress", None, 80, Tcp, Ingress, at),
         ] {
-            let expected = PortSpec { published, target, transport, mode, address };
+            let source = Source::Mesh;
+            let expected = PortSpec { published, target, transport, mode, address, source };
             assert_eq!(parsed(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_port_of_the_mesh_may_keep_its_clients_address() {
+        assert_eq!(parsed("target=80,source=client").source, Source::Client);
+        assert_eq!(parsed("target=80,source=mesh").source, Source::Mesh);
+        // A task's own port sees it anyway, by whatever protocol.
+        assert_eq!(parsed("target=80,source=client,mode=host").source, Source::Mesh);
+        assert!("target=80,source=client,mode=host,protocol=udp".parse::<PortSpec>().is_ok());
+        let port = one_node().choose_ports(&[parsed("target=80,source=client")], &[]).unwrap()[0];
+        let text = serde_json::to_string(&port).unwrap();
+        assert!(text.contains(r#""source":"client""#), "{text}");
+        assert_eq!(serde_json::from_str::<PublishedPort>(&text).unwrap(), port);
+        let old = r#"{"published":80,"target":80,"protocol":"tcp","mode":"ingress"}"#;
+        assert_eq!(serde_json::from_str::<PublishedPort>(old).unwrap().source, Source::Mesh);
     }
 
     #[test]
@@ -349,7 +342,6 @@ mod tests {
             ("65536:80", "`65536` is not a port"),
             ("+80:80", "`+80` is not a port"),
             ("8080:80/icmp", "`icmp` is not a protocol: tcp, udp or sctp"),
-            ("8000-8010:80-90", "`80-90` is a range"),
             ("[::1]:8080:80", "IPv4 addresses only"),
             ("::1:8080:80", "IPv4 addresses only"),
             ("host:8080:80", "`host` is not an IPv4 address"),
@@ -357,6 +349,9 @@ mod tests {
             ("target=80,mode=mesh", "`mesh` is not a mode: ingress or host"),
             ("target=80,port=8080", "`port=8080` is not known"),
             ("target=80,8080", "`8080` is not known"),
+            ("target=80,source=me", "`me` is not a source: mesh or client"),
+            ("target=53,source=client,protocol=udp", "source=client is for tcp only"),
+            ("source=client,target=7,protocol=sctp", "source=client is for tcp only"),
         ] {
             let error = text.parse::<PortSpec>().unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -585,6 +585,10 @@ impl Open {
         if *name == SandboxName::ingress() {
             sysctls.extend(sysctl::read_here(name, &[Sysctl::IpForward]));
         }
+        let turns = self.route.turns()?;
+        if !turns.is_empty() {
+            sysctls.extend(sysctl::read_here(name, &[Sysctl::SourceByMark]));
+        }
         let (virtual_servers, balanced) = traffic::virtual_servers(self.ipvs.as_mut())?;
         tallies.extend(balanced);
         let (forwarding, neighbours) = self.route.rows(&links)?;
@@ -594,6 +598,7 @@ impl Open {
             addresses: self.route.addresses(&links)?.into_iter().collect(),
             routes: self.route.local_routes()?.into_iter().collect(),
             paths: self.route.paths(&links)?.into_iter().collect(),
+            turns,
             forwarding,
             neighbours,
             sysctls,
@@ -708,7 +713,7 @@ impl Transport {
         match op.object() {
             Object::Namespace { .. } => Transport::Namespace,
             Object::Link { .. } | Object::Veth { .. } | Object::Address(_) => Transport::Link,
-            Object::Route(_) | Object::Path(_) => Transport::Route,
+            Object::Route(_) | Object::Path(_) | Object::Turn(_) => Transport::Route,
             Object::Forwarding(_) | Object::Neighbour(_) => Transport::Row,
             Object::Sysctl { .. } => Transport::Sysctl,
             Object::Table
@@ -756,6 +761,8 @@ fn route_change(op: &Op) -> Option<RouteChange> {
     match &op.change {
         Change::Add(Object::Path(path)) => Some(RouteChange::AddPath(path.clone())),
         Change::Del(Object::Path(path)) => Some(RouteChange::DelPath(path.clone())),
+        Change::Add(Object::Turn(mark)) => Some(RouteChange::AddTurn(*mark)),
+        Change::Del(Object::Turn(mark)) => Some(RouteChange::DelTurn(*mark)),
         Change::Add(Object::Route(route)) => Some(RouteChange::Add(route.clone())),
         Change::Del(Object::Route(route)) => Some(RouteChange::Del(route.clone())),
         _ => None,

@@ -281,6 +281,10 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
         }
         Object::Forwarding(_) | Object::Neighbour(_) => add_row(sandbox, object),
         Object::Path(path) => add_path(sandbox, path),
+        Object::Turn(mark) => match sandbox.turns.insert(*mark) {
+            true => Ok(()),
+            false => Err(Errno::EEXIST.into()),
+        },
         Object::Route(route) => {
             // The kernel wants a preferred source to be an address of its own.
             if !sandbox.addresses.iter().any(|address| address.net.addr() == route.source) {
@@ -390,7 +394,7 @@ fn add_path(sandbox: &mut Sandbox, path: &Path) -> Outcome {
     if path.via.as_ref().is_some_and(|via| !reached(via)) {
         return Err(Errno::ENETUNREACH.into());
     }
-    if sandbox.paths.iter().any(|other| other.to == path.to) {
+    if sandbox.paths.iter().any(|other| (other.mark, other.to) == (path.mark, path.to)) {
         return Err(Errno::EEXIST.into());
     }
     sandbox.paths.insert(path.clone());
@@ -496,6 +500,10 @@ fn del(sandbox: &mut Sandbox, object: &Object) -> Outcome {
                 Err(Errno::ESRCH.into())
             }
         }
+        Object::Turn(mark) => match sandbox.turns.remove(mark) {
+            true => Ok(()),
+            false => Err(Errno::ENOENT.into()),
+        },
         Object::Route(route) => {
             if sandbox.routes.remove(route) {
                 Ok(())

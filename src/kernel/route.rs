@@ -18,7 +18,7 @@ macro_rules! body {
 pub mod detail;
 pub mod rows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -34,6 +34,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType,
 };
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVxlan,
@@ -42,9 +43,10 @@ use rtnetlink::{
 
 use super::netlink::{Message, NLM_F_CREATE_EXCL, Netlink};
 use super::{Outcome, Refusal};
+use crate::intent::Fwmark;
 use crate::node::object::Port;
 use crate::node::{Address, Link, LinkKind, LinkName, Mac, Path, Route};
-use crate::plan::runbook::ROUTE_PROTOCOL;
+use crate::plan::runbook::{ROUTE_PROTOCOL, TURN_PRIORITY};
 
 /// The routing table of local addresses (RT_TABLE_LOCAL in linux/rtnetlink.h).
 const TABLE_LOCAL: u8 = 255;
@@ -156,10 +158,32 @@ impl RouteSocket {
     pub fn paths(&mut self, links: &[Seen]) -> Result<Vec<Path>, Refusal> {
         let routes = self.routes()?;
         let ours = routes.iter().filter(|route| {
-            route.header.table == RouteHeader::RT_TABLE_MAIN
+            route.header.kind == RouteType::Unicast
                 && route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
         });
         Ok(ours.filter_map(|route| path_seen(route, links)).collect())
+    }
+
+    /// The marks by which packets are routed, by swarmlb's own rules.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn turns(&mut self) -> Result<BTreeSet<Fwmark>, Refusal> {
+        let mut request = RuleMessage::default();
+        request.header.family = AddressFamily::Inet;
+        let request = bytes(RouteNetlinkMessage::GetRule(request), 0);
+        let rules: Result<Vec<RuleMessage>, Refusal> =
+            self.netlink.dump(&request)?.iter().map(parse).collect();
+        let seen = rules?.into_iter().filter_map(|rule| {
+            let mark = rule.attributes.iter().find_map(|attribute| match attribute {
+                RuleAttribute::FwMark(mark) => Some(Fwmark(*mark)),
+                _ => None,
+            })?;
+            let wanted = turn_message(mark);
+            let has = |attribute| rule.attributes.contains(attribute);
+            wanted.attributes.iter().all(has).then_some(mark)
+        });
+        Ok(seen.collect())
     }
 
     /// The ranges that any table has routes to, default routes left out.
@@ -419,19 +443,27 @@ impl RouteSocket {
     /// one outcome for each that was tried.
     pub fn change_routes(&mut self, changes: &[RouteChange]) -> Vec<Outcome> {
         let mut indexes = HashMap::new();
-        for link in changes.iter().map(RouteChange::link) {
+        for link in changes.iter().filter_map(RouteChange::link) {
             match self.index(&link) {
                 Ok(index) => indexes.insert(link, index),
                 Err(refusal) => return vec![Err(refusal)],
             };
         }
         self.netlink.batch(changes, |change, to| {
-            let index = indexes.get(&change.link()).copied().unwrap_or_default();
+            let index = change.link().and_then(|link| indexes.get(&link)).copied();
+            let index = index.unwrap_or_default();
             to.extend(match change {
                 RouteChange::Add(route) => new_route(route_message(route, index)),
                 RouteChange::AddPath(path) => new_route(path_message(path, index)),
                 RouteChange::Del(route) => del_route(route_message(route, index)),
                 RouteChange::DelPath(path) => del_route(path_message(path, index)),
+                RouteChange::AddTurn(mark) => {
+                    let message = RouteNetlinkMessage::NewRule(turn_message(*mark));
+                    bytes(message, NLM_F_CREATE_EXCL)
+                }
+                RouteChange::DelTurn(mark) => {
+                    bytes(RouteNetlinkMessage::DelRule(turn_message(*mark)), 0)
+                }
             });
             Ok(())
         })
@@ -445,14 +477,17 @@ pub enum RouteChange {
     AddPath(Path),
     Del(Route),
     DelPath(Path),
+    AddTurn(Fwmark),
+    DelTurn(Fwmark),
 }
 
 impl RouteChange {
-    /// The link that it leads to.
-    fn link(&self) -> LinkName {
+    /// The link that it leads to; a rule leads to none.
+    fn link(&self) -> Option<LinkName> {
         match self {
-            RouteChange::Add(_) | RouteChange::Del(_) => "lo".into(),
-            RouteChange::AddPath(path) | RouteChange::DelPath(path) => path.link.clone(),
+            RouteChange::Add(_) | RouteChange::Del(_) => Some("lo".into()),
+            RouteChange::AddPath(path) | RouteChange::DelPath(path) => Some(path.link.clone()),
+            RouteChange::AddTurn(_) | RouteChange::DelTurn(_) => None,
         }
     }
 }
@@ -476,9 +511,11 @@ fn destination(route: &RouteMessage) -> Option<Ipv4Net> {
 }
 
 fn path_seen(route: &RouteMessage, links: &[Seen]) -> Option<Path> {
+    let mut table = u32::from(route.header.table);
     let (mut index, mut via, mut source) = (None, None, None);
     for attribute in &route.attributes {
         match attribute {
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Oif(number) => index = Some(*number),
             RouteAttribute::Gateway(RouteAddress::Inet(router)) => via = Some(*router),
             RouteAttribute::PrefSource(RouteAddress::Inet(from)) => source = Some(*from),
@@ -486,7 +523,23 @@ fn path_seen(route: &RouteMessage, links: &[Seen]) -> Option<Path> {
         }
     }
     let link = links.iter().find(|link| Some(link.index) == index)?.name.clone();
-    Some(Path { to: destination(route)?, link, via, source: source? })
+    let mark = (table != u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(Fwmark(table));
+    Some(Path { to: destination(route)?, link, via, source: source?, mark })
+}
+
+/// `ip rule add fwmark MARK table MARK`
+fn turn_message(mark: Fwmark) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Priority(TURN_PRIORITY),
+        RuleAttribute::FwMark(mark.0),
+        RuleAttribute::FwMask(u32::MAX),
+        RuleAttribute::Table(mark.0),
+        RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
+    ];
+    message
 }
 
 fn path_message(path: &Path, index: u32) -> RouteMessage {
@@ -494,7 +547,7 @@ fn path_message(path: &Path, index: u32) -> RouteMessage {
         .destination_prefix(path.to.addr(), path.to.prefix_len())
         .output_interface(index)
         .pref_source(path.source)
-        .table_id(u32::from(RouteHeader::RT_TABLE_MAIN))
+        .table_id(path.mark.map_or(u32::from(RouteHeader::RT_TABLE_MAIN), |mark| mark.0))
         .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
         .kind(RouteType::Unicast);
     match path.via {

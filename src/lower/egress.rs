@@ -82,7 +82,7 @@ pub(super) fn join(
         sandbox.addresses.insert(Address { link: link.clone(), net });
     }
     let (to, via) = (Ipv4Net::default(), Some(pool.gateway));
-    sandbox.paths.insert(Path { to, link: link.clone(), via, source: address });
+    sandbox.paths.insert(Path { to, link: link.clone(), via, source: address, mark: None });
 }
 
 /// The node's own namespace, with what it holds whichever tasks there are.

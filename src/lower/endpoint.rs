@@ -56,6 +56,6 @@ pub(super) fn join(
     // All of a network's subnets are on one link layer: nobody need route between them.
     for pool in network.pools.iter().filter(|pool| pool.subnet != own) {
         let (to, source) = (pool.subnet.net(), endpoint.address);
-        sandbox.paths.insert(Path { to, link: link.clone(), via: None, source });
+        sandbox.paths.insert(Path { to, link: link.clone(), via: None, source, mark: None });
     }
 }

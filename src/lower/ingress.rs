@@ -1,15 +1,19 @@
 //! Published ports. In the node's own namespace what comes to one is sent on: to the node's ingress
 //! sandbox, which balances it over all tasks by way of the mesh's network, or to the node's own task.
 
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
 use super::egress::{Joint, Reach};
 use super::shared::Shared;
 use crate::intent::{
     DataPlane, Ingress, Intent, NodeName, NodeRecord, Pool, PublishMode, PublishedPort, Service,
-    Task,
+    Source, Task,
 };
 use crate::node::object::ENDPOINT;
 use crate::node::{
-    BaseRule, LinkName, Node, PortAt, PortTo, Publication, Sandbox, SandboxName, Sysctl,
+    BaseRule, LinkName, Mac, Node, Path, PortAt, PortTo, Publication, Sandbox, SandboxName, Sysctl,
 };
 
 pub(super) fn lower(intent: &Intent, name: &NodeName, shared: &mut Shared, node: &mut Node) {
@@ -59,7 +63,9 @@ fn lower_mesh(
             let at =
                 PortAt { address: Some(gateway), transport: port.transport, port: port.published };
             let to = PortTo::Mark(vip.fwmark);
-            sandbox.table.get_or_insert_default().publications.insert(Publication { at, to });
+            let table = sandbox.table.get_or_insert_default();
+            table.publications.insert(Publication { at, to });
+            table.rules.extend(kept_source(port, pool));
         }
         match plane {
             DataPlane::Ipvs => {
@@ -75,6 +81,13 @@ fn lower_mesh(
     for port in intent.services.values().flat_map(|s| ports(s, PublishMode::Ingress)) {
         publish(home, pool, port, PortTo::Address { address: gateway, port: port.published });
     }
+}
+
+/// What leaves a kept port's clients their addresses. Those of this node's own range, which stand for
+/// its tasks and its localhost, are on other nodes too: these are rewritten as any.
+pub fn kept_source(port: &PublishedPort, pool: &Pool) -> Option<BaseRule> {
+    let kept = port.mode == PublishMode::Ingress && port.source == Source::Client;
+    kept.then_some(BaseRule::KeepSource { port: port.published, range: pool.subnet.net() })
 }
 
 /// What comes to a node's own address at a port goes to its task, while that takes anything new.
@@ -105,8 +118,9 @@ fn publish(home: &mut Sandbox, pool: &Pool, port: &PublishedPort, to: PortTo) {
 /// In a task's sandbox, what the mesh sends to a published port goes to the port that the task
 /// listens on.
 fn redirect(intent: &Intent, service: &Service, task: &Task, node: &mut Node) {
-    let mesh = task.endpoints.iter().find(|endpoint| intent.is_mesh(&endpoint.network));
-    let Some(endpoint) = mesh else { return };
+    let mut endpoints = task.endpoints.iter().enumerate();
+    let mesh = endpoints.find(|(_, endpoint)| intent.is_mesh(&endpoint.network));
+    let Some((number, endpoint)) = mesh else { return };
     let sandbox = super::sandbox(intent, node, SandboxName::from(&task.name));
     let table = sandbox.table.get_or_insert_default();
     for port in ports(service, PublishMode::Ingress) {
@@ -115,6 +129,44 @@ fn redirect(intent: &Intent, service: &Service, task: &Task, node: &mut Node) {
         let held = Publication { at, to: PortTo::Address { address, port: port.target } };
         table.rules.insert(held.map().rule());
         table.publications.insert(held);
+    }
+    if service.ports.iter().any(|port| port.source == Source::Client) {
+        let nodes = intent.ingress_on(&endpoint.network).map(|(_, at)| at.address).collect();
+        Return { link: link(number), own: endpoint.address, nodes }.stand_in(sandbox);
+    }
+}
+
+/// How a task answers clients whose addresses it sees: by the node that they came by. What comes has
+/// that node's mark, an accepted connection keeps it, and it is routed by a table of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// The task's link to the mesh's network, and its address there.
+    pub link: LinkName,
+    pub own: Ipv4Addr,
+    /// The addresses of the nodes' ingress sandboxes.
+    pub nodes: Vec<Ipv4Addr>,
+}
+
+impl Return {
+    fn stand_in(&self, sandbox: &mut Sandbox) {
+        sandbox.sysctls.extend(Sysctl::OF_MARKS.map(|sysctl| (sysctl, 1)));
+        let table = sandbox.table.get_or_insert_default();
+        table.rules.insert(BaseRule::MarkEntry(self.own));
+        for path in self.paths() {
+            sandbox.turns.extend(path.mark);
+            sandbox.paths.insert(path);
+        }
+    }
+
+    /// The routes back, one by each node.
+    pub fn paths(&self) -> impl Iterator<Item = Path> {
+        self.nodes.iter().map(|node| Path {
+            to: Ipv4Net::default(),
+            link: self.link.clone(),
+            via: Some(*node),
+            source: self.own,
+            mark: Some(Mac::of(*node).mark()),
+        })
     }
 }
 

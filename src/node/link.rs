@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::SandboxName;
-use crate::intent::{ClusterId, Vni};
+use crate::intent::{ClusterId, Fwmark, Vni};
 
 /// What the names of our links in the node's namespace begin with.
 const GATEWAY: &str = "swlb";
@@ -83,6 +83,15 @@ impl Mac {
             [0x02, 0x42, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
             _ => None,
         }
+    }
+}
+
+impl Mac {
+    /// The mark of what this MAC sent, as nftables' `meta mark set @ll,64,32` makes it: its last four
+    /// bytes, in the order of this machine.
+    pub fn mark(self) -> Fwmark {
+        let [_, _, last @ ..] = self.0;
+        Fwmark(u32::from_ne_bytes(last))
     }
 }
 
@@ -186,7 +195,7 @@ pub struct Address {
 }
 
 /// A route to a range beyond the subnet of a link: over the link itself, or by a router on it.
-/// `ip route add TO [via VIA] dev LINK src SOURCE`
+/// `ip route add TO [via VIA] dev LINK src SOURCE [table MARK]`
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Path {
     pub to: Ipv4Net,
@@ -196,6 +205,12 @@ pub struct Path {
     pub via: Option<Ipv4Addr>,
     /// The address that connections to it come from.
     pub source: Ipv4Addr,
+    /// Only for packets with this mark: the routing table of that number, which a [`Sandbox::turns`]
+    /// leads to. The main table when none.
+    ///
+    /// [`Sandbox::turns`]: super::Sandbox::turns
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mark: Option<Fwmark>,
 }
 
 /// A route that makes an address local without an interface holding it:

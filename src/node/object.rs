@@ -39,6 +39,8 @@ pub enum Object {
     Forwarding(ForwardingEntry),
     Neighbour(Neighbour),
     Path(Path),
+    /// What has this mark goes by the routing table of that number.
+    Turn(Fwmark),
     Route(Route),
     Sysctl {
         sysctl: Sysctl,
@@ -97,7 +99,8 @@ pub enum Key {
     /// The last tells rows of one group's MAC apart.
     Forwarding(LinkName, Mac, Option<Ipv4Addr>),
     Neighbour(LinkName, Ipv4Addr),
-    Path(Ipv4Net),
+    Path(Option<Fwmark>, Ipv4Net),
+    Turn(Fwmark),
     Route(Ipv4Addr),
     Sysctl(Sysctl),
     Table,
@@ -125,7 +128,8 @@ impl Object {
                 Key::Forwarding(entry.link.clone(), entry.mac, entry.one_of_many())
             }
             Object::Neighbour(held) => Key::Neighbour(held.link.clone(), held.address),
-            Object::Path(path) => Key::Path(path.to),
+            Object::Path(path) => Key::Path(path.mark, path.to),
+            Object::Turn(mark) => Key::Turn(*mark),
             Object::Route(route) => Key::Route(route.address),
             Object::Sysctl { sysctl, .. } => Key::Sysctl(*sysctl),
             Object::Table => Key::Table,
@@ -236,6 +240,7 @@ impl Sandbox {
             links,
             addresses,
             paths,
+            turns,
             routes,
             forwarding,
             neighbours,
@@ -251,6 +256,7 @@ impl Sandbox {
             && *links == other.links
             && *addresses == other.addresses
             && *paths == other.paths
+            && *turns == other.turns
             && *routes == other.routes
             && *forwarding == other.forwarding
             && *neighbours == other.neighbours
@@ -272,6 +278,7 @@ impl Sandbox {
         objects.extend(self.forwarding.iter().cloned().map(Object::Forwarding));
         objects.extend(self.neighbours.iter().cloned().map(Object::Neighbour));
         objects.extend(self.paths.iter().cloned().map(Object::Path));
+        objects.extend(self.turns.iter().copied().map(Object::Turn));
         objects.extend(self.routes.iter().cloned().map(Object::Route));
         let sysctl =
             |(sysctl, value): (&Sysctl, &u32)| Object::Sysctl { sysctl: *sysctl, value: *value };

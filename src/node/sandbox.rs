@@ -10,7 +10,7 @@ use super::{
     Address, ForwardingEntry, Link, LinkName, Neighbour, Path, Process, Route, SecurityPolicy,
     SecurityState, Table, VirtualServer, VirtualServerKey,
 };
-use crate::intent::{ClusterId, Namespace, NetworkName, TaskName};
+use crate::intent::{ClusterId, Fwmark, Namespace, NetworkName, TaskName};
 
 /// The name of a sandbox, under which `ip netns` knows it: a task's name, or a network's for the
 /// overlay's own sandbox. Clones share it: each operation of a plan has one.
@@ -139,16 +139,32 @@ pub enum Sysctl {
     /// Of the gateway bridge: whether what comes from 127.0.0.0/8 goes out there, and is let in.
     #[serde(rename = "net.ipv4.conf.GATEWAY.route_localnet")]
     RouteLocalnet,
+    /// Whether an accepted connection has the mark of its first packet.
+    #[serde(rename = "net.ipv4.tcp_fwmark_accept")]
+    FwmarkAccept,
+    /// Whether what the kernel itself answers, a reset or ICMP, has the mark of what it answers.
+    #[serde(rename = "net.ipv4.fwmark_reflect")]
+    FwmarkReflect,
+    /// Whether the check of a packet's source goes by its mark too. A new namespace has what the
+    /// machine has, so it is only read where packets are routed by marks.
+    #[serde(rename = "net.ipv4.conf.all.src_valid_mark")]
+    SourceByMark,
 }
 
 impl Sysctl {
     /// Those of a sandbox of ours.
-    pub const ALL: [Sysctl; 4] = [
+    pub const ALL: [Sysctl; 6] = [
         Sysctl::ExpireNodestConn,
         Sysctl::ExpireQuiescentTemplate,
         Sysctl::ArpIgnore,
         Sysctl::VsConntrack,
+        Sysctl::FwmarkAccept,
+        Sysctl::FwmarkReflect,
     ];
+
+    /// What routing by marks needs.
+    pub const OF_MARKS: [Sysctl; 3] =
+        [Sysctl::FwmarkAccept, Sysctl::FwmarkReflect, Sysctl::SourceByMark];
 
     /// Those of the node's own namespace.
     pub const OF_NODE: [Sysctl; 2] = [Sysctl::IpForward, Sysctl::RouteLocalnet];
@@ -173,6 +189,9 @@ impl Sysctl {
             Sysctl::IpForward => "net.ipv4.ip_forward",
             Sysctl::VsConntrack => "net.ipv4.vs.conntrack",
             Sysctl::RouteLocalnet => "net.ipv4.conf.GATEWAY.route_localnet",
+            Sysctl::FwmarkAccept => "net.ipv4.tcp_fwmark_accept",
+            Sysctl::FwmarkReflect => "net.ipv4.fwmark_reflect",
+            Sysctl::SourceByMark => "net.ipv4.conf.all.src_valid_mark",
         }
     }
 
@@ -185,7 +204,10 @@ impl Sysctl {
             | Sysctl::ArpIgnore
             | Sysctl::IpForward
             | Sysctl::VsConntrack
-            | Sysctl::RouteLocalnet => 0,
+            | Sysctl::RouteLocalnet
+            | Sysctl::FwmarkAccept
+            | Sysctl::FwmarkReflect
+            | Sysctl::SourceByMark => 0,
         }
     }
 
@@ -213,6 +235,9 @@ pub struct Sandbox {
     /// Routes beyond the links' own subnets, those that swarmlb added.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub paths: BTreeSet<Path>,
+    /// Packets with such a mark are routed by the table of the same number.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub turns: BTreeSet<Fwmark>,
     /// Where VXLAN devices find the MACs of other nodes.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub forwarding: BTreeSet<ForwardingEntry>,

@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::encryption::Carrier;
 use crate::intent::{Fwmark, Transport};
 
+/// What the chain of [`BaseRule::MarkEntry`] is called.
+pub const ENTRY: &str = "mangle-entry";
+/// What the chains of [`BaseRule::KeepSource`] are called, with the port behind it.
+pub const KEEP: &str = "nat-keep-";
+
 /// The rules that every VIP of a sandbox shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,6 +51,12 @@ pub enum BaseRule {
     /// nat postrouting: what leaves by the mesh's network takes this address, so that answers come
     /// back here.
     SourceOut(Ipv4Addr),
+    /// nat postrouting, before that: what comes to this TCP port from beyond the machine, and so not
+    /// from this range, keeps its source.
+    KeepSource { port: u16, range: Ipv4Net },
+    /// mangle prerouting: what comes to this address gets the mark of the sandbox that sent it here,
+    /// which is in its MAC. See [`Mac::mark`](super::Mac::mark).
+    MarkEntry(Ipv4Addr),
     /// filter forward: nobody begins a connection from the mesh's network on.
     DropBack,
     /// mangle output: what a network sends to other nodes gets the mark that policies encrypt by.
@@ -119,6 +130,8 @@ impl BaseRule {
             BaseRule::MarkIn => &["mangle-in"],
             BaseRule::BalanceIn => &["nat-in"],
             BaseRule::SourceOut(_) => &["nat-source"],
+            BaseRule::KeepSource { port, .. } => return of(format!("{KEEP}{port}")),
+            BaseRule::MarkEntry(_) => &[ENTRY],
             BaseRule::DropBack => &["filter-back"],
             BaseRule::MarkCarried(carrier) => return of(format!("esp-mark-{}", carrier.vni)),
             BaseRule::DropClearIn(carrier) => return of(format!("esp-in-{}", carrier.vni)),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::node::{
-    LinkKind, Node, Object, RealServerKey, SandboxName, VirtualServer, VirtualServerKey,
+    LinkKind, Node, Object, RealServerKey, SandboxName, Sysctl, VirtualServer, VirtualServerKey,
 };
 
 /// How high above the namespace an object stands: teardown goes from the highest floor down,
@@ -21,7 +21,13 @@ pub fn floor(object: &Object) -> u8 {
         },
         Object::Veth { .. } => 4,
         Object::Address(_) => 5,
-        Object::Path(_) | Object::Sysctl { .. } | Object::Forwarding(_) | Object::Neighbour(_) => 6,
+        // It is read only where there are turns.
+        Object::Sysctl { sysctl: Sysctl::SourceByMark, .. } => 7,
+        Object::Path(_)
+        | Object::Turn(_)
+        | Object::Sysctl { .. }
+        | Object::Forwarding(_)
+        | Object::Neighbour(_) => 6,
         Object::Table => 7,
         Object::BaseRule(_) => 8,
         Object::Guard(_) => 9,

@@ -21,6 +21,10 @@ use crate::node::{
 /// free in /etc/iproute2/rt_protos).
 pub const ROUTE_PROTOCOL: u8 = 108;
 
+/// Of the rules by which packets are routed by their mark: before the kernel's own for the main table,
+/// and behind that for local addresses.
+pub const TURN_PRIORITY: u32 = 108;
+
 /// The name of swarmlb's nftables table.
 pub const TABLE: &str = "swarmlb";
 
@@ -108,6 +112,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Forwarding(entry) => row(sandbox, "add", entry),
         Object::Neighbour(held) => format!("{ip} neigh add {}", neighbour_words(held)),
         Object::Path(path) => format!("{ip} route add {}", path_words(path)),
+        Object::Turn(mark) => format!("{ip} rule add {}", turn_words(*mark)),
         Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
             inside(sandbox, format_args!("sysctl -qw {}={value}", sysctl.name_in(sandbox)))
@@ -158,6 +163,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
             format!("{ip} neigh del {address} dev {link}")
         }
         Object::Path(path) => format!("{ip} route del {}", path_words(path)),
+        Object::Turn(mark) => format!("{ip} rule del {}", turn_words(*mark)),
         Object::Route(route) => format!("{ip} route del {}", route_words(route)),
         Object::Sysctl { sysctl, .. } if sysctl.stays() && sandbox.guest().is_some() => {
             format!("# {sysctl} stays as it is: others may rely on it")
@@ -351,7 +357,12 @@ fn path_words(path: &Path) -> String {
     let Path { to, link, source, .. } = path;
     let via = path.via.map(|via| format!("via {via} ")).unwrap_or_default();
     let to = if to.prefix_len() == 0 { "default".to_owned() } else { to.to_string() };
-    format!("{to} {via}dev {link} src {source} proto {ROUTE_PROTOCOL}")
+    let table = path.mark.map(|mark| format!(" table {}", mark.0)).unwrap_or_default();
+    format!("{to} {via}dev {link} src {source}{table} proto {ROUTE_PROTOCOL}")
+}
+
+fn turn_words(mark: Fwmark) -> String {
+    format!("fwmark {mark} table {} priority {TURN_PRIORITY} protocol {ROUTE_PROTOCOL}", mark.0)
 }
 
 fn route_words(route: &Route) -> String {
@@ -526,6 +537,16 @@ pub mod commands {
             BaseRule::SourceOut(address) => {
                 (&[POSTROUTING], format!("oifname \"eth0\" counter snat to {address}"))
             }
+            BaseRule::KeepSource { port, range } => (
+                &["type nat hook postrouting priority 99"],
+                format!(
+                    "oifname \"eth0\" ip saddr != {range} tcp dport {port} counter snat to ip saddr"
+                ),
+            ),
+            BaseRule::MarkEntry(address) => (
+                &["type filter hook prerouting priority -150"],
+                format!("ip daddr {address} meta mark set @ll,64,32"),
+            ),
             BaseRule::DropBack => (&[FORWARD], format!("iifname \"eth0\" {NEW} counter drop")),
             BaseRule::MarkCarried(carrier) => (
                 &["type route hook output priority -150"],

@@ -29,6 +29,12 @@ struct Kept {
     until: Option<Instant>,
 }
 
+impl Kept {
+    fn is_alive(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
 /// What the answers were.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -57,8 +63,7 @@ impl Stub {
             return Ok(Found { addresses, source: Source::Asked });
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_alive = |kept: &&Kept| kept.until.is_none_or(|until| Instant::now() < until);
-        if let Some(kept) = kept.as_ref().filter(is_alive) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_alive()) {
             return Ok(Found { addresses: kept.addresses.clone(), source: Source::Kept });
         }
         let resolution = ask()?;
@@ -72,6 +77,12 @@ impl Stub {
         };
         *kept = Some(Kept { addresses: addresses.clone(), until });
         Ok(Found { addresses, source: Source::Asked })
+    }
+
+    /// The address that a request of now would go to without asking; none when it would ask.
+    pub fn kept(&self) -> Option<IpAddr> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|kept| kept.is_alive())?.addresses.first().copied()
     }
 
     /// What the answers were so far.

@@ -2,7 +2,7 @@
 
 use super::english::{count, duration};
 use super::table::printable;
-use crate::intent::{Mode, Service};
+use crate::intent::{Mode, Service, Source};
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -40,7 +40,11 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     line("Drain timeout", service.drain_timeout.to_string());
     line("DNS TTL", format!("{} s", service.dns_ttl));
     for port in &service.ports {
-        line("Port", format!("{port}, {}", port.mode));
+        let kept = match port.source {
+            Source::Mesh => "",
+            Source::Client => ", clients keep their addresses",
+        };
+        line("Port", format!("{port}, {}{kept}", port.mode));
     }
     if let Some(vip) = &service.ingress {
         line("Mesh", format!("fwmark {}, balanced by {data_plane}", vip.fwmark));

@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::mesh::Mesh;
 use crate::intent::{
-    DataPlane, Endpoint, Fwmark, Intent, NetworkName, NodeName, PublishMode, Service, Vip,
+    DataPlane, Endpoint, Fwmark, Intent, NetworkName, NodeName, PublishMode, Service, Source, Vip,
 };
 use crate::lower::attachment;
 use crate::lower::dns::{self, Knowledge};
+use crate::lower::ingress::kept_source;
 use crate::node::object::ENDPOINT;
 use crate::node::{LinkKind, Node, Owner, Sandbox, SandboxName, VirtualServerKey};
 
@@ -88,7 +89,11 @@ fn of_mesh(
     vip: &Vip,
 ) -> Option<Expected> {
     let network = &intent.mesh()?.name;
-    let ingress = intent.nodes.get(node)?.ingress.as_ref()?;
+    let record = intent.nodes.get(node)?;
+    let ingress = record.ingress.as_ref()?;
+    let kept = |port| kept_source(port, record.gateway()?);
+    let keeps = service.ports.iter().any(|port| port.source == Source::Client);
+    let nodes = keeps.then(|| intent.ingress_on(network).map(|(_, at)| at.address).collect());
     let ports = service.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
     let mesh = Mesh {
         home: SandboxName::of_node(&intent.cluster.id),
@@ -96,6 +101,8 @@ fn of_mesh(
         own: ingress.endpoint.address,
         gateway: ingress.gateway,
         ports: ports.copied().collect(),
+        kept: service.ports.iter().filter_map(kept).collect(),
+        nodes: nodes.unwrap_or_default(),
     };
     let expected = one_of_intent(intent, node, zones, service, network, vip);
     let client = Client {

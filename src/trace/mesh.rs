@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::expected::Member;
 use super::vip::{Rung, Step, rung};
 use crate::intent::{DataPlane, Fwmark, PublishedPort};
-use crate::node::{BaseRule, Node, PortAt, PortTo, Publication, Sandbox, SandboxName, Sysctl};
+use crate::node::{BaseRule, Mac, Node, PortAt, PortTo, Publication, Sandbox, SandboxName, Sysctl};
 
 /// A node's end of the mesh, as it should be for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Mesh {
     /// Its address on the node's gateway bridge; none where the node has no such bridge.
     pub gateway: Option<Ipv4Addr>,
     pub ports: Vec<PublishedPort>,
+    /// What leaves clients their addresses, on this node.
+    pub kept: Vec<BaseRule>,
+    /// The addresses of all nodes' ends, where a port keeps its clients' addresses.
+    pub nodes: Vec<Ipv4Addr>,
 }
 
 const NO_TABLE: &str = "its nftables table is missing";
@@ -69,7 +73,36 @@ impl Mesh {
         if !sandbox.table.as_ref().is_some_and(|table| table.rules.contains(&source)) {
             return rung(Step::Settings, false, missing(source));
         }
-        rung(Step::Settings, true, format!("tasks answer to {}", self.own))
+        if let Some(rule) = self.kept.iter().find(|rule| !has_rule(sandbox, **rule)) {
+            return rung(Step::Settings, false, missing(*rule));
+        }
+        let evidence = match self.kept.is_empty() {
+            true => format!("tasks answer to {}", self.own),
+            false => format!("tasks answer to {} or, by its way, to the client", self.own),
+        };
+        rung(Step::Settings, true, evidence)
+    }
+
+    /// What a task lacks to answer clients whose addresses it sees.
+    fn lacks(&self, sandbox: &Sandbox, task: &Member) -> Option<String> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let off = Sysctl::OF_MARKS.into_iter().find(|s| sandbox.sysctls.get(s) != Some(&1));
+        let entry = BaseRule::MarkEntry(task.address);
+        let setting = off.map(|sysctl| format!("{sysctl} should be 1"));
+        let unmarked = (!has_rule(sandbox, entry)).then(|| missing(entry));
+        setting.or(unmarked).or_else(|| {
+            self.nodes.iter().find_map(|node| {
+                let mark = Mac::of(*node).mark();
+                let routed = sandbox
+                    .paths
+                    .iter()
+                    .any(|path| path.mark == Some(mark) && path.via == Some(*node));
+                let whole = routed && sandbox.turns.contains(&mark);
+                (!whole).then(|| format!("no answer goes back by {node} (mark {mark})"))
+            })
+        })
     }
 
     /// Whether what comes to the ports gets the service's mark.
@@ -95,9 +128,14 @@ impl Mesh {
         let mut seen = 0;
         for task in tasks {
             let Some(name) = &task.sandbox else { continue };
-            let Some(table) = node.sandboxes.get(name).and_then(|held| held.table.as_ref()) else {
+            let held = node.sandboxes.get(name);
+            let Some((sandbox, table)) = held.and_then(|held| Some((held, held.table.as_ref()?)))
+            else {
                 return rung(Step::Redirect, false, format!("{name}: {NO_TABLE}"));
             };
+            if let Some(lack) = self.lacks(sandbox, task) {
+                return rung(Step::Redirect, false, format!("{name}: {lack}"));
+            }
             for port in &self.ports {
                 let (address, transport) = (task.address, port.transport);
                 let at = PortAt { address: Some(address), transport, port: port.published };
@@ -127,6 +165,10 @@ impl Mesh {
     fn all_ports(&self) -> String {
         self.ports.iter().map(words).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn has_rule(sandbox: &Sandbox, rule: BaseRule) -> bool {
+    sandbox.table.as_ref().is_some_and(|table| table.rules.contains(&rule))
 }
 
 fn words(port: &PublishedPort) -> String {
@@ -183,6 +225,37 @@ mod tests {
     fn home(node: &mut Node) -> &mut crate::node::Sandbox {
         let name = node.sandboxes.keys().find(|name| name.guest().is_some()).unwrap().clone();
         node.sandboxes.get_mut(&name).unwrap()
+    }
+
+    #[test]
+    fn the_way_back_to_a_client_whose_address_is_kept_is_followed() {
+        let intent = published(&["published=8080,target=80,source=client"]);
+        let node = lower(&intent, &node_1());
+        assert_eq!(first_broken(&intent, &node), None);
+        let broken = |sandbox: &str, change: fn(&mut crate::node::Sandbox)| {
+            let mut node = node.clone();
+            change(node.sandboxes.get_mut(&SandboxName(sandbox.into())).unwrap());
+            first_broken(&intent, &node).unwrap()
+        };
+        let unkeep = |sandbox: &mut crate::node::Sandbox| {
+            let rules = &mut sandbox.table.as_mut().unwrap().rules;
+            rules.retain(|rule| !matches!(rule, BaseRule::KeepSource { .. }));
+        };
+        let said = "the rule of chain `nat-keep-8080` is missing";
+        assert_eq!(broken("ingress.sandbox", unkeep), (Step::Settings, said.to_owned()));
+        let (step, evidence) = broken("web.2", |sandbox| sandbox.turns.clear());
+        let mark = crate::node::Mac::of(
+            intent.nodes[&node_1()].ingress.as_ref().unwrap().endpoint.address,
+        )
+        .mark();
+        assert_eq!(step, Step::Redirect);
+        assert_eq!(evidence, format!("web.2: no answer goes back by 10.0.0.2 (mark {mark})"));
+        let (_, evidence) =
+            broken("web.1", |sandbox| sandbox.paths.retain(|path| path.mark.is_none()));
+        assert!(evidence.starts_with("web.1: no answer goes back"), "{evidence}");
+        let (_, evidence) =
+            broken("web.1", |sandbox| sandbox.sysctls.retain(|s, _| *s != Sysctl::FwmarkAccept));
+        assert_eq!(evidence, "web.1: net.ipv4.tcp_fwmark_accept should be 1");
     }
 
     #[test]

@@ -358,7 +358,7 @@ fn a_comparison_without_a_service_has_nobody_to_ask_from() {
     assert!(compare(&["--from", "collab-box.1"]).contains("<SERVICE>"));
     assert!(compare(&["collabweb", "--from", "x", "--clients", "2"]).contains("does not go with"));
     assert!(compare(&["--kill-task-at", "1"]).contains("`1` is not a number between 0 and 1"));
-    assert!(compare(&["--episode", "2s"]).contains("`--kill-task-at"));
+    assert!(compare(&["--episode", "2s"]).contains("needs --kill-task-at <PART>"));
     let short = ["--kill-task-at", "0.5", "--episode", "1ms"];
     assert!(compare(&short).contains("`1ms` is not from 1s to 10m"));
     assert!(compare(&["--requests", "0"]).contains("`0` is not a number from 1 to 1000000"));

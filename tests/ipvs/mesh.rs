@@ -99,3 +99,32 @@ fn udp_sctp_and_host_ports_answer_where_ipvs_balances() {
         shell(AWAY);
     });
 }
+
+#[test]
+fn a_kept_source_is_the_clients_own_address_where_ipvs_balances() {
+    with_ipvs(|| {
+        shell(OUTSIDE);
+        let swarmlb = Swarmlb::new();
+        let port = "published=8080,target=80,source=client";
+        swarmlb.good(&format!("service create --replicas 2 --name web -p {port}"));
+        for (from, address, client) in [
+            ("outside", "192.0.2.1", Some("192.0.2.2")),
+            ("machine", "192.0.2.1", Some("192.0.2.1")),
+            ("machine", "127.0.0.1", None),
+            ("web.1", "192.0.2.1", None),
+        ] {
+            let mut seen = BTreeMap::new();
+            for _ in 0..4 {
+                let reply = request_at(from, address, 8080).expect("an answer");
+                if let Some(client) = client {
+                    assert_eq!(reply.client, client, "from {from} to {address}");
+                }
+                *seen.entry(reply.task).or_default() += 1;
+            }
+            assert_eq!(seen, each(&["web.1", "web.2"], 2), "from {from} to {address}");
+        }
+        swarmlb.good("inspect vip");
+        swarmlb.reset();
+        shell(AWAY);
+    });
+}

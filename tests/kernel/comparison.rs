@@ -256,6 +256,8 @@ fn a_killed_task_costs_clients_that_keep_its_address_most() {
             |way, cache| seen.iter().find(|row| (row.0, row.1) == (way, cache)).expect("told").2;
         // A third of the clients, for half of the time, but for the moments when it is up.
         assert!(failed("dns", "forever") >= 15, "{seen:?}");
+        // The first client keeps the address of who is killed, for the rest of its TTL at least.
+        assert!(failed("dns", "ttl") >= 1, "{seen:?}");
         for cache in ["none", "ttl", "forever"] {
             assert!(failed("vip", cache) < failed("dns", "forever"), "{seen:?}");
         }

@@ -207,7 +207,7 @@ fn nobody_reaches_localhost_from_outside_because_ports_are_published() {
 }
 
 /// Where, what is done, and the step that must be named.
-const DAMAGES: [(&str, &str, &str); 9] = [
+const DAMAGES: [(&str, &str, &str); 14] = [
     ("machine", "nft flush chain ip TABLE publish-in", "port"),
     ("machine", "nft delete element ip TABLE published '{ tcp . 8080 }'", "port"),
     ("machine", "nft delete table ip TABLE", "port"),
@@ -217,13 +217,19 @@ const DAMAGES: [(&str, &str, &str); 9] = [
     ("ingress.sandbox", "nft flush ruleset", "settings"),
     ("ingress.sandbox", "sysctl -qw net.ipv4.ip_forward=0", "settings"),
     ("web.1", "nft flush chain ip swarmlb publish-at-in", "redirect"),
+    ("ingress.sandbox", "nft flush chain ip swarmlb nat-keep-8080", "settings"),
+    ("web.2", "nft flush chain ip swarmlb mangle-entry", "redirect"),
+    ("web.2", "ip rule flush priority 108", "redirect"),
+    ("web.2", "ip route flush proto 108 table all type unicast", "redirect"),
+    ("web.2", "sysctl -qw net.ipv4.tcp_fwmark_accept=0", "redirect"),
 ];
 
 #[test]
 fn every_rung_of_the_mesh_broken_by_hand_is_named_and_mended() {
     apart(|| {
         with_outside(|swarmlb| {
-            swarmlb.good("service create --replicas 2 --name web -p 8080:80");
+            let port = "published=8080,target=80,source=client";
+            swarmlb.good(&format!("service create --replicas 2 --name web -p {port}"));
             let links = shell("ip -br link show type bridge");
             let bridge = links.split_whitespace().next().expect("a bridge").to_owned();
             let table = bridge.replace("swlb-", "swarmlb-");
@@ -265,6 +271,93 @@ fn turns_on(pid: &str, address: &str, requests: usize) -> BTreeMap<String, usize
         *turns.entry(said.trim_start_matches("Task:").trim().to_owned()).or_default() += 1;
     }
     turns
+}
+
+/// Whom each task saw as its client, by task, asked from a node of a lab.
+fn clients_on(pid: &str, address: &str, requests: usize) -> BTreeMap<String, String> {
+    let line = format!("nsenter -t {pid} -n curl -sm5 http://{address}:8080/");
+    let word = |said: &str, key: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        line.unwrap_or_else(|| panic!("no {key} in {said}")).to_owned()
+    };
+    (0..requests)
+        .map(|_| shell(&line))
+        .map(|said| {
+            let client = word(&said, "RemoteAddr:");
+            let client = client.rsplit_once(':').map_or(client.clone(), |(at, _)| at.to_owned());
+            (word(&said, "Task:"), client)
+        })
+        .collect()
+}
+
+#[test]
+fn a_kept_source_is_the_clients_own_address_by_whichever_node_it_comes() {
+    apart(|| {
+        // As strict as distributions are about where packets come from.
+        shell("sysctl -qw net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.all.rp_filter=1");
+        let lab = Lab::up(3);
+        let line = "--constraint node.name!=node-3 --replicas 2 --name web";
+        let port = "-p published=8080,target=80,source=client -p 8081:80";
+        lab.good(&format!("service create {line} {port}"));
+        let status = lab.json("lab status");
+        let nodes: Vec<(String, String, String)> = status
+            .as_array()
+            .expect("nodes")
+            .iter()
+            .map(|node| {
+                let text = |key: &str| node[key].as_str().expect("text").to_owned();
+                (text("node"), node["pid"].to_string(), text("address"))
+            })
+            .collect();
+        for (name, pid, own) in &nodes {
+            lab.good(&format!("--node {name} inspect vip web"));
+            // By each node to both tasks, wherever they run.
+            for (_, _, address) in &nodes {
+                let seen = clients_on(pid, address, 2);
+                let both = ["web.1", "web.2"].map(|task| (task.to_owned(), own.clone()));
+                assert_eq!(seen, both.into(), "{name} to {address}");
+            }
+            // What shares its address with other nodes' comes from the mesh, and is answered.
+            assert_eq!(turns_on(pid, "127.0.0.1", 4), each(&["web.1", "web.2"], 2), "{name}");
+            let seen = shell(&format!("nsenter -t {pid} -n curl -sm5 http://{own}:8081/"));
+            assert!(!seen.contains(&format!("RemoteAddr: {own}")), "it is not kept: {seen}");
+        }
+        // Tasks that come later answer by all nodes too.
+        lab.good("service scale web=4");
+        let seen = clients_on(&nodes[0].1, &nodes[2].2, 4);
+        assert!(seen.len() == 4 && seen.values().all(|client| *client == nodes[0].2), "{seen:?}");
+        // What is large passes too, and what refuses is heard at once.
+        let (pid, address) = (&nodes[2].1, &nodes[0].2);
+        let large = "head -c 1000000 /dev/zero | curl -sm10 -o /dev/null -w '%{http_code}' -T -";
+        let said = shell(&format!("nsenter -t {pid} -n sh -c \"{large} http://{address}:8080/\""));
+        assert!(said.starts_with(['2', '4']), "{said}");
+        lab.good("service rm web");
+        for (_, pid, _) in &nodes {
+            let left = shell(&format!("nsenter -t {pid} -n -m ip netns"));
+            assert!(!left.contains("web"), "{left}");
+        }
+        lab.down();
+    });
+}
+
+#[test]
+fn a_range_is_published_port_by_port() {
+    apart(|| {
+        with_outside(|swarmlb| {
+            swarmlb.good("service create --name web -p 8080-8081:80 -p 9000-9001:80-81");
+            let ports = swarmlb.json("service inspect web")[0]["ports"].clone();
+            let pair =
+                |port: &serde_json::Value| (port["published"].clone(), port["target"].clone());
+            let pairs: Vec<_> = ports.as_array().expect("ports").iter().map(pair).collect();
+            let expected = [(8080, 80), (8081, 80), (9000, 80), (9001, 81)];
+            assert_eq!(pairs, expected.map(|(one, other)| (one.into(), other.into())));
+            for port in [8080, 8081, 9000] {
+                assert_eq!(turns("outside", "192.0.2.1", port, 1), each(&["web.1"], 1));
+            }
+            let (_, said) = swarmlb.ending("service create --name x -p 8079-8080:80", 2);
+            assert!(said.contains("port 8080/tcp is published by service `web` already"), "{said}");
+        })
+    });
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub enum Harm {
     Path,
     StalePath,
     OtherPath,
+    Turn,
+    StaleTurn,
     Address,
     StaleAddress,
     OtherPrefix,
@@ -79,7 +81,7 @@ pub enum Harm {
     StaleNeighbour,
 }
 
-const HARMS: [Harm; 56] = [
+const HARMS: [Harm; 58] = [
     Harm::Sandbox,
     Harm::Process,
     Harm::OtherProcess,
@@ -103,6 +105,8 @@ const HARMS: [Harm; 56] = [
     Harm::Path,
     Harm::StalePath,
     Harm::OtherPath,
+    Harm::Turn,
+    Harm::StaleTurn,
     Harm::Address,
     Harm::StaleAddress,
     Harm::OtherPrefix,
@@ -344,13 +348,19 @@ fn to_addresses(sandbox: &mut Sandbox, harm: Harm, which: &Index) {
         (Harm::StalePath, Some(Address { link, net: own })) => {
             let to = net(Ipv4Addr::new(10, 99, 9, 0), 24);
             sandbox.paths.retain(|path| path.to != to);
-            sandbox.paths.insert(Path { to, link, via: None, source: own.addr() });
+            sandbox.paths.insert(Path { to, link, via: None, source: own.addr(), mark: None });
+        }
+        (Harm::Turn, _) => {
+            item_of(&sandbox.turns, which).map(|mark| sandbox.turns.remove(&mark));
+        }
+        (Harm::StaleTurn, _) => {
+            sandbox.turns.insert(STALE_MARK);
         }
         (Harm::OtherPath, Some(Address { link, net: own })) => {
             let Some(path) = item_of(&sandbox.paths, which) else { return };
             sandbox.paths.remove(&path);
             let via = own.hosts().find(|host| Some(*host) != path.via && *host != own.addr());
-            sandbox.paths.insert(Path { to: path.to, link, via, source: own.addr() });
+            sandbox.paths.insert(Path { link, via, source: own.addr(), ..path });
         }
         (Harm::OtherRoute, Some(Address { link, .. })) => {
             let Some(route) = item_of(&sandbox.routes, which) else { return };

@@ -21,10 +21,11 @@ const MORE: [&str; 2] = ["10.0.20.0/29", "10.0.21.0/24"];
 const ALIASES: [&str; 2] = ["store", "api"];
 const SERVICES: [&str; 4] = ["web", "api", "db", "box"];
 /// What services publish: one of each kind, and two that want the same.
-const PORTS: [&str; 5] = [
+const PORTS: [&str; 6] = [
     "8080:80",
     "53/udp",
     "192.0.2.1:9:9/sctp",
+    "published=8082,target=80,source=client",
     "published=8081,target=80,mode=host",
     "published=8080,target=81,mode=host",
 ];
@@ -170,7 +171,7 @@ fn create_service() -> impl Strategy<Value = Create> {
     let constraint = prop::option::weighted(0.3, 0..CONSTRAINTS.len());
     let most = prop_oneof![4 => Just(0), 1 => 1..3u32];
     let placement = (global, constraint, most);
-    let ports = prop::sample::subsequence(vec![0, 1, 2, 3, 4], 0..=2);
+    let ports = prop::sample::subsequence((0..PORTS.len()).collect::<Vec<_>>(), 0..=2);
     let ports = prop_oneof![1 => Just(Vec::new()), 1 => ports];
     (0..SERVICES.len(), networks, 0..5u32, mode, plane, command, placement, ports).prop_map(
         |(name, networks, replicas, endpoint_mode, data_plane, command, placement, ports)| {

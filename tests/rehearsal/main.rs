@@ -171,7 +171,7 @@ fn full() -> (Intent, NodeName) {
         let tree = (edits::cluster(), edits::edits(12)).new_tree(&mut runner).expect("edits");
         let (cluster, edits) = proptest::strategy::ValueTree::current(&tree);
         let (intent, name) = (cluster.after(&edits), cluster.names().remove(0));
-        if kinds(&lower(&intent, &name)).len() == 18 {
+        if kinds(&lower(&intent, &name)).len() == 19 {
             return (intent, name);
         }
     }

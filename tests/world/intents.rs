@@ -87,7 +87,13 @@ pub fn with_a_peer(mut intent: Intent) -> Intent {
 pub fn published() -> Intent {
     let mut intent = crossing();
     intent.create_ingress("id-ingress".into(), &Machine::default()).expect("a mesh");
-    publish(&mut intent, "front", 2, DataPlaneChoice::Auto, &["8080:80", "53:53/udp"]);
+    publish(
+        &mut intent,
+        "front",
+        2,
+        DataPlaneChoice::Auto,
+        &["published=8080,target=80,source=client", "53:53/udp"],
+    );
     publish(&mut intent, "side", 1, DataPlaneChoice::Nftables, &["192.0.2.1:9:9/sctp"]);
     publish(&mut intent, "own", 1, DataPlaneChoice::Auto, &["mode=host,published=81,target=80"]);
     intent

@@ -26,7 +26,7 @@ use crate::keeper::record::Record;
 use crate::keeper::sockets::RESOLVER;
 use crate::kernel::netns;
 use crate::node::SandboxName;
-use crate::probe::crowd::{self, Pace, Plan, Resolve};
+use crate::probe::crowd::{self, Pace, Plan};
 use crate::probe::ports::Ports;
 use crate::probe::resolve::Client;
 use crate::probe::stub::Stub;
@@ -114,14 +114,16 @@ impl Stage<'_> {
         script: &Script<'_>,
     ) -> Result<Outage, Failure> {
         let seats = self.seats(cache, script)?;
-        let first = seats.first().and_then(|seat| seat.first_address(&way.name).ok());
-        let (victim, address) = self.victim(first)?;
+        let first = seats.first();
         let begin = Instant::now() + HEAD_START;
         let end = begin + script.lasts;
         let (asked, killed) = thread::scope(|scope| {
             let ask = |seat: &'_ Seat<'_>| seat.ask(way, begin, script, &self.progress);
             let threads: Vec<_> = seats.iter().map(|seat| scope.spawn(move || ask(seat))).collect();
-            let killed = self.kill(victim, begin + script.kill_after, end);
+            sleep_until(begin + script.kill_after);
+            let killed = self
+                .victim(first.and_then(|seat| seat.stub.kept()))
+                .and_then(|victim| Ok((victim, self.kill(victim.0, end)?)));
             let asked: Vec<_> = threads
                 .into_iter()
                 .map(|thread| {
@@ -138,7 +140,7 @@ impl Stage<'_> {
         for (seat, asked) in seats.iter().zip(asked) {
             samples.extend(asked.map_err(|error| self.failed(seat.sandbox, &error))?);
         }
-        let killed = killed?;
+        let ((victim, address), killed) = killed?;
         let episode = Episode {
             way: way.way,
             mechanism: &way.mechanism,
@@ -175,9 +177,8 @@ impl Stage<'_> {
         Failure::io(self.what, error).fact("sandbox:", sandbox.called().to_owned())
     }
 
-    /// The task that has the address which the first client begins with, or the first of those here; and
-    /// its own address.
-    fn victim(&self, first: Option<IpAddr>) -> Result<(&Task, IpAddr), Failure> {
+    /// The task that has the address which a client keeps, or the first of those here; and its own address.
+    fn victim(&self, kept: Option<IpAddr>) -> Result<(&Task, IpAddr), Failure> {
         let Subject { intent, service, network, .. } = self.subject;
         let here: Vec<(&Task, IpAddr)> = intent
             .rotation_of(&service.name)
@@ -185,7 +186,7 @@ impl Stage<'_> {
             .filter(|task| !self.clients.contains(&SandboxName::from(&task.name)))
             .filter_map(|task| Some((task, task.endpoint(network)?.address.into())))
             .collect();
-        let chosen = here.iter().find(|(_, address)| Some(*address) == first).or(here.first());
+        let chosen = here.iter().find(|(_, address)| Some(*address) == kept).or(here.first());
         chosen.copied().ok_or_else(|| {
             let problem = "no task of it that asks nobody runs on this node, to be killed";
             Failure::new(Exit::Usage, self.what, problem).hint(format!(
@@ -196,13 +197,12 @@ impl Stage<'_> {
         })
     }
 
-    /// Kills a task at a moment, and whenever it has started again until another.
-    fn kill(&self, task: &Task, from: Instant, until: Instant) -> Result<Killed, Failure> {
+    /// Kills a task, and again whenever it has started until a moment.
+    fn kill(&self, task: &Task, until: Instant) -> Result<Killed, Failure> {
         let io = |error: std::io::Error| Failure::io(self.what, &error);
         let keeper = Keeper::connect(&self.session.state.keeper_socket()).map_err(io)?;
         let sandbox = SandboxName::from(&task.name);
         let directory = self.session.state.task(&sandbox);
-        sleep_until(from);
         let mut killed: Option<Killed> = None;
         let mut last = None;
         while Instant::now() < until && !interrupt::was_pressed() {
@@ -270,12 +270,6 @@ impl Stage<'_> {
 }
 
 impl Seat<'_> {
-    /// Where its first request will go, if what is kept is not older by then.
-    fn first_address(&self, name: &str) -> std::io::Result<IpAddr> {
-        let found = self.names(name)?.resolve().map_err(std::io::Error::other)?;
-        found.addresses.first().copied().ok_or_else(|| std::io::ErrorKind::NotFound.into())
-    }
-
     fn names<'a>(&'a self, name: &'a str) -> std::io::Result<Names<'a>> {
         let client = Client::open(self.namespace.as_fd(), SocketAddr::V4(RESOLVER), PATIENCE);
         Ok(Names { client: client.map_err(std::io::Error::other)?, name, stub: &self.stub })

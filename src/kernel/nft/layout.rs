@@ -115,7 +115,8 @@ pub fn base_rules(table: &str, rule: BaseRule) -> Vec<(Chain, Vec<Expression>)> 
 fn hooks(rule: BaseRule) -> &'static [(&'static str, Place, i32)] {
     match rule {
         BaseRule::MarkOut | BaseRule::MarkCarried(_) => &[("route", Place::OUTPUT, -150)],
-        BaseRule::MarkIn => &[("filter", Place::PREROUTING, -150)],
+        BaseRule::MarkIn | BaseRule::MarkEntry(_) => &[("filter", Place::PREROUTING, -150)],
+        BaseRule::KeepSource { .. } => &[("nat", Place::POSTROUTING, 99)],
         BaseRule::RejectIn | BaseRule::GuardLocalhost | BaseRule::DropClearIn(_) => {
             &[("filter", Place::INPUT, 0)]
         }
@@ -193,20 +194,25 @@ fn base_rule(rule: BaseRule) -> Vec<Expression> {
             ],
         ]
         .concat(),
-        BaseRule::SourceOut(address) => {
-            let to = Expression::Nat(Nat {
-                kind: NatKind::SOURCE,
-                family: Family::IPV4,
-                address: Some((Register::ONE, Register::ONE)),
-                port: None,
-                flags: 0,
-            });
-            [
-                by_link(MetaKey::LINK_OUT, MESH_LINK, Comparison::EQUAL),
-                vec![Expression::counter(), constant(address), to],
-            ]
-            .concat()
-        }
+        BaseRule::SourceOut(address) => [
+            by_link(MetaKey::LINK_OUT, MESH_LINK, Comparison::EQUAL),
+            vec![Expression::counter(), constant(address), source_rewritten()],
+        ]
+        .concat(),
+        BaseRule::KeepSource { port, range } => keep_source(port, range),
+        BaseRule::MarkEntry(address) => [
+            in_range(DESTINATION, address.into(), Comparison::EQUAL),
+            vec![
+                Expression::Payload {
+                    base: Base::LINK,
+                    offset: SENDER,
+                    length: 4,
+                    to: Register::ONE,
+                },
+                Expression::MetaStore { key: MetaKey::MARK, from: Register::ONE },
+            ],
+        ]
+        .concat(),
         BaseRule::MarkCarried(carrier) => {
             let mark = Data::Value(ENCRYPTION_MARK.0.to_ne_bytes().into());
             let marked = [
@@ -226,10 +232,44 @@ fn base_rule(rule: BaseRule) -> Vec<Expression> {
     }
 }
 
+/// Where Ethernet's header has the last four bytes of the sender's MAC.
+const SENDER: u32 = 8;
+const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Where UDP's header has the destination port, and VXLAN's behind it the network's number.
 const PORT_AT: u32 = 2;
 const VNI_AT: u32 = 8 + 4;
+
+/// The source becomes the address in the first register.
+fn source_rewritten() -> Expression {
+    Expression::Nat(Nat {
+        kind: NatKind::SOURCE,
+        family: Family::IPV4,
+        address: Some((Register::ONE, Register::ONE)),
+        port: None,
+        flags: 0,
+    })
+}
+
+/// A source that was rewritten, to what it is, is rewritten by nobody else.
+fn keep_source(port: u16, range: Ipv4Net) -> Vec<Expression> {
+    let payload =
+        |base, offset, length| Expression::Payload { base, offset, length, to: Register::ONE };
+    [
+        by_link(MetaKey::LINK_OUT, MESH_LINK, Comparison::EQUAL),
+        in_range(SOURCE, range, Comparison::UNEQUAL),
+        vec![
+            Expression::MetaLoad { key: MetaKey::PROTOCOL, to: Register::ONE },
+            equals(&[TCP]),
+            payload(Base::TRANSPORT, PORT_AT, 2),
+            equals(&port.to_be_bytes()),
+            Expression::counter(),
+            payload(Base::NETWORK, SOURCE, 4),
+            source_rewritten(),
+        ],
+    ]
+    .concat()
+}
 
 /// The packets of one network.
 fn carried(carrier: Carrier) -> Vec<Expression> {

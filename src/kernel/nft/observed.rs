@@ -10,6 +10,7 @@ use super::layout;
 use super::wire::{Chain, Data, Element, Expression, Rule, Set, Verdict};
 use crate::intent::Fwmark;
 use crate::node::encryption::Carrier;
+use crate::node::table::{ENTRY, KEEP};
 use crate::node::{BaseRule, Dispatch, PortMap, Publication, Table};
 
 /// How many connections each target of each mark was given since it was added.
@@ -81,7 +82,22 @@ impl Held {
         let source = self.rules.get("nat-source").into_iter().flatten();
         let sources = source.flat_map(|rule| layout::addresses(rule)).map(BaseRule::SourceOut);
         let carried = self.chains.keys().filter_map(|chain| self.carried(chain));
-        BaseRule::PLAIN.into_iter().chain(ranged).chain(sources).chain(carried).collect()
+        let kept = self.chains.keys().flat_map(|chain| self.kept(chain));
+        let entry = self.rules.get(ENTRY).into_iter().flatten();
+        let entries = entry.flat_map(|rule| layout::ranges(rule));
+        let entries = entries.map(|range| BaseRule::MarkEntry(range.addr()));
+        let about = ranged.chain(sources).chain(carried).chain(kept).chain(entries);
+        BaseRule::PLAIN.into_iter().chain(about).collect()
+    }
+
+    /// The rules of a kept source that may be in a chain, by its name and the ranges in it.
+    fn kept(&self, chain: &str) -> Vec<BaseRule> {
+        let port = chain.strip_prefix(KEEP).and_then(|port| port.parse().ok());
+        let rules = self.rules.get(chain).into_iter().flatten();
+        let ranges = rules.flat_map(|rule| layout::ranges(rule));
+        port.map_or_else(Vec::new, |port| {
+            ranges.map(|range| BaseRule::KeepSource { port, range }).collect()
+        })
     }
 
     /// The rule of encryption that may be in a chain, by its name and the port in it.
@@ -219,7 +235,9 @@ mod tests {
     fn all_rules() -> impl Iterator<Item = BaseRule> {
         let range = "172.16.4.0/22".parse().unwrap();
         let source = BaseRule::SourceOut(Ipv4Addr::new(10, 0, 0, 2));
-        BaseRule::PLAIN.into_iter().chain(BaseRule::of_range(range)).chain([source])
+        let kept = BaseRule::KeepSource { port: 8080, range };
+        let entry = BaseRule::MarkEntry(TARGETS[0]);
+        BaseRule::PLAIN.into_iter().chain(BaseRule::of_range(range)).chain([source, kept, entry])
     }
 
     fn publications() -> [Publication; 3] {

@@ -30,6 +30,8 @@ impl Register {
 pub struct Base(pub u32);
 
 impl Base {
+    /// Ethernet's.
+    pub const LINK: Self = Self(0);
     /// IPv4's or IPv6's.
     pub const NETWORK: Self = Self(1);
     /// TCP's, UDP's …
