@@ -24,9 +24,9 @@ pub struct Account {
 /// What no process can run as.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AccountError {
-    #[error("there is no user `{}` in {place}", name.escape_debug())]
+    #[error("there is no user `{}` {place}", name.escape_debug())]
     NoUser { name: String, place: String },
-    #[error("there is no group `{}` in {place}", name.escape_debug())]
+    #[error("there is no group `{}` {place}", name.escape_debug())]
     NoGroup { name: String, place: String },
 }
 
@@ -62,7 +62,7 @@ impl Accounts {
     }
 
     /// Who `USER[:GROUP]` is, by Docker's rules: a name goes before a number, a number needs no line, and
-    /// who names a group is in no other. Root when empty. `place` is where the files are, in words.
+    /// who names a group is in no other. Root when empty. `place` is where they are looked for, as `in the image`.
     ///
     /// # Errors
     /// When a name stands nowhere.
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn found(text: &str) -> (u32, u32, Vec<u32>, String) {
-        let account = accounts().find(text, "the image").unwrap();
+        let account = accounts().find(text, "in the image").unwrap();
         (account.uid, account.gid, account.groups, account.home)
     }
 
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn names_that_stand_nowhere_are_nobody() {
-        let error = |text: &str| accounts().find(text, "the image").unwrap_err().to_string();
+        let error = |text: &str| accounts().find(text, "in the image").unwrap_err().to_string();
         assert_eq!(error("nobody"), "there is no user `nobody` in the image");
         assert_eq!(error("web:staff"), "there is no group `staff` in the image");
         assert_eq!(error("-1"), "there is no user `-1` in the image");

@@ -101,7 +101,7 @@ pub fn config(outline: &Outline<'_>) -> Result<Value, ConfigError> {
     let Outline { process, image, accounts, facilities, .. } = *outline;
     let setup = &process.setup;
     let user = setup.user.as_ref().map_or(image.user.as_str(), |user| user.as_str());
-    let account = accounts.find(user, "the image")?;
+    let account = accounts.find(user, "in the image")?;
     let rights = granted(&setup.cap_add, &setup.cap_drop);
     let names: Vec<String> = rights.iter().map(|right| right.kernel_name()).collect();
     // Who is not root has no right until a program gives it one, as execve(2) has it.

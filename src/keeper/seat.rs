@@ -61,7 +61,7 @@ impl Seat {
 
 /// Who that is on this machine, by whatever it asks (nsswitch.conf(5)).
 fn account(name: &UserName, start: &Start, command: &mut Command) -> io::Result<Account> {
-    const PLACE: &str = "this machine";
+    const PLACE: &str = "on this machine";
     let (user, group) = match name.as_str().split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (name.as_str(), None),
@@ -94,7 +94,7 @@ fn group_of(name: &str) -> io::Result<Gid> {
     let number = name.parse::<u32>().ok().map(Gid::from_raw);
     let held = Group::from_name(name)?.map(|held| held.gid).or(number);
     held.ok_or_else(|| {
-        let (name, place) = (name.to_owned(), "this machine".to_owned());
+        let (name, place) = (name.to_owned(), "on this machine".to_owned());
         io::Error::other(AccountError::NoGroup { name, place })
     })
 }
