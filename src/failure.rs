@@ -414,6 +414,15 @@ fn intent_hint(error: &IntentError) -> Option<String> {
                 "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
             )
         }
+        IntentError::NothingToGoBackTo { name } => {
+            format!("see `swarmlb service inspect --pretty {name}`")
+        }
+        IntentError::StartFirstAtHostPort { .. } => {
+            "leave out `--update-order` and `--rollback-order`: the old task goes first then".into()
+        }
+        IntentError::NoNetwork { .. } => {
+            "give it another one with `--network-add` at the same time".into()
+        }
         IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()

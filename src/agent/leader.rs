@@ -1,5 +1,5 @@
 //! The leader: the one agent that decides for all. Whoever holds the store's key of that name decides what becomes of the
-//! tasks of nodes that died or were drained.
+//! tasks of nodes that died or were drained, and sees to updates.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
+use super::status::NodeStatus;
+use super::updates::{Updates, updating};
 use crate::clock;
 use crate::intent::{Intent, Liveness, NodeName};
 use crate::keeper::journal::say;
@@ -27,8 +29,10 @@ const ATTEMPTS: usize = 100;
 pub enum Wake {
     /// The intent may have changed.
     Intent,
-    /// Some node reported something, or its report went.
+    /// Some node came or went, or another one leads.
     Reports,
+    /// Some node has something new to say.
+    Word,
 }
 
 /// Whether a change of what nodes report concerns who leads: somebody came or went. `known` are the
@@ -56,6 +60,10 @@ struct Candidate {
     /// What was last decided on, the dead and the living: nothing new is to be decided while these are
     /// the same, and the intent is.
     decided: Option<(BTreeSet<NodeName>, bool)>,
+    updates: Updates,
+    /// Whether anything is updated, as far as is known; without one that is so nobody listens to what
+    /// nodes say.
+    updating: bool,
 }
 
 /// Stands for leader, and leads when it is one, as long as `wakes` has somebody who sends.
@@ -75,6 +83,8 @@ pub fn stand(
         heard: Heard::default(),
         since: Instant::now(),
         decided: None,
+        updates: Updates::new(),
+        updating: true,
     };
     std::thread::Builder::new().name("leader".into()).spawn(move || candidate.run(&wakes))?;
     Ok(())
@@ -99,17 +109,34 @@ impl Candidate {
                     AGAIN
                 }
             };
-            let mut next = match wakes.recv_timeout(pause) {
+            if self.wait(wakes, pause).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to decide, or nobody wakes it any more.
+    fn wait(&mut self, wakes: &Receiver<Wake>, pause: Duration) -> Result<(), RecvTimeoutError> {
+        let until = Instant::now() + pause;
+        loop {
+            let mut next = match wakes.recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(wake) => Some(wake),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(gone) => return Err(gone),
             };
             // Everything that came meanwhile is one turn.
+            let mut concerns = false;
             while let Some(wake) = next {
                 if wake == Wake::Intent {
                     self.decided = None;
+                    self.updating = true;
                 }
+                concerns |= wake != Wake::Word || self.updating;
                 next = wakes.try_recv().ok();
+            }
+            if concerns {
+                return Ok(());
             }
         }
     }
@@ -123,6 +150,8 @@ impl Candidate {
             records::lead(&self.store, &self.name, self.lease.id()?, reports.leadership.as_ref())?
         else {
             self.decided = None;
+            self.updating = false;
+            self.updates = Updates::new();
             return Ok(LONG);
         };
         let waits_for = BENEFIT.saturating_sub(self.heard.listening);
@@ -130,8 +159,37 @@ impl Candidate {
         if self.decided.as_ref() != Some(&seen) {
             self.decide(&leadership)?;
             self.decided = Some(seen);
+            self.updating = true;
         }
-        Ok(if waits_for.is_zero() { LONG } else { waits_for })
+        let pause = if waits_for.is_zero() { LONG } else { waits_for };
+        Ok(pause.min(self.update(&leadership)?))
+    }
+
+    /// Sees to the updates; when to look again though nothing happens.
+    fn update(&mut self, leadership: &Leadership) -> Result<Duration, RecordError> {
+        for _ in 0..ATTEMPTS {
+            if !self.updating {
+                return Ok(LONG);
+            }
+            let Some(loaded) = records::load_intent(&self.store)? else { return Ok(LONG) };
+            if updating(&loaded.intent).next().is_none() {
+                self.updating = false;
+                self.updates = Updates::new();
+                return Ok(LONG);
+            }
+            let (_, statuses) = records::load_status::<NodeStatus>(&self.store)?;
+            let advanced = self.updates.advance(&loaded, &statuses);
+            if advanced.intent == loaded.intent {
+                return Ok(advanced.due.unwrap_or(LONG));
+            }
+            match records::commit_as_leader(&self.store, leadership, &loaded, &advanced.intent)? {
+                Some(Edit::Done(_)) => tell_of_updates(&loaded.intent, &advanced.intent),
+                Some(Edit::Overtaken) => {}
+                // Another one decides by now.
+                None => return Ok(LONG),
+            }
+        }
+        Ok(AGAIN)
     }
 
     fn decide(&self, leadership: &Leadership) -> Result<(), RecordError> {
@@ -161,6 +219,16 @@ impl Candidate {
             }
         }
         Ok(())
+    }
+}
+
+fn tell_of_updates(before: &Intent, after: &Intent) {
+    for (name, service) in &after.services {
+        let was = before.services.get(name).and_then(|service| service.update.as_ref());
+        let Some(update) = &service.update else { continue };
+        if was.map(|was| was.state) != Some(update.state) {
+            say(format!("service {name}: {}: {}", update.state, update.message));
+        }
     }
 }
 

@@ -19,5 +19,6 @@ mod reconcile;
 mod resolvers;
 pub mod resting;
 pub mod status;
+mod updates;
 
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

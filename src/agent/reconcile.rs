@@ -222,8 +222,8 @@ fn run_for_keeper(
             Ok(None) => {}
             Err(error) => say(format!("cannot load what the nodes report: {error}")),
         }
-        !changed.is_none_or(|batch| leader::concerns(batch, &mut reports))
-            || wakes.send(Wake::Reports).is_ok()
+        let concerns = changed.is_none_or(|batch| leader::concerns(batch, &mut reports));
+        wakes.send(if concerns { Wake::Reports } else { Wake::Word }).is_ok()
     };
     events::follow(store.clone(), records::STATUS, after, tell)?;
     leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;

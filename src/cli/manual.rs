@@ -379,6 +379,17 @@ pub const PAGES: &[Page] = &[
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
             ("created", "seconds since 1970"),
+            ("version", "which of the templates that it ever had its new tasks are made from"),
+            ("older", "by version: what some of its tasks are still made from"),
+            ("forced", "how often `service update --force` asked for new tasks"),
+            ("update_config", "how an update replaces tasks"),
+            ("rollback_config", "how the way back does"),
+            (
+                "update_status",
+                "the last update: state, started and completed in milliseconds since 1970, message, \
+                 tasks that it had to replace, and those of the new ones that failed",
+            ),
+            ("previous_spec", "what it was before its last change, to which a rollback leads"),
         ],
         ..NOTHING
     },
@@ -399,6 +410,38 @@ pub const PAGES: &[Page] = &[
             ("Which operations that would be:", "swarmlb service scale --dry-run web=5"),
         ],
         exits: &[(1, "it is asked for, but a task does not stay up, or waits for a place")],
+        ..NOTHING
+    },
+    Page {
+        command: "service update",
+        examples: &[
+            (
+                "Another variable, two tasks at a time, and back by itself when one fails:",
+                "swarmlb service update --env-add LEVEL=debug --update-parallelism 2 \
+                 --update-failure-action rollback web",
+            ),
+            (
+                "New tasks beside the old ones, which leave when everybody sends to the new:",
+                "swarmlb service update --update-order start-first --force web",
+            ),
+            ("Another command:", "swarmlb service update --image host --args \"nc -lk 80\" web"),
+            (
+                "One network for another:",
+                "swarmlb service update --network-add green --network-rm blue web",
+            ),
+            ("What would be done, task by task:", "swarmlb service update --dry-run --force web"),
+            ("Go on after it was paused:", "swarmlb service update web"),
+        ],
+        exits: &[(1, "it was paused or rolled back as tasks failed, or a task waits for a place")],
+        ..NOTHING
+    },
+    Page {
+        command: "service rollback",
+        examples: &[
+            ("What it was before its last change:", "swarmlb service rollback web"),
+            ("Without waiting:", "swarmlb service rollback --detach web"),
+        ],
+        exits: &[(1, "it was paused as tasks failed, or a task waits for a place")],
         ..NOTHING
     },
     Page {

@@ -17,6 +17,7 @@ pub mod service;
 pub mod settings;
 pub mod system;
 pub mod task;
+pub mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::task::List;
-use super::{DryRun, logs};
+use super::{DryRun, logs, update};
 use crate::intent::service::DRAIN_TIMEOUT;
 use crate::intent::{
     Alias, Constraint, DataPlaneChoice, Image, NetworkName, Ports, ServiceName, Span,
@@ -50,6 +50,23 @@ pub enum Command {
         /// Which service shall have how many tasks
         #[arg(required = true, value_name = "SERVICE=REPLICAS")]
         scales: Vec<Scale>,
+        /// Do not wait until it is so
+        #[arg(short, long)]
+        detach: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Change a service, and wait until its tasks were replaced
+    ///
+    /// Tasks are replaced some at a time where something changes that they have for life: image,
+    /// words, variables, host name, networks, ports. Anything else holds at once. The store has how far it
+    /// is, so that it goes on whoever is killed; another update takes over from one that is going, as in
+    /// Docker, and `service update` without options goes on with one that was paused.
+    Update(Box<update::Update>),
+    /// Make a service what it was before its last change, and wait until it is
+    Rollback {
+        #[arg(value_name = "SERVICE")]
+        name: ServiceName,
         /// Do not wait until it is so
         #[arg(short, long)]
         detach: bool,
@@ -141,6 +158,8 @@ pub struct Create {
     pub dns_ttl: u32,
     #[command(flatten)]
     pub container: super::container::Options,
+    #[command(flatten)]
+    pub updating: update::Updating,
     /// Do not wait until the service is up
     #[arg(short, long)]
     pub detach: bool,

@@ -1,20 +1,20 @@
 //! Waiting until what was asked for is so: every task of it runs, and observed equals desired in
 //! every sandbox. What the kernel refused is put back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::interrupt;
 use super::narration::tell;
 use super::output::last_words;
+use super::progress::{Progress, Shown};
 use super::session::{Committed, Session};
 use crate::agent::status::{NodeStatus, TaskState, TaskStatus};
 use crate::failure::{Exit, Failure};
 use crate::intent::pending::told;
 use crate::intent::{
-    Intent, Liveness, NodeName, NodeRecord, Pending, Service, ServiceName, Task, TaskName,
+    Intent, Liveness, NodeName, NodeRecord, Pending, Service, ServiceName, Task, TaskName, Update,
+    UpdateState,
 };
 use crate::killpoint;
 use crate::render::english::count;
@@ -28,8 +28,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const ATTENTION: Duration = Duration::from_millis(200);
 /// A task that ended this often before it ran is not waited for.
 const FAILURES: u32 = 3;
-/// Most tasks that have a bar each; of more, one bar tells the number.
-const BARS: usize = 20;
+/// What the end of a way back says that was asked for.
+const ROLLED_BACK: &str = "rollback completed";
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,31 @@ struct Wanted {
     leaving: BTreeMap<TaskName, String>,
     /// They wait for a place, and what they wait for is not waited for.
     pending: BTreeMap<TaskName, Pending>,
+    /// Those among them that are not made from what their service is now.
+    old: BTreeSet<TaskName>,
+    /// How far the updates are that were asked for.
+    updates: Vec<(ServiceName, Update)>,
+    /// What every node must have done.
+    revision: Revision,
+}
+
+impl Wanted {
+    fn is_updating(&self) -> bool {
+        self.updates.iter().any(|(_, update)| update.state.is_going())
+    }
+
+    fn shown(&self) -> Shown {
+        let placed = self.running.keys().chain(self.leaving.keys());
+        let placed = placed.map(|name| (name.clone(), "waiting".to_owned()));
+        let pending = self.pending.iter();
+        let pending =
+            pending.map(|(name, pending)| (name.clone(), format!("pending: {}", pending.reason)));
+        Shown {
+            tasks: placed.chain(pending).collect(),
+            wanted: self.running.len(),
+            replaces: self.is_updating(),
+        }
+    }
 }
 
 fn is_leaving(status: &TaskStatus) -> bool {
@@ -81,24 +106,31 @@ impl Wait<'_> {
     /// # Errors
     /// As [`Wait::until`].
     pub fn until_noted(&self, committed: &Committed) -> Result<Waited, Failure> {
-        let wanted = self.wanted(&committed.after);
+        let wanted = self.wanted(&committed.after, committed);
         killpoint::pass(|| "before it is waited for".into());
-        let progress = Progress::new(self.quiet, &wanted);
-        let result = self.follow(committed, wanted, &progress);
+        let mut progress = Progress::new(self.quiet, &wanted.shown());
+        let result = self.follow(committed, wanted, &mut progress);
         progress.end();
         result
     }
 
     /// The tasks to wait for, but for those of dead nodes: nobody tells of them.
-    fn wanted(&self, intent: &Intent) -> Wanted {
+    fn wanted(&self, intent: &Intent, committed: &Committed) -> Wanted {
         let up = |node: &NodeRecord| node.liveness == Liveness::Up;
         let lives = |task: &&Task| intent.nodes.get(&task.node).is_some_and(up);
         let tasks = || self.services.iter().flat_map(|name| intent.tasks_of(name)).filter(lives);
+        let is_old = |task: &&Task| {
+            let service = intent.services.get(&task.name.service);
+            service.is_some_and(|service| !service.is_current(task))
+        };
         let by_name = |task: &Task| (task.name.clone(), task.id.clone());
         Wanted {
             running: tasks().filter(|task| task.in_rotation()).map(by_name).collect(),
             leaving: tasks().filter(|task| !task.in_rotation()).map(by_name).collect(),
             pending: pending(intent, self.services),
+            old: tasks().filter(is_old).map(|task| task.name.clone()).collect(),
+            updates: self.updates(intent, committed),
+            revision: committed.revision,
         }
     }
 
@@ -106,7 +138,7 @@ impl Wait<'_> {
         &self,
         committed: &Committed,
         mut wanted: Wanted,
-        progress: &Progress,
+        progress: &mut Progress,
     ) -> Result<Waited, Failure> {
         let failed = |error: records::RecordError| self.session.failed(&error);
         let mut looked = Instant::now();
@@ -121,7 +153,11 @@ impl Wait<'_> {
             // A node may have died meanwhile, and its tasks go elsewhere.
             if looked.elapsed() > ATTENTION {
                 if let Some(loaded) = records::load_intent(self.store).map_err(failed)? {
-                    wanted = self.wanted(&loaded.intent);
+                    wanted = self.wanted(&loaded.intent, committed);
+                    if !wanted.updates.is_empty() {
+                        wanted.revision = loaded.edited;
+                    }
+                    progress.follow(&wanted.shown());
                 }
                 looked = Instant::now();
             }
@@ -148,6 +184,19 @@ impl Wait<'_> {
         }
     }
 
+    /// The updates that a committed edit began, as they are by now; others are others' to wait for.
+    fn updates(&self, intent: &Intent, committed: &Committed) -> Vec<(ServiceName, Update)> {
+        let of = |intent: &Intent, name: &ServiceName| -> Option<Update> {
+            intent.services.get(name)?.update.clone()
+        };
+        let began = |name: &&ServiceName| {
+            let after = of(&committed.after, name);
+            after.is_some() && after != of(&committed.before, name)
+        };
+        let names = self.services.iter().filter(began);
+        names.filter_map(|name| Some((name.clone(), of(intent, name)?))).collect()
+    }
+
     fn tell_how_to_look(&self) {
         let look = match self.services {
             [] => "swarmlb agent status".to_owned(),
@@ -165,7 +214,7 @@ impl Wait<'_> {
         progress: &Progress,
     ) -> Result<Option<Result<(), Failure>>, Failure> {
         let there: Vec<&NodeStatus> =
-            statuses.values().filter(|status| status.revision >= committed.revision.0).collect();
+            statuses.values().filter(|status| status.revision >= wanted.revision.0).collect();
         if let Some(report) = there.iter().find_map(|status| status.refusal.as_ref()) {
             killpoint::pass(|| "before a refused edit is taken back".into());
             let put_back = self.put_back(committed)?;
@@ -180,14 +229,23 @@ impl Wait<'_> {
                 false => failure.fact("left:", "the intent, for others changed it meanwhile"),
             })));
         }
+        if let Some(failure) = self.stopped(wanted) {
+            return Ok(Some(Err(failure)));
+        }
+        let updating = wanted.is_updating();
         let status_of = |name: &TaskName| there.iter().find_map(|status| status.tasks.get(name));
-        let mut running = 0;
+        let (mut running, mut new) = (0, 0);
         for (name, id) in &wanted.running {
             let status = status_of(name).filter(|status| status.task == *id);
             let known = statuses.values().find_map(|status| status.tasks.get(name));
             progress.tell(name, known.filter(|status| status.task == *id));
             match status.map(|status| status.state) {
-                Some(TaskState::Running) => running += 1,
+                Some(TaskState::Running) => {
+                    running += 1;
+                    new += usize::from(!wanted.old.contains(name));
+                }
+                // What becomes of those is the update's to say.
+                Some(_) if updating => {}
                 Some(_) => {
                     if let Some(failure) = self.hopeless(name, status) {
                         return Ok(Some(Err(failure)));
@@ -196,7 +254,7 @@ impl Wait<'_> {
                 None => {}
             }
         }
-        progress.total(running);
+        progress.total(new);
         let mut leaving = 0;
         for (name, id) in &wanted.leaving {
             let known = statuses.values().find_map(|status| status.tasks.get(name));
@@ -210,11 +268,30 @@ impl Wait<'_> {
         // A node that has not heard yet that a task runs sends nobody there.
         let awaits = |id: &String| there.iter().any(|status| status.awaited.contains(id));
         let met = running == wanted.running.len() && !wanted.running.values().any(awaits);
-        let done = settled && met && leaving == 0;
+        let done = settled && met && leaving == 0 && !updating;
         Ok(done.then(|| match wanted.pending.is_empty() {
             true => Ok(()),
             false => Err(self.unplaced(wanted)),
         }))
+    }
+
+    /// What an update came to that is not what was asked for.
+    fn stopped(&self, wanted: &Wanted) -> Option<Failure> {
+        let stopped = |update: &Update| match update.state {
+            UpdateState::Paused | UpdateState::RollbackPaused => true,
+            UpdateState::RollbackCompleted => update.message != ROLLED_BACK,
+            _ => false,
+        };
+        let (name, update) = wanted.updates.iter().find(|(_, update)| stopped(update))?;
+        let hint = match update.state {
+            UpdateState::RollbackCompleted => {
+                format!("it is what it was before: see `swarmlb service ps {name}`")
+            }
+            _ => format!(
+                "mend it with another `swarmlb service update {name}`, which goes on, or `swarmlb service                  rollback {name}`"
+            ),
+        };
+        Some(Failure::new(Exit::Bad, self.what, &update.message).hint(hint))
     }
 
     /// All that could be placed runs; the rest waits for what may never come.
@@ -308,72 +385,4 @@ pub fn pending(intent: &Intent, services: &[ServiceName]) -> BTreeMap<TaskName, 
 
 fn names(services: &[ServiceName]) -> String {
     services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" ")
-}
-
-/// A bar for each task, on stderr, when that is a terminal.
-struct Progress {
-    all: MultiProgress,
-    tasks: BTreeMap<TaskName, ProgressBar>,
-    total: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn new(quiet: bool, wanted: &Wanted) -> Self {
-        let mut tasks: BTreeMap<&TaskName, String> = BTreeMap::new();
-        let placed = wanted.running.keys().chain(wanted.leaving.keys());
-        tasks.extend(placed.map(|name| (name, "waiting".to_owned())));
-        let pending =
-            |(name, pending): (_, &Pending)| (name, format!("pending: {}", pending.reason));
-        tasks.extend(wanted.pending.iter().map(pending));
-        let all = MultiProgress::new();
-        if quiet {
-            all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }
-        let line = ProgressStyle::with_template("{prefix} {spinner} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = ProgressStyle::with_template("tasks running {bar:30} {pos} of {len}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let mut bars = BTreeMap::new();
-        let mut total = None;
-        if tasks.len() <= BARS {
-            let width = tasks.keys().map(|name| name.to_string().len()).max().unwrap_or_default();
-            for (name, message) in tasks {
-                let bar = all.add(ProgressBar::new_spinner().with_style(line.clone()));
-                bar.set_prefix(format!("{name:<width$}"));
-                bar.set_message(message);
-                bar.enable_steady_tick(Duration::from_millis(100));
-                bars.insert(name.clone(), bar);
-            }
-        } else {
-            total = Some(all.add(ProgressBar::new(wanted.running.len() as u64).with_style(bar)));
-        }
-        Self { all, tasks: bars, total }
-    }
-
-    fn tell(&self, name: &TaskName, status: Option<&TaskStatus>) {
-        let Some(bar) = self.tasks.get(name) else { return };
-        let Some(status) = status else { return };
-        let state = status.state.to_string().to_lowercase();
-        if let Some(connections) = status.connections.filter(|_| is_leaving(status)) {
-            bar.set_message(format!("draining: {}", count(connections, "connection")));
-            return;
-        }
-        bar.set_message(match &status.error {
-            Some(error) if status.state != TaskState::Running => format!("{state}: {error}"),
-            _ => state,
-        });
-    }
-
-    fn total(&self, running: usize) {
-        if let Some(bar) = &self.total {
-            bar.set_position(running as u64);
-        }
-    }
-
-    fn end(&self) {
-        for bar in self.tasks.values().chain(&self.total) {
-            bar.finish_and_clear();
-        }
-        let _ = self.all.clear();
-    }
 }

@@ -21,6 +21,7 @@ mod narration;
 mod network;
 mod node;
 mod output;
+mod progress;
 mod recorded;
 mod remote_logs;
 mod rotation;
@@ -31,6 +32,7 @@ mod store;
 mod system;
 mod task;
 pub mod typing;
+mod update;
 mod watch;
 
 use crate::cli::{Builtin, Cli, Command, manual};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::change::{Change, Reach};
 use super::network::{joined, named_once};
 use super::session::Session;
-use super::{Report, logs, task};
+use super::{Report, logs, task, update};
 use crate::agent::status::TaskState;
 use crate::cli::service::{
     Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
@@ -35,6 +35,10 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
         Command::Logs { name, options } => logs::of_service(global, &name, &options),
         Command::Scale { scales, detach, dry_run } => {
             scale(global, &scales, detach, dry_run.dry_run)
+        }
+        Command::Update(typed) => update::update(global, &typed),
+        Command::Rollback { name, detach, dry_run } => {
+            update::rollback(global, &name, detach, dry_run.dry_run)
         }
         Command::Rm { names, dry_run } => rm(global, &names, dry_run.dry_run),
     }
@@ -94,6 +98,8 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
+        update_config: create.updating.update_config(),
+        rollback_config: create.updating.rollback_config(),
     };
     let machine = session.machine()?;
     super::container::check(&session, &spec.definition, &what)?;
@@ -126,7 +132,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
 }
 
 /// An image with its path, where it has one, as seen from here.
-fn absolute(image: Image, what: &str) -> Result<Image, Failure> {
+pub(super) fn absolute(image: Image, what: &str) -> Result<Image, Failure> {
     match image {
         Image::Oci(reference) if reference.path().is_some() => {
             let here = std::env::current_dir().map_err(|error| Failure::io(what, &error))?;

@@ -15,7 +15,7 @@ use crate::agent::{can_encrypt, has_ipvs, way_out};
 use crate::api::Membership;
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
-use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord};
+use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
 use crate::keeper::protocol::State;
@@ -26,6 +26,7 @@ use crate::killpoint;
 use crate::lower::key::Keyring;
 use crate::lower::lower;
 use crate::node::{Node, SandboxName};
+use crate::orchestrate::updating::{Memory, Word};
 use crate::plan::Plan;
 use crate::plan::runbook::show_key;
 use crate::render::english::count;
@@ -479,8 +480,63 @@ impl Session {
     }
 }
 
-/// An intent, and what becomes of it by itself: what leaves goes, and then the marks that it had.
+/// An intent, and what becomes of it by itself: updates go on, task by task, as long as nothing fails; what
+/// leaves goes, and then the marks that it had.
 fn stages(intent: Intent) -> Vec<(Option<String>, Intent)> {
+    let mut stages = vec![(None, intent)];
+    let mut memory = Memory::default();
+    for number in 1..=MOST_STAGES {
+        let Some((_, last)) = stages.last() else { break };
+        let Some((condition, next)) = updated(last, &mut memory, LONG * number) else { break };
+        stages.push((Some(condition), next));
+    }
+    if let Some((condition, last)) = stages.pop() {
+        let mut rest = departures(last);
+        if let Some(first) = rest.first_mut() {
+            first.0 = condition;
+        }
+        stages.extend(rest);
+    }
+    stages
+}
+
+/// More than the tasks of one service, each of which is two stages.
+const MOST_STAGES: u32 = 4000;
+/// Nothing that an update waits for takes longer.
+const LONG: Duration = Duration::from_secs(1_000_000_000);
+
+/// What becomes of an intent by the next step of its updates, and when; none when they are over.
+fn updated(intent: &Intent, memory: &mut Memory, now: Duration) -> Option<(String, Intent)> {
+    let names: Vec<_> = intent.services.values().filter(|service| service.is_updating()).collect();
+    let name = names.first()?.name.clone();
+    let leaving: Vec<_> =
+        intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone())).collect();
+    let mut next = intent.clone();
+    if next.finish_leaving(&leaving) {
+        return Some((departed(&leaving), next));
+    }
+    let up = next.tasks.values().map(|task| task.id.clone()).collect();
+    let word = Word { up, ..Word::default() };
+    memory.look(&next, &name, &word, now);
+    let look = memory.look(&next, &name, &word, now + LONG / 2);
+    next.advance_update(&name, &look.step, 0);
+    let told =
+        |tasks: &[TaskName]| tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let is_over = look.step.replace.is_empty() && look.step.retire.is_empty();
+    let condition = match look.step.retire.is_empty() {
+        true => format!("when it is the turn of {}:", told(&look.step.replace)),
+        false => format!("once every node sends to whoever follows {}:", told(&look.step.retire)),
+    };
+    (!is_over && next.tasks != intent.tasks).then_some((condition, next))
+}
+
+fn departed(leaving: &[(TaskName, String)]) -> String {
+    let names: Vec<String> = leaving.iter().map(|(name, _)| name.to_string()).collect();
+    format!("once nobody is connected to {}, or at the drain timeout:", names.join(", "))
+}
+
+/// An intent, what it is when all that leaves is gone, and what it is when old marks are too.
+fn departures(intent: Intent) -> Vec<(Option<String>, Intent)> {
     let leaving: Vec<_> =
         intent.leaving().map(|(task, _)| (task.name.clone(), task.id.clone())).collect();
     let mut left = intent.clone();
@@ -488,13 +544,10 @@ fn stages(intent: Intent) -> Vec<(Option<String>, Intent)> {
     let marks = left.retired_marks();
     let mut forgotten = left.clone();
     let marks_go = forgotten.forget_retired(&marks);
-    let names: Vec<String> = leaving.iter().map(|(name, _)| name.to_string()).collect();
     let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
     let mut stages = vec![(None, intent)];
     if tasks_leave {
-        let names = names.join(", ");
-        let condition = format!("once nobody is connected to {names}, or at the drain timeout:");
-        stages.push((Some(condition), left));
+        stages.push((Some(departed(&leaving)), left));
     }
     if marks_go {
         let condition = format!("once no connection holds mark {}:", marks.join(", "));

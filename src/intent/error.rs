@@ -104,6 +104,15 @@ pub enum IntentError {
     DuplicateNodeAddress { address: Ipv4Addr, by: NodeName },
     #[error("service `{name}` is global: how many tasks it has follows from the nodes")]
     ScaleGlobal { name: ServiceName },
+    #[error("service `{name}` was not changed since it was made, or went back already")]
+    NothingToGoBackTo { name: ServiceName },
+    #[error("service `{name}` would be on no network")]
+    NoNetwork { name: ServiceName },
+    #[error(
+        "a new task cannot start first: port {} in mode host is one task's on each node",
+        port_words(port)
+    )]
+    StartFirstAtHostPort { port: PublishedPort },
     #[error("task {name} has no place yet: {reason}")]
     Unplaced { name: TaskName, reason: Reason },
     #[error("node `{node}` has no IPVS")]

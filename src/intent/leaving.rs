@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(slots(&intent), [1]);
         let leaving: Vec<_> =
             intent.leaving().map(|(task, until)| (task.name.slot, *until)).collect();
-        let until = Leaving { since: NOW, until: NOW + 10_000 };
+        let until = Leaving { since: NOW, until: NOW + 10_000, handed_on: false };
         assert_eq!(leaving, [(2, until), (3, until)]);
         assert_eq!(intent.services[&web()].replicas, 1);
     }

@@ -21,9 +21,11 @@ pub mod name;
 pub mod network;
 pub mod node;
 pub mod pending;
+pub mod places;
 pub mod port;
 pub mod presence;
 pub mod reference;
+mod renewal;
 pub mod service;
 mod settle;
 pub mod setup;
@@ -31,6 +33,7 @@ pub mod span;
 pub mod subnet;
 pub mod task;
 mod undo;
+pub mod update;
 pub mod vni;
 
 use std::collections::BTreeMap;
@@ -51,14 +54,17 @@ pub use name::{Alias, NetworkName, NodeName, ServiceName, TaskName};
 pub use network::{Machine, Network, NetworkSpec, Pool};
 pub use node::{Availability, ClusterId, DataPlane, DataPlaneChoice, Egress, Liveness, NodeRecord};
 pub use pending::{Blocked, Obstacle, Pending, Reason};
+pub use places::Place;
 pub use port::{Listener, PortSpec, Ports, PublishMode, PublishedPort, Source, Transport};
 pub use presence::{Absences, Stands};
 pub use reference::{Digest, Reference, ReferenceError};
+pub use renewal::{Outcome, Step};
 pub use service::{EndpointMode, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip};
 pub use setup::{Limits, Setup, StopSignal, UserName};
 pub use span::Span;
 pub use subnet::Subnet;
 pub use task::{Endpoint, Leaving, Presence, Task};
+pub use update::{FailureAction, Order, Ratio, Template, Update, UpdateConfig, UpdateState};
 pub use vni::{Fwmark, Vni};
 
 /// A random name of an object, as Docker's ids are: 25 letters and digits.
@@ -187,7 +193,11 @@ impl Intent {
 
     /// What a task is made from; none when its service is not there.
     pub fn definition_of(&self, task: &Task) -> Option<&Definition> {
-        self.services.get(&task.name.service).map(|service| &service.definition)
+        let service = self.services.get(&task.name.service)?;
+        match service.is_current(task) {
+            true => Some(&service.definition),
+            false => service.older.get(&task.version).map(|template| &template.definition),
+        }
     }
 
     /// The tasks of one service that get new connections, by slot.

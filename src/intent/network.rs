@@ -241,7 +241,10 @@ impl Intent {
     fn on_network(&self, name: &NetworkName) -> Vec<super::ServiceName> {
         let meshed = self.is_mesh(name);
         let on_it = self.services.values().filter(|service| {
-            service.networks.contains(name) || (meshed && service.ingress.is_some())
+            let mut tasks = self.tasks_of(&service.name);
+            service.networks.contains(name)
+                || (meshed && service.ingress.is_some())
+                || tasks.any(|task| task.endpoint(name).is_some())
         });
         on_it.map(|service| service.name.clone()).collect()
     }

@@ -8,9 +8,11 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use super::leaving::Departure;
+use super::update::FIRST_VERSION;
 use super::{
     Alias, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent, IntentError,
-    NetworkName, NodeRecord, Pending, PublishMode, PublishedPort, ServiceName, Span, TaskName,
+    NetworkName, NodeRecord, Order, Pending, PublishMode, PublishedPort, ServiceName, Span,
+    Template, Update, UpdateConfig,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -160,6 +162,29 @@ pub struct Service {
     pub dns_ttl: u32,
     /// When it was created: seconds since 1970.
     pub created: u64,
+    /// Which of the templates that it ever had is the one that it has.
+    #[serde(default = "first_version")]
+    pub version: u64,
+    /// Those that some of its tasks are still made from, by their versions.
+    #[serde(default)]
+    pub older: BTreeMap<u64, Template>,
+    /// How often it was asked for new tasks though nothing else changed.
+    #[serde(default)]
+    pub forced: u64,
+    #[serde(default)]
+    pub update_config: UpdateConfig,
+    #[serde(default)]
+    pub rollback_config: UpdateConfig,
+    /// The last update, until something else is asked for.
+    #[serde(default, rename = "update_status")]
+    pub update: Option<Update>,
+    /// What it was before it was changed last, to go back to.
+    #[serde(default, rename = "previous_spec")]
+    pub former: Option<Box<Service>>,
+}
+
+fn first_version() -> u64 {
+    FIRST_VERSION
 }
 
 fn dns_ttl() -> u32 {
@@ -186,6 +211,8 @@ pub struct ServiceSpec {
     pub drain_timeout: Span,
     /// Seconds.
     pub dns_ttl: u32,
+    pub update_config: UpdateConfig,
+    pub rollback_config: UpdateConfig,
 }
 
 fn default_drain_timeout() -> Span {
@@ -209,19 +236,49 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             drain_timeout: DRAIN_TIMEOUT,
             dns_ttl: DNS_TTL,
+            update_config: UpdateConfig::default(),
+            rollback_config: UpdateConfig::default(),
         }
     }
+}
 
-    fn check(&self) -> Result<(), IntentError> {
+impl Service {
+    /// Refuses what no service could be in an intent; what it publishes is looked at elsewhere.
+    pub(super) fn check(&self, intent: &Intent) -> Result<(), IntentError> {
         self.definition.check()?;
         let twice = |(i, name): (usize, &NetworkName)| self.networks[..i].contains(name);
         if let Some((_, name)) = self.networks.iter().enumerate().find(|entry| twice(*entry)) {
             return Err(IntentError::NetworkTwice { name: name.clone() });
         }
+        if self.networks.is_empty() {
+            return Err(IntentError::NoNetwork { name: self.name.clone() });
+        }
         if self.dns_ttl > LONGEST_DNS_TTL {
             return Err(IntentError::DnsTtl { asked: self.dns_ttl, most: LONGEST_DNS_TTL });
         }
-        check_replicas(self.replicas)
+        check_replicas(self.replicas)?;
+        self.check_orders()?;
+        for network in &self.networks {
+            intent.network(network)?;
+            if intent.is_mesh(network) {
+                return Err(IntentError::MeshOnly { name: network.clone() });
+            }
+        }
+        intent.check_ipvs(self)?;
+        match self.mode {
+            Mode::Replicated => intent.check_capacity(self),
+            Mode::Global => Ok(()),
+        }
+    }
+
+    /// Of two tasks at a time one could not answer at a port of their node.
+    fn check_orders(&self) -> Result<(), IntentError> {
+        let orders = [self.update_config.order, self.rollback_config.order];
+        let port = self.ports.iter().find(|port| port.mode == PublishMode::Host);
+        match port.filter(|_| orders.contains(&Order::StartFirst)) {
+            Some(port) => Err(IntentError::StartFirstAtHostPort { port: *port }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -250,31 +307,12 @@ impl Intent {
     }
 
     fn add_service(&mut self, spec: ServiceSpec, id: Id, created: u64) -> Result<(), IntentError> {
-        spec.check()?;
         // DNS does not tell names apart by case.
         let taken = |name: &&ServiceName| name.as_str().eq_ignore_ascii_case(spec.name.as_str());
         if let Some(name) = self.services.keys().find(taken) {
             return Err(IntentError::ServiceExists { name: name.clone() });
         }
-        for network in &spec.networks {
-            self.network(network)?;
-            if self.is_mesh(network) {
-                return Err(IntentError::MeshOnly { name: network.clone() });
-            }
-        }
-        let is_outward = self.is_outward(&spec.networks);
-        self.check_publishing(&spec.ports, spec.endpoint_mode, is_outward)?;
-        self.check_ipvs(&spec)?;
-        if spec.mode == Mode::Replicated {
-            self.check_capacity(&spec.name, spec.endpoint_mode, &spec.networks, spec.replicas)?;
-        }
-        let vips = match spec.endpoint_mode {
-            EndpointMode::Vip => self.choose_vips(&spec)?,
-            EndpointMode::Dnsrr => BTreeMap::new(),
-        };
-        let meshed = spec.ports.iter().any(|port| port.mode == PublishMode::Ingress);
-        let ingress = meshed.then(|| self.choose_mesh_vip()).transpose()?;
-        let service = Service {
+        let mut service = Service {
             id,
             name: spec.name,
             definition: spec.definition,
@@ -287,28 +325,46 @@ impl Intent {
             endpoint_mode: spec.endpoint_mode,
             scheduler: Scheduler::default(),
             data_plane: spec.data_plane,
-            vips,
+            vips: BTreeMap::new(),
             ports: spec.ports,
-            ingress,
+            ingress: None,
             labels: spec.labels,
             drain_timeout: spec.drain_timeout,
             dns_ttl: spec.dns_ttl,
             created,
+            version: FIRST_VERSION,
+            older: BTreeMap::new(),
+            forced: 0,
+            update_config: spec.update_config,
+            rollback_config: spec.rollback_config,
+            update: None,
+            former: None,
         };
+        service.check(self)?;
+        let is_outward = self.is_outward(&service.networks);
+        self.check_publishing(&service.ports, service.endpoint_mode, is_outward)?;
+        if service.endpoint_mode == EndpointMode::Vip {
+            for network in &service.networks {
+                service.vips.insert(network.clone(), self.choose_vip(network)?);
+            }
+        }
+        let meshed = service.template().meshed;
+        service.ingress = meshed.then(|| self.choose_mesh_vip()).transpose()?;
         self.rearrange(|intent| intent.services.insert(service.name.clone(), service));
         Ok(())
     }
 
     /// A service that IPVS shall balance needs a node that can, and no sandbox on its networks where it
     /// cannot.
-    fn check_ipvs(&self, spec: &ServiceSpec) -> Result<(), IntentError> {
-        if spec.data_plane != DataPlaneChoice::Ipvs {
+    fn check_ipvs(&self, service: &Service) -> Result<(), IntentError> {
+        if service.data_plane != DataPlaneChoice::Ipvs {
             return Ok(());
         }
         let lacks = |node: &&NodeRecord| !node.ipvs;
         let on_it = |node: &&NodeRecord| {
             let mut tasks = self.tasks.values().filter(|task| task.node == node.name);
-            tasks.any(|task| spec.networks.iter().any(|network| task.endpoint(network).is_some()))
+            tasks
+                .any(|task| service.networks.iter().any(|network| task.endpoint(network).is_some()))
         };
         let all = self.nodes.values().all(|node| lacks(&node));
         let lacking = self.nodes.values().filter(lacks).find(|node| all || on_it(node));
@@ -320,19 +376,14 @@ impl Intent {
 
     /// Refuses what could never be, whoever went: more tasks than a network has addresses. Addresses
     /// that others hold may come free, so tasks that only lack those wait for them.
-    fn check_capacity(
-        &self,
-        name: &ServiceName,
-        mode: EndpointMode,
-        networks: &[NetworkName],
-        replicas: u32,
-    ) -> Result<(), IntentError> {
-        for network in networks {
+    fn check_capacity(&self, service: &Service) -> Result<(), IntentError> {
+        for network in &service.networks {
             let held = self.network(network)?;
-            let needed = replicas + u32::from(mode == EndpointMode::Vip);
+            let is_balanced = service.endpoint_mode == EndpointMode::Vip;
+            let needed = service.replicas + u32::from(is_balanced);
             let (capacity, subnets) = (held.capacity(), held.subnets());
             if needed > capacity {
-                let free = self.left_on(network) + self.held_by(name, network);
+                let free = self.left_on(network) + self.held_by(&service.name, network);
                 let network = network.clone();
                 return Err(IntentError::NoFreeAddress {
                     network,
@@ -353,19 +404,9 @@ impl Intent {
         u32::from(vip.is_some()) + tasks.count() as u32
     }
 
-    fn choose_vips(
-        &mut self,
-        spec: &ServiceSpec,
-    ) -> Result<BTreeMap<NetworkName, Vip>, IntentError> {
-        let mut vips = BTreeMap::new();
-        for network in &spec.networks {
-            let address = self.next_addresses(network, 1)?[0];
-            vips.insert(
-                network.clone(),
-                Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() },
-            );
-        }
-        Ok(vips)
+    pub(super) fn choose_vip(&mut self, network: &NetworkName) -> Result<Vip, IntentError> {
+        let address = self.next_addresses(network, 1)?[0];
+        Ok(Vip { address, fwmark: self.next_fwmark()?, retired: Vec::new() })
     }
 
     /// Changes how many tasks a service has, at once: the lowest free slots are filled, and the
@@ -402,15 +443,13 @@ impl Intent {
         if service.mode == Mode::Global {
             return Err(IntentError::ScaleGlobal { name: name.clone() });
         }
-        self.check_capacity(name, service.endpoint_mode, &service.networks, replicas)?;
+        let scaled = Service { replicas, ..service.clone() };
+        self.check_capacity(&scaled)?;
         let departure = departure(service);
-        let rotation: Vec<TaskName> = self.rotation_of(name).map(|t| t.name.clone()).collect();
-        let leave = rotation.get(replicas as usize..).unwrap_or_default();
         self.rearrange(|intent| {
-            if let Some(service) = intent.services.get_mut(name) {
-                service.replicas = replicas;
-            }
-            intent.depart(leave, departure);
+            intent.services.insert(name.clone(), scaled);
+            let surplus = intent.give_up_places(name, replicas);
+            intent.depart(&surplus, departure);
         });
         Ok(())
     }

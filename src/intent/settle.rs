@@ -48,6 +48,7 @@ impl Intent {
         let changed = change(self);
         for name in self.services.keys().cloned().collect::<Vec<_>>() {
             self.fill(&name);
+            self.forget_versions(&name);
         }
         for (name, old) in &before {
             let new = rotation(self, name);
@@ -58,7 +59,7 @@ impl Intent {
         changed
     }
 
-    fn leave_nodes(&mut self, name: &ServiceName, now: u64) {
+    pub(super) fn leave_nodes(&mut self, name: &ServiceName, now: u64) {
         let Some(service) = self.services.get(name) else { return };
         let departure = Departure::of(service, now);
         let mut lost = Vec::new();
@@ -94,11 +95,12 @@ impl Intent {
     /// The slots that a replicated service lacks tasks in, after those that are leaving were called
     /// back.
     fn vacant_slots(&mut self, service: &Service) -> Vec<Vacancy> {
+        self.take_back_places(service);
         let missing = self.missing(service);
         if missing == 0 {
             return Vec::new();
         }
-        let leaving = self.tasks_of(&service.name).filter(|task| !task.in_rotation());
+        let leaving = self.tasks_of(&service.name).filter(|task| may_return(service, task));
         for task in leaving.map(|task| task.name.clone()).collect::<Vec<_>>() {
             if self.missing(service) > 0 {
                 self.call_back(service, &task);
@@ -116,11 +118,24 @@ impl Intent {
     }
 
     fn missing(&self, service: &Service) -> usize {
-        (service.replicas as usize).saturating_sub(self.rotation_of(&service.name).count())
+        (service.replicas as usize).saturating_sub(self.places(&service.name).len())
+    }
+
+    /// A task that leaves for another to be made need not, where what it is made from is wanted again.
+    fn take_back_places(&mut self, service: &Service) {
+        let names: Vec<TaskName> = self.tasks_of(&service.name).map(|t| t.name.clone()).collect();
+        for name in names {
+            let Some(task) = self.tasks.get_mut(&name) else { continue };
+            let is_current = service.is_current(task);
+            if let Some(leaving) = task.leaving.as_mut().filter(|_| is_current) {
+                leaving.handed_on = false;
+            }
+        }
     }
 
     /// The same of a global service, for each node that may run it and does not.
     fn vacant_nodes(&mut self, service: &Service) -> Vec<Vacancy> {
+        self.take_back_places(service);
         let eligible = |node: &&super::NodeRecord| placement::eligible(self, node, service).is_ok();
         let nodes: BTreeSet<NodeName> =
             self.nodes.values().filter(eligible).map(|node| node.name.clone()).collect();
@@ -128,10 +143,10 @@ impl Intent {
             held.replicas = nodes.len() as u32;
         }
         let mut lacking = nodes;
-        for task in self.rotation_of(&service.name) {
-            lacking.remove(&task.node);
+        for place in self.places(&service.name) {
+            lacking.remove(&place.task.node);
         }
-        let leaving = self.tasks_of(&service.name).filter(|task| !task.in_rotation());
+        let leaving = self.tasks_of(&service.name).filter(|task| may_return(service, task));
         for (task, node) in
             leaving.map(|task| (task.name.clone(), task.node.clone())).collect::<Vec<_>>()
         {
@@ -150,7 +165,7 @@ impl Intent {
     }
 
     /// The lowest slots that no task has, not even one that is leaving.
-    fn free_slots(&self, service: &ServiceName, count: usize) -> Vec<u32> {
+    pub(super) fn free_slots(&self, service: &ServiceName, count: usize) -> Vec<u32> {
         let held: BTreeSet<u32> = self.tasks_of(service).map(|task| task.name.slot).collect();
         (1..).filter(|slot| !held.contains(slot)).take(count).collect()
     }
@@ -183,12 +198,12 @@ impl Intent {
     }
 
     /// The networks that a service's tasks are on, the mesh's last.
-    fn networks_of_tasks(&self, service: &Service) -> Vec<NetworkName> {
+    pub(super) fn networks_of_tasks(&self, service: &Service) -> Vec<NetworkName> {
         let mesh = self.mesh().filter(|_| service.ingress.is_some());
         service.networks.iter().chain(mesh.map(|network| &network.name)).cloned().collect()
     }
 
-    fn add_tasks(&mut self, service: &Service, placed: Vec<(u32, NodeName)>) {
+    pub(super) fn add_tasks(&mut self, service: &Service, placed: Vec<(u32, NodeName)>) {
         // In the order in which they were given: `eth0` is on the first.
         let mut addresses = Vec::new();
         for network in &self.networks_of_tasks(service) {
@@ -214,6 +229,8 @@ impl Intent {
                 node,
                 endpoints,
                 egress,
+                version: service.version,
+                follows: None,
                 leaving: None,
                 presence: Presence::Present,
             };
@@ -231,12 +248,21 @@ impl Intent {
     }
 }
 
+/// Whether a task that leaves is one that the service would have made.
+fn may_return(service: &Service, task: &Task) -> bool {
+    !task.in_rotation() && service.is_current(task)
+}
+
 impl Departure {
     /// How tasks of a service leave. `now` is in milliseconds since 1970.
     pub(super) fn of(service: &Service, now: u64) -> Self {
         match service.drain_timeout.millis() {
             0 => Self::AtOnce,
-            timeout => Self::Drained(Leaving { since: now, until: now.saturating_add(timeout) }),
+            timeout => Self::Drained(Leaving {
+                since: now,
+                until: now.saturating_add(timeout),
+                handed_on: false,
+            }),
         }
     }
 }
@@ -349,7 +375,7 @@ mod tests {
         intent.drain_node(&node(1), NOW).unwrap();
         assert_eq!(rotation(&intent, "a"), ["2 node-2", "4 node-2", "5 node-2"]);
         let leaving: Vec<_> = intent.leaving().map(|(task, how)| (task.name.slot, *how)).collect();
-        let how = Leaving { since: NOW, until: NOW + 10_000 };
+        let how = Leaving { since: NOW, until: NOW + 10_000, handed_on: false };
         assert_eq!(leaving, [(1, how), (3, how)]);
         let vip = intent.services[&name("a")].vips.values().next().unwrap();
         assert_ne!(vip.fwmark, mark);

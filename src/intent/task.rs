@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::update::FIRST_VERSION;
 use super::{Id, NetworkName, NodeName, TaskName};
 
 /// One copy of a service.
@@ -19,12 +20,22 @@ pub struct Task {
     /// networks are internal or the node cannot.
     #[serde(default)]
     pub egress: Option<Ipv4Addr>,
+    /// The version of its service that it is made from.
+    #[serde(default = "first_version")]
+    pub version: u64,
+    /// The task whose place it takes once everybody sends to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Id>,
     /// Set while it leaves: it gets no new connections any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
     /// What its node tells of its process. It was not asked for and is not kept.
     #[serde(skip)]
     pub presence: Presence,
+}
+
+fn first_version() -> u64 {
+    FIRST_VERSION
 }
 
 /// Whether a task's process is there to be connected to.
@@ -47,6 +58,9 @@ pub struct Leaving {
     pub since: u64,
     /// When it goes although somebody is still connected, by the clock that `since` is of.
     pub until: u64,
+    /// Whether its place is kept for another, which is made once it is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_on: bool,
 }
 
 impl Leaving {

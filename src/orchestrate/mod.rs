@@ -3,3 +3,4 @@
 pub mod draining;
 pub mod liveness;
 pub mod placement;
+pub mod updating;

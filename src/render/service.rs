@@ -2,7 +2,7 @@
 
 use super::english::{count, duration};
 use super::table::printable;
-use crate::intent::{Mode, Service, Source};
+use crate::intent::{Mode, Service, Source, UpdateConfig};
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -36,6 +36,12 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     if let Some(hostname) = &service.definition.hostname {
         line("Hostname", hostname.clone());
     }
+    if let Some(update) = &service.update {
+        let since = duration(now.saturating_sub(update.started / 1000));
+        line("Update", format!("{}, started {since} ago: {}", update.state, update.message));
+    }
+    line("Updates", config(&service.update_config));
+    line("Rollbacks", config(&service.rollback_config));
     line("Endpoint mode", service.endpoint_mode.to_string());
     line("Drain timeout", service.drain_timeout.to_string());
     line("DNS TTL", format!("{} s", service.dns_ttl));
@@ -64,6 +70,26 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     text
 }
 
+/// How tasks are replaced.
+fn config(config: &UpdateConfig) -> String {
+    let many = match config.parallelism {
+        0 => "all at once".to_owned(),
+        many => format!("{many} at a time"),
+    };
+    let delay = match config.delay.millis() {
+        0 => String::new(),
+        _ => format!(", {} after each", config.delay),
+    };
+    let ratio = match f64::from(config.max_failure_ratio) {
+        0.0 => String::new(),
+        _ => format!(" of more than {} of them", config.max_failure_ratio),
+    };
+    format!(
+        "{many}, {}{delay}; on failure{ratio} within {}: {}",
+        config.order, config.monitor, config.failure_action
+    )
+}
+
 fn mode(service: &Service) -> String {
     match service.mode {
         Mode::Replicated => format!("replicated, {} wanted", service.replicas),
@@ -89,6 +115,8 @@ mod tests {
         Created:       90 seconds ago
         Mode:          replicated, 3 wanted
         Image:         builtin:whoami
+        Updates:       1 at a time, stop-first; on failure within 5s: pause
+        Rollbacks:     1 at a time, stop-first; on failure within 5s: pause
         Endpoint mode: vip
         Drain timeout: 10s
         DNS TTL:       2 s

@@ -26,6 +26,7 @@ mod kills;
 mod lab;
 mod lab_kills;
 mod leaving;
+mod lossless;
 mod mesh;
 mod networks;
 mod nftables;
@@ -38,6 +39,7 @@ mod story;
 mod survival;
 mod tasks;
 mod terminal;
+mod updating;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]

@@ -1,7 +1,7 @@
 //! A cluster of several nodes in a test's world.
 
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use swarmlb::kernel::netns;
 
@@ -29,12 +29,18 @@ impl Lab {
 
     /// Does something inside a sandbox of a node.
     pub fn inside<T: Send>(&self, node: &str, sandbox: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = self.namespace(node, sandbox);
+        netns::within(namespace.as_fd(), work).expect("the sandbox can be entered")
+    }
+
+    /// The namespace of a sandbox of a node.
+    pub fn namespace(&self, node: &str, sandbox: &str) -> OwnedFd {
         let nodes = self.json("lab status");
         let mut nodes = nodes.as_array().expect("nodes").iter();
         let pid = &nodes.find(|row| row["node"] == node).expect("the node")["pid"];
         let path = format!("/proc/{pid}/root/run/netns/{sandbox}");
         let namespace = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        netns::within(namespace.as_fd(), work).expect("the sandbox can be entered")
+        namespace.into()
     }
 
     /// Takes it down and sees that its directory is gone too.

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod between;
+mod counting;
 pub mod evenness;
 pub mod intents;
 mod lab;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
 
+pub use counting::{Counted, Counting};
 pub use lab::Lab;
 pub use node::{Settled, assert_same, settled, without_processes};
 pub use query::{answers, answers_by_stream};
