@@ -49,6 +49,12 @@ bench_node() {
     cargo bench --locked --bench node
 }
 
+# Unpacking an image, beside umoci.
+bench_images() {
+    scripts/setup.sh build native bench
+    cargo bench --locked --bench images
+}
+
 # Six nodes: until they are up, what happens when a task or a node dies, many networks, throughput, and a
 # published port.
 bench_cluster() {

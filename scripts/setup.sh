@@ -8,6 +8,7 @@
 #   vm      what the virtual machine of tests/vm is made from
 #   etcd    the server that the store is tested on
 #   front   the balancers that `swarmlb export` writes for
+#   images  the registry that images are pulled from
 #   bench   the peers that benches measure against
 #   test    all but the peers
 #
@@ -30,10 +31,12 @@ build=(cc:build-essential)
 etcd=(etcd:etcd-server)
 # FILE:PACKAGE for what is no program.
 front=(haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream)
-bench=(dnsmasq:dnsmasq-base iperf3:iperf3 nsenter:util-linux haproxy:haproxy)
+bench=(dnsmasq:dnsmasq-base iperf3:iperf3 nsenter:util-linux haproxy:haproxy umoci:umoci)
+images=(docker-registry:docker-registry nginx:nginx)
 shells=(zsh:zsh fish:fish)
 # SERVICE:PACKAGE
-services=(etcd:etcd-server haproxy:haproxy nginx:nginx)
+services=(etcd:etcd-server haproxy:haproxy nginx:nginx
+    docker-registry:docker-registry)
 
 wanted=()
 for purpose; do
@@ -43,12 +46,13 @@ for purpose; do
     vm) wanted+=("${vm[@]}") ;;
     etcd) wanted+=("${etcd[@]}") ;;
     front) wanted+=("${front[@]}") ;;
+    images) wanted+=("${images[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${front[@]}" "${shells[@]}") ;;
-    *) die "no purpose is called $purpose: build, native, vm, etcd, front, bench or test" ;;
+    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${front[@]}" "${images[@]}" "${shells[@]}") ;;
+    *) die "no purpose is called $purpose: build, native, vm, etcd, front, images, bench or test" ;;
     esac
 done
-((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|etcd|front|bench|test...'
+((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|etcd|front|images|bench|test...'
 
 # An ordinary user's PATH leaves these out.
 PATH=$PATH:/usr/sbin:/sbin

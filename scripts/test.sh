@@ -3,9 +3,9 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,front,shells
-# makes failures of what is skipped for want of root, the virtual machine, an etcd, HAProxy and nginx, or the
-# shells.
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,front,registry,shells
+# makes failures of what is skipped for want of root, the virtual machine, an etcd, HAProxy and nginx, a
+# registry, or the shells.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -198,7 +198,7 @@ done
 # --- build ---
 
 PATH=$PATH:/usr/sbin:/sbin
-if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native etcd front); fi
+if [[ " ${tiers[*]} " == *' ipvs '* ]]; then purposes=(test); else purposes=(build native etcd front images); fi
 # Without root the programs may be missing: each tier then says what it could not do.
 scripts/setup.sh "${purposes[@]}" || ((EUID != 0))
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::agent::status::RefusalReport;
 use crate::api::ApiError;
 use crate::cli::complaint::Complaint;
+use crate::image::{ImageError, LayerFault};
 use crate::intent::{IntentError, NodeName};
 use crate::keeper::daemon::NotStarted;
 use crate::kernel::Refusal;
@@ -17,6 +18,62 @@ use crate::state_dir::StateDir;
 use crate::store::StoreError;
 use crate::store::records::RecordError;
 use nix::errno::Errno;
+
+/// Whether the request or the image is wrong, or this machine cannot.
+fn image_exit(error: &ImageError) -> Exit {
+    match error {
+        ImageError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Exit::Usage
+        }
+        ImageError::File { .. }
+        | ImageError::Unreachable { .. }
+        | ImageError::Refused { .. }
+        | ImageError::BrokeOff { .. }
+        | ImageError::Credentials { .. }
+        | ImageError::Stopped
+        | ImageError::Layer { fault: LayerFault::Read(_) | LayerFault::Write { .. }, .. } => {
+            Exit::Cannot
+        }
+        _ => Exit::Usage,
+    }
+}
+
+fn image_hint(error: &ImageError) -> Option<String> {
+    let told = |there: &[String]| there.join(", ");
+    Some(match error {
+        ImageError::NotHere { .. } => "see `swarmlb image ls`".into(),
+        ImageError::Unknown { there, .. } | ImageError::Several { there, .. }
+            if !there.is_empty() =>
+        {
+            format!("there are: {}", told(there))
+        }
+        ImageError::Unreachable { registry, is_tls: true, .. } => {
+            format!("where its network is trusted: `--insecure-registry {registry}`")
+        }
+        ImageError::Denied { known: false, .. } => {
+            "see that the name is right; if it wants a password: `docker login`, or `--credentials`"
+                .into()
+        }
+        ImageError::Denied { known: true, .. } => {
+            "see that the name is right, and that the password is still good".into()
+        }
+        ImageError::BrokeOff { .. } => "what is whole of it stays: try again".into(),
+        ImageError::Used { .. } => {
+            "remove its service first; `--force` takes only its names away".into()
+        }
+        ImageError::SeveralNames { .. } => "name the one that is meant, or say `--force`".into(),
+        ImageError::Ambiguous { .. } => "type more of it".into(),
+        ImageError::Platform { .. } => {
+            "`--platform` brings another, which this machine may not run".into()
+        }
+        _ => match error.errno()? {
+            Errno::ENOSPC | Errno::EDQUOT => {
+                "make room, with `swarmlb image prune` too, or give another `--state-dir`".into()
+            }
+            _ => return None,
+        },
+    })
+}
 
 /// Exit codes, as the manual lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +167,15 @@ impl Failure {
             ApiError::Unreachable(..) => Self::new(Exit::Cannot, what, error)
                 .hint("see that swarmlb runs there (`swarmlb agent status`) and that no firewall is between"),
             ApiError::Identity(_) | ApiError::System(_) => Self::new(Exit::Cannot, what, error),
+        }
+    }
+
+    /// What cannot be done with images.
+    pub fn image(what: impl Into<String>, error: &ImageError) -> Self {
+        let failure = Self::new(image_exit(error), what, error);
+        match image_hint(error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 

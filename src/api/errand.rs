@@ -29,7 +29,10 @@ const UNKNOWN: u8 = 70;
 /// task. All else goes by the store.
 pub fn is_allowed(command: &cli::Command) -> bool {
     match command {
-        cli::Command::Task(_) | cli::Command::Inspect(_) | cli::Command::Sandbox(_) => true,
+        cli::Command::Task(_)
+        | cli::Command::Image(_)
+        | cli::Command::Inspect(_)
+        | cli::Command::Sandbox(_) => true,
         cli::Command::Service(command) => matches!(command, cli::service::Command::Logs { .. }),
         cli::Command::Diag(command) => matches!(command, cli::diag::Command::Dns { .. }),
         cli::Command::Agent(command) => matches!(command, cli::agent::Command::Status),

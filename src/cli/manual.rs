@@ -157,6 +157,45 @@ const EXPORT_FIELDS: &[(&str, &str)] = &[
 const EXPORT_EXITS: &[(u8, &str)] =
     &[(2, "there is no such service or port, or two would have one port to listen on")];
 
+const IMAGE_FIELDS: &[(&str, &str)] = &[
+    ("id", "the digest of its configuration"),
+    ("repository", "what it is called by without tag; null for one without a name"),
+    ("tag", "the tag of that name"),
+    ("digest", "what its registry or layout calls it by, which stands for the same bytes anywhere"),
+    ("created", "when it was built (RFC 3339), where it says"),
+    ("created_seconds", "how long ago that is"),
+    ("size", "of its files, unpacked, in bytes; of `rootfs:` 0"),
+];
+
+const IMAGE_WORDS: Words = &[
+    ("Size", "{{ bytes(size) }}"),
+    (
+        "CreatedSince",
+        "{% if created_seconds is not none %}{{ ago(created_seconds) }} ago{% else %}N/A{% endif %}",
+    ),
+    ("CreatedAt", "{{ created }}"),
+];
+
+const IMAGE_DETAIL_FIELDS: &[(&str, &str)] = &[
+    ("id", "the digest of its configuration"),
+    ("names", "all of its names"),
+    ("digests", "names by which its registry has exactly this one"),
+    ("created", "when it was built (RFC 3339), where it says"),
+    ("author", "who built it, where it says"),
+    ("os", "the operating system that it is for"),
+    ("architecture", "the processor that it is for"),
+    ("variant", "which kind of that processor, where it says"),
+    ("size", "of its files, unpacked, in bytes"),
+    ("layers", "the digests of its layers, the lowest first"),
+    ("rootfs", "the directory of a `rootfs:` image"),
+    ("used_by", "the tasks that are made from it"),
+    ("pulled", "when it came here, in seconds since 1970"),
+    ("config", "how its tasks begin, with the names of the OCI image specification"),
+];
+
+const IMAGE_EXITS: &[(u8, &str)] =
+    &[(2, "there is no such image, or it is used; nothing was touched")];
+
 /// Every command's page.
 pub const PAGES: &[Page] = &[
     Page {
@@ -527,6 +566,76 @@ pub const PAGES: &[Page] = &[
             ("Let the supervisor start it anew:", "swarmlb task kill web.2"),
             ("Have it read its settings again:", "swarmlb task kill -s HUP web.2"),
         ],
+        ..NOTHING
+    },
+    Page {
+        command: "image pull",
+        examples: &[
+            ("From Docker's registry:", "swarmlb image pull nginx"),
+            (
+                "From one without certificates, in a network that is trusted:",
+                "swarmlb image pull --insecure-registry 10.0.0.5:5000 10.0.0.5:5000/web:v1",
+            ),
+            ("From a directory in the OCI image layout:", "swarmlb image pull oci:/srv/web:v1"),
+            ("What `docker save` wrote:", "swarmlb image pull docker-archive:/srv/web.tar"),
+            ("For another processor:", "swarmlb image pull --platform linux/arm64 nginx"),
+        ],
+        exits: &[
+            (2, "there is no such image, or it is damaged; nothing half is left"),
+            (
+                3,
+                "its registry cannot be asked, or it cannot be kept, as when the disk is full; nothing \
+                 half is left",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "image ls",
+        examples: &[
+            ("All of them:", "swarmlb image ls"),
+            ("With what registries call them by:", "swarmlb image ls --digests"),
+            (
+                "As Docker's users type it:",
+                "swarmlb image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}'",
+            ),
+            ("Ids of those without a name:", "swarmlb image ls -q --filter dangling=true"),
+        ],
+        fields: IMAGE_FIELDS,
+        words: IMAGE_WORDS,
+        ..NOTHING
+    },
+    Page {
+        command: "image inspect",
+        examples: &[
+            ("For people:", "swarmlb image inspect oci:/srv/web:v1"),
+            (
+                "What its tasks begin with:",
+                "swarmlb image inspect oci:/srv/web:v1 --format '{{json .Config.Entrypoint}} {{json .Config.Cmd}}'",
+            ),
+        ],
+        fields: IMAGE_DETAIL_FIELDS,
+        exits: IMAGE_EXITS,
+        ..NOTHING
+    },
+    Page {
+        command: "image prune",
+        examples: &[
+            ("Those without a name, after a question:", "swarmlb image prune"),
+            (
+                "All that no task is made from, without being asked:",
+                "swarmlb image prune --all --force",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
+        command: "image rm",
+        examples: &[
+            ("By name:", "swarmlb image rm oci:/srv/web:v1"),
+            ("By the beginning of its id, with all its names:", "swarmlb image rm --force 3f1c2a"),
+        ],
+        exits: IMAGE_EXITS,
         ..NOTHING
     },
     Page {

@@ -5,6 +5,7 @@ pub mod complaint;
 pub mod container;
 pub mod diag;
 pub mod export;
+pub mod image;
 pub mod inspect;
 pub mod lab;
 pub mod logs;
@@ -195,6 +196,9 @@ pub enum Command {
     /// Manage tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Manage this node's container images
+    #[command(subcommand)]
+    Image(image::Command),
     /// Show how something works right now
     #[command(subcommand)]
     Inspect(inspect::Command),

@@ -231,7 +231,8 @@ mod tests {
     fn every_option_with_a_variable_may_stand_in_the_file() {
         let text = "state-dir = \"/srv/lb\"\nnode = \"n1\"\nformat = \"json\"\ncolor = 'never'\n\
                     quiet = true\nverbose = 2\ndata-plane = \"nftables\"\nstore = \"etcd://a,b/x\"\n\
-                    store-cacert = \"/ca\"\nstore-cert = \"/c\"\nstore-key = \"/k\"\n";
+                    store-cacert = \"/ca\"\nstore-cert = \"/c\"\nstore-key = \"/k\"\n\
+                    insecure-registry = \"10.0.0.5:5000,b.example\"\ncredentials = \"/config.json\"\n";
         let file = parsed(text).expect("a good file");
         let names: Vec<String> = options(&command()).into_keys().collect();
         let held: Vec<String> = file.held.keys().cloned().collect();
@@ -241,6 +242,11 @@ mod tests {
         assert_eq!(matches.get_one::<PathBuf>("state_dir"), Some(&PathBuf::from("/srv/lb")));
         assert!(matches.get_flag("quiet"));
         assert_eq!(matches.get_count("verbose"), 2);
+        let matches = file.applied(command());
+        let matches = matches.try_get_matches_from(["swarmlb", "image", "pull", "nginx"]).unwrap();
+        let (_, pull) = matches.subcommand().unwrap().1.subcommand().unwrap();
+        let insecure: Vec<&String> = pull.get_many("insecure").unwrap().collect();
+        assert_eq!(insecure, ["10.0.0.5:5000", "b.example"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::Report;
 use super::typing::{file, innermost};
 use crate::cli;
 use crate::cli::StoreOptions;
+use crate::image::Store;
 use crate::intent::Intent;
 use crate::kernel::netns;
 use crate::node::SandboxName;
@@ -56,6 +57,7 @@ enum Kind {
     Task,
     Sandbox,
     Node,
+    Image,
 }
 
 fn kinds(placeholder: &str) -> Vec<Kind> {
@@ -66,6 +68,7 @@ fn kinds(placeholder: &str) -> Vec<Kind> {
         "TASK" => Some(Kind::Task),
         "SANDBOX" => Some(Kind::Sandbox),
         "NODE" => Some(Kind::Node),
+        "IMAGE" => Some(Kind::Image),
         _ => None,
     };
     words.filter_map(kind).collect()
@@ -133,8 +136,10 @@ impl Names {
 
     /// Names with what each is.
     fn of(&self, kind: Kind) -> Vec<(String, String)> {
-        if kind == Kind::Sandbox {
-            return self.sandboxes();
+        match kind {
+            Kind::Sandbox => return self.sandboxes(),
+            Kind::Image => return images(&self.words).unwrap_or_default(),
+            _ => {}
         }
         let Some(intent) = self.intent() else { return Vec::new() };
         match kind {
@@ -158,7 +163,7 @@ impl Names {
             Kind::Node => {
                 intent.nodes.keys().map(|node| (node.to_string(), "node".into())).collect()
             }
-            Kind::Sandbox => Vec::new(),
+            Kind::Sandbox | Kind::Image => Vec::new(),
         }
     }
 
@@ -178,6 +183,15 @@ impl Names {
         }
         found
     }
+}
+
+/// The images that are kept, with their ids. Nothing is made for it.
+fn images(words: &[OsString]) -> Option<Vec<(String, String)>> {
+    let matches = tolerant(cli::command(), words)?;
+    let state = StateDir::new(innermost(&matches).1.get_one::<PathBuf>("state_dir")?).ok()?;
+    let index = Store::of(&state).index().ok()?;
+    let named = index.names.iter();
+    Some(named.map(|(name, held)| (name.to_string(), held.id.short().to_owned())).collect())
 }
 
 /// What was asked for, when somebody who runs already can say it.

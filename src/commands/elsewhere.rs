@@ -49,6 +49,7 @@ fn has_place(command: &Command) -> bool {
         Command::Network(_)
             | Command::Service(_)
             | Command::Task(_)
+            | Command::Image(_)
             | Command::Inspect(_)
             | Command::Sandbox(_)
             | Command::Diag(_)

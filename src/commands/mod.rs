@@ -13,6 +13,7 @@ mod documents;
 mod elsewhere;
 mod exec;
 mod export;
+mod image;
 mod inspect;
 mod interrupt;
 mod lab;
@@ -102,6 +103,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Network(command) => network::run(&global, command),
         Command::Service(command) => service::run(&global, command),
         Command::Task(command) => task::run(&global, command),
+        Command::Image(command) => image::run(&global, command),
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),

@@ -4,20 +4,30 @@
 //! [`Store::pull`] brings an image there from a registry, a file or a directory; [`Store::prepare`] gives
 //! what a task can be made from. Nothing here starts a task.
 //!
-//! `config`, `platform` and `index` are pure.
+//! `config`, `platform`, `manifest` and `index` are pure.
 
 pub mod config;
+mod decompress;
 mod error;
+mod hash;
 pub mod index;
+mod layer;
+pub mod manifest;
 pub mod platform;
 mod pull;
+mod removal;
+mod remove;
+mod source;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use crate::intent::reference::{Digest, InFile, Named, Reference};
 pub use config::{HealthCheck, ImageConfig};
-pub use error::ImageError;
+pub use error::{ImageError, LayerFault};
 pub use platform::Platform;
-pub use pull::{Event, Limits, Progress, PullOptions, Silent};
+pub use pull::{Event, Limits, Progress, PullOptions, Silent, usual_credentials};
+pub use remove::{Meant, Pruned, Removed};
 pub use store::{Prepared, Store};
 
 use ring::digest;

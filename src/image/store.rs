@@ -7,6 +7,8 @@
 //! | `blobs/DIGEST` | configurations and manifests, as they came |
 //! | `layers/NAME` | a layer, unpacked: a directory of an overlayfs |
 //! | `layers/NAME.json` | which one it is, and its size |
+//! | `layers/NAME.part` | one that is being unpacked or removed |
+//! | `layers/NAME.lock` | held by who brings or is about to need it |
 //! | `claims/HOLDER` | the image that somebody runs from |
 //!
 //! Whatever gets its name here is whole: it is written aside, synced and renamed.
@@ -21,9 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Document, ImageConfig};
 use super::error::ImageError;
+use super::hash::Hash;
 use super::index::{self, Index};
-use super::sha256;
 use crate::intent::reference::{Digest, Reference};
+use crate::killpoint;
 use crate::random;
 use crate::state_dir::StateDir;
 
@@ -56,18 +59,27 @@ pub(super) struct LayerRecord {
 }
 
 impl Store {
+    /// As it is, or would be.
+    pub fn of(state: &StateDir) -> Self {
+        Self { root: state.images() }
+    }
+
     /// Makes what is missing of it.
     ///
     /// # Errors
     /// What the file system answered.
     pub fn open(state: &StateDir) -> Result<Self, ImageError> {
-        let root = state.images();
+        let store = Self::of(state);
         for directory in ["blobs", "layers", "claims"] {
-            let path = root.join(directory);
+            let path = store.root.join(directory);
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(ImageError::file("made", &path))?;
         }
-        Ok(Self { root })
+        Ok(store)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where all layers are: a mount that is made from within takes names instead of paths.
@@ -123,10 +135,12 @@ impl Store {
             .map_err(|(_, errno)| ImageError::file("locked", &path)(errno.into()))
     }
 
-    /// Writes a file aside, syncs it and gives it its name.
+    /// Writes a file aside, syncs it and gives it its name. Under the lock: whatever is aside without it was
+    /// left behind.
     pub(super) fn keep(&self, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         let aside = self.root.join(format!("part-{}", random::id(12)));
         let written = write_synced(&aside, bytes)
+            .inspect(|()| killpoint::pass(|| "file written aside".into()))
             .and_then(|()| std::fs::rename(&aside, path))
             .and_then(|()| sync_directory(path.parent().unwrap_or(&self.root)));
         if written.is_err() {
@@ -187,7 +201,7 @@ impl Store {
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
         let path = self.blob_path(digest);
         let bytes = std::fs::read(&path).map_err(ImageError::file("read", &path))?;
-        match sha256(&bytes) == *digest {
+        match Hash::is_of(digest, &bytes) {
             true => Ok(bytes),
             false => Err(ImageError::Damaged {
                 what: path.display().to_string(),
@@ -295,7 +309,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PullOptions, Silent};
+    use super::super::{PullOptions, Silent, sha256};
     use super::*;
 
     fn store(directory: &Path) -> Store {

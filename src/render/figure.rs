@@ -45,6 +45,27 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
+/// A size in bytes as Docker says it: `0B`, `4.2kB`, `187MB`, in units of a thousand.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    // The limit is where three digits would round up to the next unit.
+    while value >= 999.5 {
+        value /= 1000.0;
+        unit = units.next().unwrap_or(unit);
+    }
+    let digits = match unit {
+        "B" => format!("{value:.0}"),
+        _ => three_digits(value),
+    };
+    let digits = match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
+    };
+    format!("{digits}{unit}")
+}
+
 /// `1 reply`, `2 replies`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
@@ -128,6 +149,12 @@ mod tests {
     fn a_tiny_probability_is_not_zero() {
         assert_eq!(p(4e-11), "p < 0.001");
         assert_eq!(p(0.0017), "p 0.002");
+    }
+
+    #[test]
+    fn sizes_are_as_docker_says_them() {
+        let shown = [0, 999, 1_000, 4_200, 999_600, 187_400_000, 1_250_000_000, u64::MAX].map(size);
+        assert_eq!(shown, ["0B", "999B", "1kB", "4.2kB", "1MB", "187MB", "1.25GB", "18.4EB"]);
     }
 
     #[test]

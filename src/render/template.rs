@@ -16,6 +16,7 @@ use minijinja::value::{Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
 use super::english::duration;
+use super::figure::size;
 use super::table::{columns, printable};
 use fields::{Heading, Misses, Scope, value};
 
@@ -186,6 +187,7 @@ fn environment() -> Environment<'static> {
     environment.add_function("each", |value: Value| defined(&value).map(each));
     environment.add_function("pairs", |value: Value| defined(&value).map(pairs));
     environment.add_function("ago", duration);
+    environment.add_function("bytes", size);
     environment
 }
 

@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use swarmlb::image::index::{Index, Name};
+use swarmlb::image::{Reference, sha256};
+
 use crate::fixture::{Lab, is_missing, said, swarmlb};
 
 /// What the last of some words may become, less what is said about it.
@@ -39,6 +42,25 @@ fn names_are_offered_where_names_are_wanted() {
         assert_eq!(offered(&lab, words), expected, "{words:?}");
     }
     assert_eq!(offered(&lab, &["network", "create", ""]), [""; 0], "what is new has no name yet");
+}
+
+#[test]
+fn images_that_are_kept_are_offered() {
+    let lab = Lab::new();
+    let images = lab.path("state").join("images");
+    std::fs::create_dir_all(&images).expect("a directory");
+    let mut index = Index::default();
+    for name in ["nginx:1", "oci:/srv/web"] {
+        let name: Reference = name.parse().expect("a name");
+        index.names.insert(name, Name { id: sha256(b"x"), digest: None });
+    }
+    let text = serde_json::to_vec(&index).expect("JSON");
+    std::fs::write(images.join("index.json"), text).expect("a file");
+    let state = lab.path("state").display().to_string();
+    let offered =
+        |words: &[&str]| offered(&lab, &[&["--state-dir", state.as_str()], words].concat());
+    assert_eq!(offered(&["image", "rm", ""]), ["nginx:1", "oci:/srv/web"]);
+    assert_eq!(offered(&["image", "inspect", "ng"]), ["nginx:1"]);
 }
 
 #[test]

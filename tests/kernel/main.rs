@@ -22,6 +22,7 @@ mod foreground;
 mod foreign;
 mod forgotten;
 mod healing;
+mod images;
 mod kills;
 mod lab;
 mod lab_kills;

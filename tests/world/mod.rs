@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod between;
 mod counting;
 pub mod evenness;
+pub mod images;
 pub mod intents;
 mod lab;
 pub mod machines;
