@@ -480,6 +480,12 @@ fn intent_hint(error: &IntentError) -> Option<String> {
                 "it runs one task on every node that it may run on; see `swarmlb service inspect --pretty {name}`"
             )
         }
+        IntentError::TooManyTurns { .. } => {
+            "smaller numbers tell the same difference, as 10 and 1".into()
+        }
+        IntentError::WeightOfLeaving { name } => {
+            format!("see `swarmlb service ps {}`", name.service)
+        }
         IntentError::NothingToGoBackTo { name } => {
             format!("see `swarmlb service inspect --pretty {name}`")
         }

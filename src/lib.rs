@@ -6,6 +6,7 @@
 pub mod container;
 pub mod dump;
 pub mod intent;
+pub mod ipvsadm;
 pub mod lower;
 pub mod node;
 pub mod orchestrate;

@@ -539,6 +539,28 @@ fn the_example_of_daily_life_runs_to_its_end_and_leaves_nothing() {
     assert!(!said.contains("WRONG"), "{said}");
 }
 
+#[test]
+fn the_example_of_an_update_runs_to_its_end_and_loses_nothing() {
+    let Some(output) = in_private_world("examples/06-update.sh") else { return };
+    assert!(output.status.success(), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = [
+        ("swarmlb service update --env-add LEVEL=debug web", "\nweb\n"),
+        ("swarmlb task exec web.1 -- printenv LEVEL", "\ndebug\n"),
+        ("swarmlb service update --image host", "exit code 1"),
+        ("swarmlb service inspect --pretty web", "rollback_completed"),
+        ("swarmlb service update --update-order start-first", "\nweb\n"),
+        ("swarmlb service ps web", "Running"),
+        ("swarmlb service rollback web", "\nweb\n"),
+        ("swarmlb task exec", "\ndebug\n"),
+        ("swarmlb task update --weight 3", "web."),
+        ("swarmlb inspect vip web", "  3        up"),
+        ("sort \"$counts\"", "answered"),
+    ];
+    assert_steps(&said, &expected);
+    assert!(!said.contains(" lost\n"), "{said}");
+}
+
 /// Sees that commands were typed in this order, and that each was answered so.
 fn assert_steps(said: &str, expected: &[(&str, &str)]) {
     let mut steps = said.split("\n$ ");

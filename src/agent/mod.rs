@@ -14,6 +14,7 @@ mod lease;
 mod leaving;
 mod mounts;
 mod processes;
+mod ramping;
 mod reconcile;
 
 mod resolvers;

@@ -21,12 +21,13 @@ use super::lease::{self, Lease};
 use super::leaving::Departures;
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
+use super::ramping::Ramps;
 use super::resolvers::Resolvers;
 use super::resting::{Elsewhere, Word};
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::intent::{
-    Absences, Attachment, Fwmark, Id, Image, Intent, Machine, NodeName, Reference, Stands, Task,
-    TaskName,
+    Absences, Attachment, Fwmark, Id, Image, Intent, Machine, NodeName, Presence, Ramp, Reference,
+    Stands, Task, TaskName,
 };
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
@@ -112,6 +113,10 @@ struct Agent {
     absent: Absences,
     /// Those that leave and get connections for want of others.
     stands: Stands,
+    /// How far those are that begin slowly, and as what they were lowered.
+    ramps: Ramps,
+    ramped: BTreeMap<Id, Ramp>,
+    planned: BTreeMap<Id, Ramp>,
     /// What the last lowering shares with the next.
     shared: Shared,
     /// What the kernel held after the last plan; none when it must be read.
@@ -265,6 +270,9 @@ fn run_for_keeper(
         elsewhere: word,
         absent: Absences::default(),
         stands: Stands::default(),
+        ramps: Ramps::default(),
+        ramped: BTreeMap::new(),
+        planned: BTreeMap::new(),
         shared: Shared::default(),
         observed: None,
         keeper_lost: false,
@@ -575,17 +583,26 @@ impl Agent {
     fn reconcile(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
         let absences = self.absences();
+        self.note_ramps(&absences);
         let (intent, gone, standing) = self.present(&absences);
         let mut desired = lower_sharing(&intent, &self.name, &mut shared);
         self.associations.keyring.complete(&intent, &self.name, &mut desired);
         let zoned = Some((self.revision, gone, absences.clone()));
-        if self.zoned != zoned {
-            let zones = dns::zones(&intent, &self.name);
+        let zones = (self.zoned != zoned).then(|| dns::zones(&intent, &self.name));
+        // Who asks before a task runs is not sent to it, and after it left neither.
+        let unstarted = self.unstarted();
+        let meanwhile = zones.as_ref().filter(|_| !unstarted.is_empty()).map(|_| {
+            let mut intent = intent.clone().into_owned();
+            let tasks = intent.tasks.values_mut().filter(|task| unstarted.contains(&task.id));
+            tasks.for_each(|task| task.presence = Presence::Resting);
+            dns::zones(&intent, &self.name)
+        });
+        if let Some(zones) = zones {
             self.zoned = zoned;
             self.zones = zones;
         }
         self.shared = shared;
-        self.resolvers.add_zones(&self.zones);
+        self.resolvers.add_zones(meanwhile.as_ref().unwrap_or(&self.zones));
         self.want_images(&desired);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
@@ -603,6 +620,9 @@ impl Agent {
             }
             say(format!("reading the kernel anew after: {}", refused.refusal));
         }
+        if meanwhile.is_some() {
+            self.resolvers.add_zones(&self.zones);
+        }
         if self.unreadable.is_none() {
             self.stands.note(standing, &self.intent);
             self.forget_connections();
@@ -613,6 +633,30 @@ impl Agent {
         self.resolvers.ensure_all();
     }
 
+    /// The tasks of this node that were never started.
+    fn unstarted(&self) -> BTreeSet<Id> {
+        let known = self.known.lock();
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let is_known = |task: &&Task| {
+            let running = known.get(&SandboxName::from(&task.name));
+            running.is_some_and(|running| running.process.task == task.id)
+        };
+        here.filter(|task| !is_known(task)).map(|task| task.id.clone()).collect()
+    }
+
+    /// Takes note of who begins slowly. For how long others' tasks were there before, nobody told.
+    fn note_ramps(&mut self, absences: &Absences) {
+        let known = self.known.lock();
+        let age = |task: &Task| {
+            let running = known.get(&SandboxName::from(&task.name));
+            let running = running.filter(|running| running.process.task == task.id)?;
+            Some(Duration::from_secs(now().saturating_sub(running.started)))
+        };
+        self.ramps.note(&self.intent, absences, age);
+        drop(known);
+        self.ramped = self.ramps.parts(&self.intent);
+    }
+
     /// The tasks, of all nodes, whose processes are not there.
     fn absences(&self) -> Absences {
         let unhappy = |task: &&Task| self.misfortunes.contains_key(&SandboxName::from(&task.name));
@@ -621,6 +665,7 @@ impl Agent {
         let mut absences = self.elsewhere.absences(&self.intent, &self.name);
         absences.resting.extend(here.map(|task| task.id.clone()));
         absences.awaited.extend(self.awaiting_images());
+        absences.awaited.extend(self.unproven());
         absences
     }
 
@@ -664,6 +709,23 @@ impl Agent {
         }
     }
 
+    /// The tasks of this node that cannot tell when they are ready, and did not live long enough yet to
+    /// count as running. Those that tell are waited for when they are started.
+    fn unproven(&self) -> Vec<Id> {
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let silent = here.filter(|task| {
+            let image = self.intent.definition_of(task).map(|definition| &definition.image);
+            image.is_some_and(|image| !matches!(image, Image::Whoami | Image::Echo))
+        });
+        let new = silent.filter(|task| {
+            matches!(
+                self.task_status(task).state,
+                TaskState::Pending | TaskState::Preparing | TaskState::Starting
+            )
+        });
+        new.map(|task| task.id.clone()).collect()
+    }
+
     /// The intent with those tasks out of rotation that are absent, without the namespaces of others that
     /// are gone from here, how many those are (what was in them went with them), and who stands in.
     fn present(&self, absences: &Absences) -> (Cow<'_, Intent>, usize, BTreeSet<Id>) {
@@ -673,11 +735,13 @@ impl Agent {
             held.node == self.name && netns::of(&name).is_err()
         };
         let count = self.intent.attachments.values().filter(|held| gone(held)).count();
-        if count == 0 && absences.is_empty() && self.stands.ever.is_empty() {
+        let is_plain = absences.is_empty() && self.stands.ever.is_empty() && self.ramped.is_empty();
+        if count == 0 && is_plain {
             return (Cow::Borrowed(&self.intent), 0, BTreeSet::new());
         }
         let mut intent = self.intent.clone();
         let standing = intent.note_presence(absences, &self.stands);
+        self.ramps.lay_over(&mut intent);
         intent.attachments.retain(|_, held| !gone(held));
         (Cow::Owned(intent), count, standing)
     }
@@ -749,7 +813,9 @@ impl Agent {
             return None;
         }
         let is_done = |status: &NodeStatus| status.settled && status.revision == self.revision.0;
-        let heals = self.reported.as_ref().is_some_and(is_done) && self.absent == *absences;
+        let heals = self.reported.as_ref().is_some_and(is_done)
+            && self.absent == *absences
+            && std::mem::replace(&mut self.planned, self.ramped.clone()) == self.ramped;
         for op in plan.kernel_ops().filter(|_| heals) {
             say(format!("mending what somebody changed: {op}"));
         }
@@ -990,8 +1056,9 @@ impl Agent {
         // Its process came to be there while the plan was carried out.
         let is_behind = self.refusal.is_none() && self.observed.is_some();
         let behind = (is_behind && self.absent != self.absences()).then_some(now);
-        let images = self.images.due();
-        let due = retries.chain(settling).chain(again).chain(keys).chain(behind).chain(images);
+        let rises = self.ramps.due(&self.intent);
+        let more = [self.images.due(), rises].into_iter().flatten();
+        let due = retries.chain(settling).chain(again).chain(keys).chain(behind).chain(more);
         due.chain([self.audit]).min().unwrap_or(self.audit)
     }
 

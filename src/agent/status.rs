@@ -23,7 +23,7 @@ pub struct NodeStatus {
     /// Old marks that no connection of this node holds.
     #[serde(default)]
     pub idle_marks: BTreeSet<Fwmark>,
-    /// Tasks of other nodes to whom nobody is sent from here, as it was not heard yet that they run.
+    /// Tasks to whom nobody is sent from here, as it was not heard yet that they run.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub awaited: BTreeSet<Id>,
     /// Tasks that leave and get connections from here until others are there.

@@ -75,6 +75,7 @@ const TASK_FIELDS: &[(&str, &str)] = &[
     ("pid", "its process"),
     ("failures", "how often it ended or could not be started"),
     ("error", "why it last did, or what it waits for"),
+    ("weight", "its share of new connections beside the others'; null while it waits for a place"),
 ];
 
 const TASK_WORDS: Words = &[(
@@ -417,6 +418,7 @@ pub const PAGES: &[Page] = &[
             ("hostname", "what `hostname` says in its tasks"),
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
+            ("slow_start", "how long a task that begins takes to come to its share"),
             ("created", "seconds since 1970"),
             ("version", "which of the templates that it ever had its new tasks are made from"),
             ("older", "by version: what some of its tasks are still made from"),
@@ -561,6 +563,18 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "task update",
+        examples: &[
+            (
+                "Three times as many new connections as others:",
+                "swarmlb task update --weight 3 web.2",
+            ),
+            ("Nobody new:", "swarmlb task update --weight 0 web.2"),
+            ("What would be done:", "swarmlb task update --dry-run --weight 3 web.2"),
+        ],
+        ..NOTHING
+    },
+    Page {
         command: "task kill",
         examples: &[
             ("Let the supervisor start it anew:", "swarmlb task kill web.2"),
@@ -696,6 +710,45 @@ pub const PAGES: &[Page] = &[
             ("sandboxes", "by name: links, addresses, routes, rules, virtual servers"),
             ("contents", "by name: each part as it was read, or why it was not"),
         ],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox ipvs",
+        examples: &[
+            ("As `ipvsadm -Ln` lists it:", "swarmlb sandbox ipvs web.1"),
+            ("What passed, in full figures:", "swarmlb sandbox ipvs web.1 -Ln --stats --exact"),
+            ("The connections:", "swarmlb sandbox ipvs ingress_sbox -c"),
+            (
+                "To a file, for `sandbox apply` or `ipvsadm -R`:",
+                "swarmlb sandbox ipvs web.1 -S > table",
+            ),
+        ],
+        fields: &[
+            ("key", "protocol, address and port, or the mark"),
+            ("scheduler", "its name, as rr"),
+            ("counted", "connections, packets_in, packets_out, bytes_in, bytes_out"),
+            (
+                "real_servers",
+                "each with key, forwarding, weight, thresholds, active, inactive, persistent and counted",
+            ),
+        ],
+        exits: &[(3, "IPVS is not there")],
+        ..NOTHING
+    },
+    Page {
+        command: "sandbox apply",
+        examples: &[
+            ("What would be changed:", "swarmlb sandbox apply web.1 --ipvsadm table --dry-run"),
+            (
+                "Make it just this, but for what swarmlb itself keeps:",
+                "swarmlb sandbox apply balancer --ipvsadm table --prune",
+            ),
+        ],
+        fields: &[
+            ("changes", "what was done, or would be, as options of ipvsadm"),
+            ("kept", "virtual servers that the file does not name and that stay"),
+        ],
+        exits: &[(4, "a change was refused, and those before it were taken back")],
         ..NOTHING
     },
     Page {

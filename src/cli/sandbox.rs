@@ -31,6 +31,20 @@ pub enum Command {
     /// table, and a part that cannot be read says why. Where they are needed, nft, iptables-save (both
     /// back ends), ip (for xfrm) and conntrack are started inside the namespace.
     Dump(Dump),
+    /// List or save a sandbox's IPVS tables, as ipvsadm does
+    ///
+    /// With ipvsadm's own options for it, and its output to the letter, of any network namespace of the
+    /// machine: no ipvsadm has to be installed, nor entered with. Addresses are always numbers. Nothing
+    /// is changed; `sandbox apply` is the way back.
+    Ipvs(Ipvs),
+    /// Make a sandbox's IPVS tables what a file of ipvsadm's says, by the difference
+    ///
+    /// The file is what `ipvsadm -Sn` or `sandbox ipvs -S` printed: virtual servers (-A) and real
+    /// servers (-a). Those that are there and differ are changed in place, so that connections go on;
+    /// nothing is flushed. Virtual servers that the file does not name stay unless --prune is given, and
+    /// those that swarmlb keeps in sandboxes of its own stay in any case. When the kernel refuses one
+    /// change, those before it are taken back.
+    Apply(Apply),
     /// Run a command in a sandbox: its network, its resolv.conf, this machine's files
     ///
     /// Ends with the exit code of the command; 127 when there is no such command, 126 when it cannot be
@@ -75,6 +89,102 @@ pub struct Dump {
     /// Read a dump that --format json printed, instead of this machine
     #[arg(long, value_name = "FILE", conflicts_with_all = ["docker", "all"])]
     pub from: Option<PathBuf>,
+}
+
+/// `ipvsadm -L` and `ipvsadm -S`.
+#[derive(Debug, Args)]
+pub struct Ipvs {
+    /// A sandbox: a task (web.1), a network, or any network namespace, as for `sandbox dump`
+    #[arg(value_name = "SANDBOX")]
+    pub name: String,
+    /// List the tables: what is done anyway
+    #[arg(short = 'L', short_alias = 'l', long, conflicts_with = "save")]
+    pub list: bool,
+    /// Print the tables as commands, which `sandbox apply` and `ipvsadm -R` read; thresholds, too
+    #[arg(short = 'S', long, conflicts_with_all = ["list", "connection", "timeout", "shown"])]
+    pub save: bool,
+    /// Addresses and ports as numbers: what is done anyway
+    #[arg(short = 'n', long)]
+    pub numeric: bool,
+    /// The connections instead of the tables
+    #[arg(short = 'c', long)]
+    #[arg(conflicts_with_all = ["timeout", "stats", "rate", "thresholds", "tun_info"])]
+    pub connection: bool,
+    /// How long connections are remembered, in seconds, instead of the tables
+    #[arg(long, conflicts_with = "shown")]
+    pub timeout: bool,
+    #[command(flatten)]
+    pub shown: Shown,
+    /// With --stats and --rate: numbers in full, not shortened by K, M, G and T
+    #[arg(long)]
+    pub exact: bool,
+    /// In the order of addresses: what is done anyway
+    #[arg(long, conflicts_with = "nosort")]
+    pub sort: bool,
+    /// In the order in which the kernel tells them
+    #[arg(long)]
+    pub nosort: bool,
+    #[command(flatten)]
+    pub only: Only,
+    /// With -f: the virtual server of IPv6
+    #[arg(short = '6', long, requires = "fwmark_service")]
+    pub ipv6: bool,
+}
+
+/// What stands behind each real server.
+#[derive(Debug, Args)]
+#[group(id = "shown", multiple = false)]
+pub struct Shown {
+    /// What passed since it was made or zeroed
+    #[arg(long)]
+    pub stats: bool,
+    /// What passes in a second
+    #[arg(long)]
+    pub rate: bool,
+    /// How many connections it may have
+    #[arg(long)]
+    pub thresholds: bool,
+    /// How many clients stay with it; with -c, what a persistence engine knows them by
+    #[arg(long)]
+    pub persistent_conn: bool,
+    /// What its tunnel wraps packets in
+    #[arg(long)]
+    pub tun_info: bool,
+}
+
+/// One virtual server.
+#[derive(Debug, Args)]
+#[group(id = "only", multiple = false)]
+pub struct Only {
+    /// Only the virtual server of TCP at this address and port
+    #[arg(short = 't', long, value_name = "ADDRESS:PORT")]
+    pub tcp_service: Option<String>,
+    /// Only the virtual server of UDP at this address and port
+    #[arg(short = 'u', long, value_name = "ADDRESS:PORT")]
+    pub udp_service: Option<String>,
+    /// Only the virtual server of SCTP at this address and port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub sctp_service: Option<String>,
+    /// Only the virtual server of this mark, 268 or 0x10c; with -6, that of IPv6
+    #[arg(short = 'f', long, value_name = "MARK")]
+    pub fwmark_service: Option<String>,
+}
+
+/// A table to be made.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// What it shall be, as `ipvsadm -Sn` prints it; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub ipvsadm: PathBuf,
+    /// Remove the virtual servers that the file does not name
+    #[arg(long)]
+    pub prune: bool,
+    /// Print what would be done, as commands of ipvsadm, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A sandbox: a task (web.1), a network, or any network namespace, as for `sandbox dump`
+    #[arg(value_name = "SANDBOX")]
+    pub name: String,
 }
 
 /// A part of a sandbox.

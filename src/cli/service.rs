@@ -156,6 +156,12 @@ pub struct Create {
     /// go on asking for a task that is gone, and without one that is new. A VIP stays as it is.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::intent::service::DNS_TTL)]
     pub dns_ttl: u32,
+    /// How long a task that begins takes to come to its share of new connections [default: 0s]
+    ///
+    /// Its weight rises in up to 20 steps, from a twentieth on, in the tables of every node; also that of a
+    /// task that ended and is there again. What resolves to the tasks' own addresses knows no weights.
+    #[arg(long, value_name = "TIME")]
+    pub slow_start: Option<Span>,
     #[command(flatten)]
     pub container: super::container::Options,
     #[command(flatten)]

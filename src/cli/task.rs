@@ -5,8 +5,8 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
 
-use super::logs;
 use super::service::Variable;
+use super::{DryRun, logs};
 use crate::intent::ServiceName;
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +59,26 @@ pub enum Command {
         /// The command, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// Give a task another share of new connections, and wait until every node sends so
+    ///
+    /// A task that is made in its place, as by an update, has weight 1 again. Who resolves the tasks' own
+    /// addresses meets them evenly, but for those with weight 0.
+    Update {
+        /// Its share beside the others', whose weight is 1 unless told otherwise; 0 for nobody new
+        ///
+        /// Up to 65535. Where nftables balances, turns are taken: 4096 at most until each task
+        /// of the service had its share.
+        #[arg(long, value_name = "N", value_parser = super::number::number(0..=65535_u32))]
+        weight: u32,
+        /// Do not wait until it is so
+        #[arg(short, long)]
+        detach: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
+        /// A task's name (web.1), or the beginning of its id
+        #[arg(value_name = "TASK")]
+        name: String,
     },
     /// Send a signal to the processes of tasks
     ///

@@ -209,6 +209,9 @@ pub struct Update {
     /// How long clients may keep DNS answers about it, up to 3600
     #[arg(long, value_name = "SECONDS")]
     pub dns_ttl: Option<u32>,
+    /// How long a task that begins takes to come to its share of new connections
+    #[arg(long, value_name = "TIME")]
+    pub slow_start: Option<Span>,
     #[command(flatten)]
     pub updating: Updating,
     /// Do not wait until the update is over

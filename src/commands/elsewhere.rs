@@ -171,7 +171,7 @@ fn on_node_of_task(cli: &Cli) -> Result<Option<Report>, Failure> {
             let reads = matches!(
                 cli.command,
                 Command::Task(task::Command::Exec { .. })
-                    | Command::Sandbox(sandbox::Command::Exec { .. })
+                    | Command::Sandbox(sandbox::Command::Exec { .. } | sandbox::Command::Apply(_))
             );
             let sent = sent(&cli.global, &what)?;
             errand(&session, &task.node, sent, reads, &what).map(Some)
@@ -185,7 +185,11 @@ fn on_node_of_task(cli: &Cli) -> Result<Option<Report>, Failure> {
 fn task_of(command: &Command) -> Option<&str> {
     match command {
         Command::Task(task::Command::Exec { name, .. } | task::Command::Logs { name, .. })
-        | Command::Sandbox(sandbox::Command::Exec { name, .. })
+        | Command::Sandbox(
+            sandbox::Command::Exec { name, .. }
+            | sandbox::Command::Ipvs(sandbox::Ipvs { name, .. })
+            | sandbox::Command::Apply(sandbox::Apply { name, .. }),
+        )
         | Command::Diag(diag::Command::Dns { from: Some(name), .. }) => Some(name),
         Command::Sandbox(sandbox::Command::Dump(sandbox::Dump { names, from: None, .. })) => {
             match names.as_slice() {

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
     Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec,
+    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span,
 };
 use crate::keeper::server::now;
 use crate::kernel::listeners;
@@ -98,6 +98,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
         drain_timeout: create.drain_timeout,
         dns_ttl: create.dns_ttl,
+        slow_start: create.slow_start.unwrap_or(Span::from_secs(0)),
         update_config: create.updating.update_config(),
         rollback_config: create.updating.rollback_config(),
     };

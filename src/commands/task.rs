@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::change::{Change, Reach};
 use super::elsewhere::{Other, is_errand};
 use super::exec::Exec;
 use super::session::{Session, must_be_root};
@@ -16,6 +17,7 @@ use crate::api::Streams;
 use crate::cli::task::{Command, Filter, Key, List};
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
+use crate::intent::weight::WEIGHT;
 use crate::intent::{
     Endpoint as OnNetwork, Intent, NodeName, PublishMode, Service, ServiceName, Task,
 };
@@ -43,6 +45,9 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
             command: &command,
         }
         .run(global),
+        Command::Update { weight, detach, dry_run, name } => {
+            weigh(global, &name, weight, Reach::of(dry_run.dry_run, detach))
+        }
         Command::Kill { signal, names } => kill(global, &names, signal.0),
     }
 }
@@ -150,10 +155,7 @@ pub fn list(
             row.image.clone(),
             row.node.map_or(NONE, NodeName::as_str).to_owned(),
             row.desired_state.to_string(),
-            match row.seconds {
-                Some(seconds) => format!("{} {} ago", row.state, duration(seconds)),
-                None => row.state.to_string(),
-            },
+            current_state(row),
             printable(row.error.as_deref().unwrap_or_default()),
             row.addresses.join(", "),
             row.ports.join(", "),
@@ -171,6 +173,14 @@ pub fn list(
         "PORTS",
     ];
     Ok(Report::good(table(heading, cells.collect())))
+}
+
+/// How a task is, since when, and what it weighs when that is not what every task does.
+fn current_state(row: &Row<'_>) -> String {
+    let ago = row.seconds.map(|seconds| format!(" {} ago", duration(seconds)));
+    let weight = row.weight.filter(|weight| *weight != WEIGHT);
+    let weight = weight.map(|weight| format!(", weight {weight}"));
+    format!("{}{}{}", row.state, ago.unwrap_or_default(), weight.unwrap_or_default())
 }
 
 /// The tasks of a service and the slots that have none yet, by slot.
@@ -208,6 +218,7 @@ fn row<'a>(
         pid: status.and_then(|status| status.pid),
         failures: status.map_or(0, |status| status.failures),
         error: status.and_then(|status| status.error.as_deref()).map(Into::into),
+        weight: Some(task.weight),
     }
 }
 
@@ -374,6 +385,17 @@ fn whole<'a>(
         sandbox: sandbox.to_string(),
         log: log.exists().then(|| log.display().to_string()),
     })
+}
+
+fn weigh(global: &Global, name: &str, weight: u32, reach: Reach) -> Result<Report, Failure> {
+    let what = format!("update task `{}`", name.escape_debug());
+    let session = Session::new(global, what.as_str())?;
+    let edit = |intent: &mut Intent| {
+        let task = intent.task(name)?.name.clone();
+        intent.weigh_task(&task, weight)
+    };
+    let told = format!("{name}\n");
+    Change { global, session: &session, what: &what, services: &[], reach }.make(told, edit)
 }
 
 fn kill(global: &Global, names: &[String], signal: Signal) -> Result<Report, Failure> {

@@ -177,6 +177,7 @@ impl<'a> Wanted<'a> {
         };
         changed.drain_timeout = typed.drain_timeout.unwrap_or(changed.drain_timeout);
         changed.dns_ttl = typed.dns_ttl.unwrap_or(changed.dns_ttl);
+        changed.slow_start = typed.slow_start.unwrap_or(changed.slow_start);
         changed.update_config = typed.updating.update_over(&changed.update_config);
         changed.rollback_config = typed.updating.rollback_over(&changed.rollback_config);
     }

@@ -113,6 +113,13 @@ pub enum IntentError {
         port_words(port)
     )]
     StartFirstAtHostPort { port: PublishedPort },
+    #[error("task {name} leaves")]
+    WeightOfLeaving { name: TaskName },
+    #[error(
+        "with such weights {turns} turns pass before each task of service `{name}` had its share, and where \
+         nftables balances there is room for {most}"
+    )]
+    TooManyTurns { name: ServiceName, turns: u64, most: u64 },
     #[error("task {name} has no place yet: {reason}")]
     Unplaced { name: TaskName, reason: Reason },
     #[error("node `{node}` has no IPVS")]

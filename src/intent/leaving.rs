@@ -86,12 +86,33 @@ impl Intent {
                 kept.filter_map(|task| Some(task.endpoint(&network)?.address)).collect();
             // When no mark is free, evenness is given up as well.
             let Ok(mark) = self.next_fwmark() else { return };
-            let vip = self.services.get_mut(service).and_then(|held| held.vip_mut(&network));
-            if let Some(vip) = vip {
+            let Some(held) = self.services.get_mut(service) else { return };
+            let scheduler = held.scheduler;
+            if let Some(vip) = held.vip_mut(&network) {
                 let fwmark = std::mem::replace(&mut vip.fwmark, mark);
                 if !targets.is_empty() {
-                    vip.retired.push(Retired { fwmark, targets });
+                    vip.retired.push(Retired { fwmark, targets, scheduler });
                 }
+            }
+        }
+    }
+
+    /// Has IPVS pick as weights want it, where it balances. In place that would lose connections, for the
+    /// kernel takes the old scheduler away before it brings the new one: so it is under a new mark.
+    pub(super) fn settle_schedulers(&mut self) {
+        for (name, rotation) in self.otherwise_scheduled() {
+            let Some(service) = self.services.get(&name) else { continue };
+            let wanted = self.scheduler_for(service);
+            let is_full = service.held_vips().any(|vip| vip.retired.len() >= MOST_RETIRED);
+            let uses_ipvs = self.uses_ipvs(&name);
+            if uses_ipvs && is_full {
+                continue;
+            }
+            if uses_ipvs && !rotation.is_empty() {
+                self.renew_marks(&name, &rotation);
+            }
+            if let Some(service) = self.services.get_mut(&name) {
+                service.scheduler = wanted;
             }
         }
     }
@@ -117,6 +138,7 @@ impl Intent {
             vip.retired.retain(|retired| !idle.contains(&retired.fwmark));
             forgotten |= vip.retired.len() < before;
         }
+        self.settle_schedulers();
         forgotten
     }
 

@@ -35,6 +35,7 @@ pub mod task;
 mod undo;
 pub mod update;
 pub mod vni;
+pub mod weight;
 
 use std::collections::BTreeMap;
 
@@ -66,6 +67,7 @@ pub use subnet::Subnet;
 pub use task::{Endpoint, Leaving, Presence, Task};
 pub use update::{FailureAction, Order, Ratio, Template, Update, UpdateConfig, UpdateState};
 pub use vni::{Fwmark, Vni};
+pub use weight::Ramp;
 
 /// A random name of an object, as Docker's ids are: 25 letters and digits.
 pub type Id = String;

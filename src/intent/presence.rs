@@ -15,6 +15,11 @@ pub struct Absences {
 }
 
 impl Absences {
+    /// Whether a task is one of them.
+    pub fn has(&self, task: &Id) -> bool {
+        self.resting.contains(task) || self.awaited.contains(task)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.resting.is_empty() && self.awaited.is_empty()
     }
@@ -48,8 +53,7 @@ impl Intent {
     /// with nobody but tasks that are awaited, those that leave stand in for them: tells which.
     pub fn note_presence(&mut self, absences: &Absences, stands: &Stands) -> BTreeSet<Id> {
         for task in self.tasks.values_mut() {
-            let absent = absences.resting.contains(&task.id) || absences.awaited.contains(&task.id);
-            task.presence = match (absent, stands.ever.contains(&task.id)) {
+            task.presence = match (absences.has(&task.id), stands.ever.contains(&task.id)) {
                 (true, _) => Presence::Resting,
                 (false, true) => Presence::Stood,
                 (false, false) => Presence::Present,

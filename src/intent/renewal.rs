@@ -152,6 +152,7 @@ impl Intent {
             (true, ingress) => ingress,
             (false, _) => None,
         };
+        changed.scheduler = held.scheduler;
         changed.version = held.version_of(&changed);
         changed.older = held.older.clone();
         changed.older.insert(held.version, held.template());

@@ -54,6 +54,8 @@ pub enum Scheduler {
     /// Round robin, the only one that Docker's swarm mode has.
     #[default]
     Rr,
+    /// Round robin by weights, where these differ or may.
+    Wrr,
 }
 
 impl Scheduler {
@@ -61,6 +63,7 @@ impl Scheduler {
     pub fn name(self) -> &'static str {
         match self {
             Scheduler::Rr => "rr",
+            Scheduler::Wrr => "wrr",
         }
     }
 }
@@ -116,6 +119,9 @@ pub struct Vip {
 pub struct Retired {
     pub fwmark: Fwmark,
     pub targets: BTreeSet<Ipv4Addr>,
+    /// How IPVS picks under it: its connections last, so that stays as it was.
+    #[serde(default)]
+    pub scheduler: Scheduler,
 }
 
 /// How long a task that leaves may still serve those who are connected to it, when nothing is said.
@@ -160,6 +166,9 @@ pub struct Service {
     /// How long clients may keep DNS answers about it, in seconds.
     #[serde(default = "dns_ttl")]
     pub dns_ttl: u32,
+    /// How long a task that begins takes to come to its share of new connections.
+    #[serde(default = "no_time")]
+    pub slow_start: Span,
     /// When it was created: seconds since 1970.
     pub created: u64,
     /// Which of the templates that it ever had is the one that it has.
@@ -181,6 +190,10 @@ pub struct Service {
     /// What it was before it was changed last, to go back to.
     #[serde(default, rename = "previous_spec")]
     pub former: Option<Box<Service>>,
+}
+
+fn no_time() -> Span {
+    Span::from_secs(0)
 }
 
 fn first_version() -> u64 {
@@ -211,6 +224,7 @@ pub struct ServiceSpec {
     pub drain_timeout: Span,
     /// Seconds.
     pub dns_ttl: u32,
+    pub slow_start: Span,
     pub update_config: UpdateConfig,
     pub rollback_config: UpdateConfig,
 }
@@ -236,6 +250,7 @@ impl ServiceSpec {
             labels: BTreeMap::new(),
             drain_timeout: DRAIN_TIMEOUT,
             dns_ttl: DNS_TTL,
+            slow_start: no_time(),
             update_config: UpdateConfig::default(),
             rollback_config: UpdateConfig::default(),
         }
@@ -323,7 +338,10 @@ impl Intent {
             networks: spec.networks,
             aliases: spec.aliases,
             endpoint_mode: spec.endpoint_mode,
-            scheduler: Scheduler::default(),
+            scheduler: match spec.slow_start.millis() {
+                0 => Scheduler::Rr,
+                _ => Scheduler::Wrr,
+            },
             data_plane: spec.data_plane,
             vips: BTreeMap::new(),
             ports: spec.ports,
@@ -331,6 +349,7 @@ impl Intent {
             labels: spec.labels,
             drain_timeout: spec.drain_timeout,
             dns_ttl: spec.dns_ttl,
+            slow_start: spec.slow_start,
             created,
             version: FIRST_VERSION,
             older: BTreeMap::new(),

@@ -56,6 +56,7 @@ impl Intent {
                 self.renew_marks(name, old);
             }
         }
+        self.settle_schedulers();
         changed
     }
 
@@ -231,6 +232,8 @@ impl Intent {
                 egress,
                 version: service.version,
                 follows: None,
+                weight: super::weight::WEIGHT,
+                ramp: None,
                 leaving: None,
                 presence: Presence::Present,
             };

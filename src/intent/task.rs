@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::update::FIRST_VERSION;
+use super::weight::{Ramp, WEIGHT};
 use super::{Id, NetworkName, NodeName, TaskName};
 
 /// One copy of a service.
@@ -26,12 +27,27 @@ pub struct Task {
     /// The task whose place it takes once everybody sends to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<Id>,
+    /// Its share of new connections, beside those of the others; with 0 it gets none.
+    #[serde(default = "weight", skip_serializing_if = "is_usual")]
+    pub weight: u32,
+    /// Set while it is on its way to that share. It was not asked for and is not kept.
+    #[serde(skip)]
+    pub ramp: Option<Ramp>,
     /// Set while it leaves: it gets no new connections any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
     /// What its node tells of its process. It was not asked for and is not kept.
     #[serde(skip)]
     pub presence: Presence,
+}
+
+fn weight() -> u32 {
+    WEIGHT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_usual(weight: &u32) -> bool {
+    *weight == WEIGHT
 }
 
 fn first_version() -> u64 {

@@ -111,7 +111,7 @@ fn add_service(intent: &Intent, service: &Service, network: &NetworkName, zone: 
             let address = IpAddr::V4(endpoint.address);
             add(&name, &[address], &[]);
             pointers.push((address, name.clone()));
-            if task.in_rotation() {
+            if task.takes_new() {
                 names.push(name);
                 addresses.push(address);
             }

@@ -92,7 +92,7 @@ pub fn kept_source(port: &PublishedPort, pool: &Pool) -> Option<BaseRule> {
 
 /// What comes to a node's own address at a port goes to its task, while that takes anything new.
 fn lower_host_ports(intent: &Intent, service: &Service, task: &Task, pool: &Pool, node: &mut Node) {
-    let Some(address) = task.egress.filter(|_| task.in_rotation()) else { return };
+    let Some(address) = task.egress.filter(|_| task.takes_new()) else { return };
     for port in ports(service, PublishMode::Host) {
         let home = super::egress::home(intent, pool, node);
         publish(home, pool, port, PortTo::Address { address, port: port.target });

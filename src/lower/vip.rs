@@ -4,7 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::shared::Shared;
-use crate::intent::{DataPlane, Endpoint, Fwmark, Intent, Presence, Service, Task, Vip};
+use crate::intent::{
+    DataPlane, Endpoint, Fwmark, Intent, Presence, Scheduler, Service, Task, Vip, weight,
+};
 use crate::node::{
     BaseRule, Dispatch, Forwarding, RealServer, RealServerKey, RealServers, Rotation, Route,
     Sandbox, Sysctl, Table, VirtualServer, VirtualServerKey,
@@ -84,10 +86,7 @@ pub(super) fn balance(
 ) {
     match plane {
         DataPlane::Nftables => {
-            let mut targets: Vec<_> = intent
-                .rotation_of(&service.name)
-                .filter_map(|task| Some(task.endpoint(&endpoint.network)?.address))
-                .collect();
+            let mut targets = turns(intent, endpoint, service);
             if !targets.is_empty() {
                 let first = endpoint.rank as usize % targets.len();
                 targets.rotate_left(first);
@@ -100,7 +99,7 @@ pub(super) fn balance(
             for fwmark in vip.fwmarks() {
                 let made = || real_servers(intent, endpoint, service, vip, fwmark);
                 let server = VirtualServer {
-                    scheduler: service.scheduler.name().into(),
+                    scheduler: scheduler(service, vip, fwmark).name().into(),
                     flags: 0,
                     persistence: 0,
                     rotation: Rotation(endpoint.rank),
@@ -110,6 +109,22 @@ pub(super) fn balance(
             }
         }
     }
+}
+
+/// The targets in turn, each as often as its weight says.
+fn turns(intent: &Intent, endpoint: &Endpoint, service: &Service) -> Vec<Ipv4Addr> {
+    let taking = intent.weights(&service.name).filter(|(_, weight)| *weight > 0);
+    let targets: Vec<(Ipv4Addr, u32)> = taking
+        .filter_map(|(task, weight)| Some((task.endpoint(&endpoint.network)?.address, weight)))
+        .collect();
+    let weights: Vec<u32> = targets.iter().map(|(_, weight)| *weight).collect();
+    weight::turns(&weights).into_iter().map(|index| targets[index].0).collect()
+}
+
+/// How IPVS picks under one of a VIP's marks.
+fn scheduler(service: &Service, vip: &Vip, fwmark: Fwmark) -> Scheduler {
+    let retired = vip.retired.iter().find(|retired| retired.fwmark == fwmark);
+    retired.map_or(service.scheduler, |retired| retired.scheduler)
 }
 
 /// The real servers of one of a VIP's marks: under the mark that packets get, the tasks in rotation,
@@ -132,14 +147,13 @@ fn real_servers(
             task.leaving.is_none() || stood || !is_old()
         }
     };
-    let real_server = |task: &Task| {
+    let real_server = |(task, weight): (&Task, u32)| {
         let address = task.endpoint(&endpoint.network)?.address;
-        let weight = if task.in_rotation() { 1 } else { 0 };
         let key = RealServerKey { address: IpAddr::V4(address), port: 0 };
         let real = RealServer { forwarding: Forwarding::Masquerade, weight };
         has(task, &address).then_some((key, real))
     };
-    intent.tasks_of(&service.name).filter_map(real_server).collect()
+    intent.weights(&service.name).filter_map(real_server).collect()
 }
 
 #[cfg(test)]

@@ -152,12 +152,24 @@ impl fmt::Display for BaseRule {
     }
 }
 
-/// Where the nftables data plane sends the connections of one mark: each target in turn, from the
-/// first. The order is the sandbox's own, rotated by its rank.
+/// Where the nftables data plane sends the connections of one mark: to one target after the other, from the
+/// first; one that has more weight than others has more turns. The order is the sandbox's own, rotated by its rank.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Dispatch {
     pub targets: Vec<Ipv4Addr>,
+}
+
+impl Dispatch {
+    /// Each target once, however many turns it has.
+    pub fn each(&self) -> BTreeSet<Ipv4Addr> {
+        self.targets.iter().copied().collect()
+    }
+
+    /// Those that another has not.
+    pub fn each_not_of(&self, other: &Self) -> BTreeSet<Ipv4Addr> {
+        &self.each() - &other.each()
+    }
 }
 
 /// Where packets come to: a port, and the address that it is of; any of this machine's when none.

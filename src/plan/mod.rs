@@ -10,8 +10,6 @@ pub mod order;
 mod remade;
 pub mod runbook;
 
-use std::net::Ipv4Addr;
-
 use crate::node::{Dispatch, Node, Object, PortTo, Publication, SandboxName};
 use index::{Index, Place};
 pub use op::{Change, Op};
@@ -100,10 +98,10 @@ fn dispatches(have: &Index<'_>, want: &Index<'_>, remade: &Remade<'_>) -> (Vec<O
         else {
             continue;
         };
-        let lacks = |of: &Dispatch, target: &&Ipv4Addr| !of.targets.contains(target);
-        let goes = old.targets.iter().any(|target| lacks(new, &target));
-        let comes = new.targets.iter().any(|target| lacks(old, &target));
-        let stay = new.targets.iter().filter(|target| !lacks(old, target)).copied().collect();
+        let goes = !old.each_not_of(new).is_empty();
+        let come = new.each_not_of(old);
+        let comes = !come.is_empty();
+        let stay = new.targets.iter().filter(|target| !come.contains(target)).copied().collect();
         let middle = Object::Dispatch { fwmark: *fwmark, dispatch: Dispatch { targets: stay } };
         let step = |from: &Object, to: &Object| Op {
             sandbox: at.0.clone(),

@@ -669,7 +669,7 @@ pub mod commands {
     pub fn add_dispatch(table: &str, fwmark: Fwmark, dispatch: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         let targets: String =
-            dispatch.targets.iter().map(|target| add_target(table, fwmark, *target)).collect();
+            dispatch.each().into_iter().map(|target| add_target(table, fwmark, target)).collect();
         format!(
             "{targets}{}{}; \
              add element ip {table} mark-chain {{ {fwmark} : jump {chain} }}",
@@ -681,7 +681,7 @@ pub mod commands {
     pub fn del_dispatch(table: &str, fwmark: Fwmark, dispatch: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
         let targets: String =
-            dispatch.targets.iter().map(|target| del_target(table, fwmark, *target)).collect();
+            dispatch.each().into_iter().map(|target| del_target(table, fwmark, target)).collect();
         format!(
             "delete element ip {table} mark-chain {{ {fwmark} : jump {chain} }}; \
              flush chain ip {table} {chain}; delete chain ip {table} {chain}{targets}"
@@ -691,13 +691,16 @@ pub mod commands {
     /// One transaction: targets that stay keep their counters.
     pub fn set_dispatch(table: &str, fwmark: Fwmark, from: &Dispatch, to: &Dispatch) -> String {
         let chain = balance_chain(fwmark);
-        let only = |a: &Dispatch, b: &Dispatch| -> Vec<Ipv4Addr> {
-            a.targets.iter().copied().filter(|target| !b.targets.contains(target)).collect()
-        };
-        let added: String =
-            only(to, from).into_iter().map(|target| add_target(table, fwmark, target)).collect();
-        let removed: String =
-            only(from, to).into_iter().map(|target| del_target(table, fwmark, target)).collect();
+        let added: String = to
+            .each_not_of(from)
+            .into_iter()
+            .map(|target| add_target(table, fwmark, target))
+            .collect();
+        let removed: String = from
+            .each_not_of(to)
+            .into_iter()
+            .map(|target| del_target(table, fwmark, target))
+            .collect();
         format!(
             "{added}flush chain ip {table} {chain}; {}{removed}",
             balance_rule(table, fwmark, to)

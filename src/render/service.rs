@@ -45,6 +45,9 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     line("Endpoint mode", service.endpoint_mode.to_string());
     line("Drain timeout", service.drain_timeout.to_string());
     line("DNS TTL", format!("{} s", service.dns_ttl));
+    if service.slow_start.millis() > 0 {
+        line("Slow start", service.slow_start.to_string());
+    }
     for port in &service.ports {
         let kept = match port.source {
             Source::Mesh => "",

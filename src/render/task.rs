@@ -81,6 +81,8 @@ pub struct Row<'a> {
     pub pid: Option<i32>,
     pub failures: u32,
     pub error: Option<Cow<'a, str>>,
+    /// Its share of new connections beside the others'; none while it waits for a place.
+    pub weight: Option<u32>,
 }
 
 impl<'a> Row<'a> {
@@ -101,6 +103,7 @@ impl<'a> Row<'a> {
             pid: None,
             failures: 0,
             error: Some(pending.reason.to_string().into()),
+            weight: None,
         }
     }
 }

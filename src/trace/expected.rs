@@ -143,7 +143,7 @@ fn one_of_intent(
             task: task.name.to_string(),
             node: task.node.to_string(),
             address: task.endpoint(network)?.address,
-            leaving: !task.in_rotation(),
+            leaving: !task.takes_new(),
             sandbox: (task.node == *node).then(|| SandboxName::from(&task.name)),
             vtep: match task.node == *node {
                 true => None,

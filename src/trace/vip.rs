@@ -433,7 +433,11 @@ impl Look<'_> {
             }
             DataPlane::Nftables => {
                 let dispatch = sandbox.table.as_ref().and_then(|table| table.dispatches.get(&mark));
-                dispatch.into_iter().flat_map(|d| &d.targets).map(|target| (*target, 1)).collect()
+                let mut turns = BTreeMap::new();
+                for target in dispatch.into_iter().flat_map(|dispatch| &dispatch.targets) {
+                    *turns.entry(*target).or_default() += 1;
+                }
+                turns
             }
         }
     }

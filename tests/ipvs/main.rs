@@ -7,11 +7,16 @@ mod clock;
 mod encryption;
 mod examples;
 mod foreign;
+mod ipvsadm;
 mod listing;
+#[path = "../kernel/lossless.rs"]
+mod lossless;
 mod mesh;
 mod recording;
 mod state;
 mod survival;
+#[path = "../kernel/weights.rs"]
+mod weights;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
@@ -20,6 +25,8 @@ mod world;
 #[allow(dead_code, reason = "each tier uses its part of the recordings")]
 #[path = "../recorded/mod.rs"]
 mod recorded;
+
+use with_ipvs as in_place;
 
 /// Runs a test where there is IPVS: in the virtual machine.
 fn with_ipvs(test: impl FnOnce()) {

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{Counting, Lab, Stream, Swarmlb, apart, within};
+use crate::in_place;
+use crate::world::{Counting, Lab, Stream, Swarmlb, within};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -39,7 +40,7 @@ fn update_state(swarmlb: &Swarmlb) -> String {
 
 #[test]
 fn a_rolling_update_of_six_tasks_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s");
         let before = ids(&swarmlb);
         let client = Counting::begin("box.1", "web");
@@ -55,8 +56,23 @@ fn a_rolling_update_of_six_tasks_loses_nothing() {
 }
 
 #[test]
+fn clients_of_the_tasks_own_addresses_lose_nothing_either() {
+    in_place(|| {
+        let swarmlb = world("--update-monitor 0s --endpoint-mode dnsrr --dns-ttl 0");
+        let client = Counting::begin("box.1", "web");
+        swarmlb.good("service update --force --update-parallelism 2 web");
+        swarmlb
+            .good("service update --force --update-order start-first --update-parallelism 6 web");
+        swarmlb.good("service scale web=2");
+        swarmlb.good("service scale web=6");
+        client.end().assert_none_lost();
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn scaling_down_and_up_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("");
         let client = Counting::begin("box.1", "web");
         swarmlb.good("service scale web=2");
@@ -70,7 +86,7 @@ fn scaling_down_and_up_loses_nothing() {
 
 #[test]
 fn an_agent_that_is_killed_while_tasks_are_replaced_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --update-delay 300ms");
         let client = Counting::begin("box.1", "web");
         swarmlb.good("service update --detach --force web");
@@ -87,8 +103,31 @@ fn an_agent_that_is_killed_while_tasks_are_replaced_loses_nothing() {
 }
 
 #[test]
+fn an_update_to_what_does_not_run_goes_back_and_loses_nothing() {
+    in_place(|| {
+        let swarmlb = world("--update-monitor 2s --update-failure-action rollback");
+        let before = ids(&swarmlb);
+        let client = Counting::begin("box.1", "web");
+        for order in ["stop-first", "start-first"] {
+            let line = format!(
+                "service update --update-order {order} --rollback-monitor 0s --image host --args false web"
+            );
+            let (_, told) = swarmlb.ending(&line, 1);
+            let reason = "update rolled back due to failure or early termination of task web.";
+            assert!(told.contains(reason), "{told}");
+            assert!(told.contains("exited with code 1"), "{told}");
+        }
+        client.end().assert_none_lost();
+        let after = ids(&swarmlb);
+        assert_eq!(after.len(), 6);
+        assert_eq!(before.iter().filter(|id| after.contains(id)).count(), 5, "one was replaced");
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn who_is_connected_stays_so_until_the_drain_timeout() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --drain-timeout 2s --update-parallelism 0");
         let mut streams: Vec<Stream> = (0..6).map(|_| Stream::open("box.1", "10.0.3.2")).collect();
         let begun = Instant::now();
@@ -111,13 +150,41 @@ fn who_is_connected_stays_so_until_the_drain_timeout() {
 
 #[test]
 fn draining_a_node_loses_nothing() {
-    apart(|| {
+    in_place(|| {
         let lab = lab(3);
         let client = Counting::within(lab.namespace("node-1", "box.1"), "web");
         lab.good("node drain node-2");
         lab.good("node activate node-2");
         lab.good("node drain node-3");
         lab.good("service scale web=4");
+        client.end().assert_none_lost();
+        lab.down();
+    });
+}
+
+#[test]
+fn an_update_over_nodes_loses_nothing_though_its_leader_is_killed() {
+    in_place(|| {
+        let lab = lab(3);
+        let client = Counting::within(lab.namespace("node-1", "box.1"), "web");
+        lab.good("service update --detach --force --update-delay 200ms web");
+        let state = |row: &serde_json::Value| row["leader"] == true;
+        for _ in 0..2 {
+            let nodes = lab.json("node ls");
+            let mut nodes = nodes.as_array().expect("nodes").iter();
+            let leader = nodes.find(|row| state(row)).expect("a leader");
+            let node = leader["hostname"].as_str().expect("a name");
+            let agent = lab.json(&format!("--node {node} agent status"))["agent"].as_i64();
+            let pid = lab.json("lab status");
+            let mut rows = pid.as_array().expect("nodes").iter();
+            let first = &rows.find(|row| row["node"] == node).expect("the node")["pid"];
+            let agent = agent.expect("an agent");
+            crate::world::shell(&format!("nsenter -t {first} -p -m kill -9 {agent}"));
+            let done = client.done();
+            within("requests go on", SOON, || client.done(), |now| *now > done + 250);
+        }
+        let state = || update_state(&lab);
+        within("the update is over", SOON, state, |state| state == "completed");
         client.end().assert_none_lost();
         lab.down();
     });

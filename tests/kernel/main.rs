@@ -41,7 +41,11 @@ mod survival;
 mod tasks;
 mod terminal;
 mod updating;
+mod weights;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
 mod world;
+
+/// Where tests run that the virtual machine runs too.
+use world::apart as in_place;

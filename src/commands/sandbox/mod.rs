@@ -1,8 +1,10 @@
 //! `swarmlb sandbox …`
 
+mod apply;
 mod dump;
 mod exec;
 mod find;
+mod ipvs;
 mod ls;
 
 use std::io::Write;
@@ -22,6 +24,8 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
         Command::Ls(which) => ls::run(global, which),
         Command::Dump(options) => dump::run(global, options),
+        Command::Ipvs(options) => ipvs::run(global, &options),
+        Command::Apply(options) => apply::run(global, &options),
         Command::Exec { name, command } => exec::run(global, &name, &command),
     }
 }

@@ -78,6 +78,15 @@ impl Ipvs {
         self.netlink.batch(ops, |op, bytes| write(op, family, bytes))
     }
 
+    /// Does changes in the words of the protocol, in batches, as [`Ipvs::change`] does.
+    pub fn tell(&mut self, changes: &[wire::Change<'_>]) -> Vec<Outcome> {
+        let family = self.family;
+        self.netlink.batch(changes, |change, bytes| {
+            change.write(family, 0, bytes);
+            Ok(())
+        })
+    }
+
     /// Everything that the tables hold, with counters.
     ///
     /// # Errors
@@ -123,6 +132,20 @@ impl Ipvs {
         for message in self.netlink.get(request)? {
             if let Reply::Info(info) = reply(&message, self.family)? {
                 return Ok(Some(info));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How long connections are remembered here.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn timeouts(&mut self) -> Result<Option<wire::Timeouts>, Refusal> {
+        let request = Query::Config.to_bytes(self.family, 0);
+        for message in self.netlink.get(request)? {
+            if let Reply::Config(timeouts) = reply(&message, self.family)? {
+                return Ok(Some(timeouts));
             }
         }
         Ok(None)

@@ -74,8 +74,8 @@ fn add(table: &str, object: &Object, to: &mut Transaction) -> bool {
             add_element(table, map, element, Existing::Refused, to);
         }
         Object::Dispatch { fwmark, dispatch } => {
-            for target in &dispatch.targets {
-                add_target(table, *fwmark, *target, to);
+            for target in dispatch.each() {
+                add_target(table, *fwmark, target, to);
             }
             let chain = commands::balance_chain(*fwmark);
             empty_chain(table, &chain, to);
@@ -106,8 +106,8 @@ fn del(table: &str, object: &Object, to: &mut Transaction) -> bool {
         Object::Dispatch { fwmark, dispatch } => {
             del_element(table, layout::MARK_CHAIN, layout::dispatch(*fwmark), to);
             del_chain(table, &commands::balance_chain(*fwmark), to);
-            for target in &dispatch.targets {
-                del_chain(table, &commands::target_chain(*fwmark, *target), to);
+            for target in dispatch.each() {
+                del_chain(table, &commands::target_chain(*fwmark, target), to);
             }
         }
         _ => return false,
@@ -123,13 +123,13 @@ fn set_dispatch(
     dispatch: &Dispatch,
     to: &mut Transaction,
 ) {
-    for target in dispatch.targets.iter().filter(|target| !from.targets.contains(target)) {
-        add_target(table, fwmark, *target, to);
+    for target in dispatch.each_not_of(from) {
+        add_target(table, fwmark, target, to);
     }
     to.push(&Change::Flush(table, &commands::balance_chain(fwmark)));
     add_balance_rule(table, fwmark, dispatch, to);
-    for target in from.targets.iter().filter(|target| !dispatch.targets.contains(target)) {
-        del_chain(table, &commands::target_chain(fwmark, *target), to);
+    for target in from.each_not_of(dispatch) {
+        del_chain(table, &commands::target_chain(fwmark, target), to);
     }
 }
 

@@ -34,7 +34,9 @@ pub fn contents(contents: &Contents, tables: &[Table], names: &Names) -> String 
         Table::Mangle | Table::Nat | Table::Filter => {
             table.chains().map(|kind| rules::rules(contents, kind, names)).unwrap_or_default()
         }
-        Table::Ipvs => part(contents.ipvs.as_ref(), |servers| ipvs(servers, names)),
+        Table::Ipvs => {
+            part(contents.ipvs.as_ref(), |servers| ipvs(servers, is_ours(&contents.kind), names))
+        }
         Table::Connections => connections(contents, names),
         Table::Xfrm => part(contents.xfrm.as_ref(), xfrm),
         Table::Sysctl => part(contents.sysctls.as_ref(), sysctls),
@@ -88,7 +90,7 @@ fn annotated(lines: impl Iterator<Item = String>, names: &Names, none: &str) -> 
 }
 
 /// IPVS's table as `ipvsadm -Ln --stats` and `ipvsadm -Ln` together would print it.
-fn ipvs(servers: &[Server], names: &Names) -> String {
+fn ipvs(servers: &[Server], ours: bool, names: &Names) -> String {
     if servers.is_empty() {
         return "(no virtual servers)\n".into();
     }
@@ -97,7 +99,7 @@ fn ipvs(servers: &[Server], names: &Names) -> String {
         "RemoteAddress:Port", "Forward", "Weight", "ActiveConn", "InActConn", "Conns", "InPkts"
     );
     for server in servers {
-        text.push_str(&server_line(server, names));
+        text.push_str(&server_line(server, ours, names));
         for real in &server.real_servers {
             text.push_str(&real_line(real, names));
         }
@@ -105,8 +107,14 @@ fn ipvs(servers: &[Server], names: &Names) -> String {
     text
 }
 
-fn server_line(server: &Server, names: &Names) -> String {
+/// By what a dump calls a sandbox of ours.
+fn is_ours(kind: &str) -> bool {
+    matches!(kind, "task" | "network" | "ingress" | "left over")
+}
+
+fn server_line(server: &Server, ours: bool, names: &Names) -> String {
     let note = match server.key {
+        key if ours && !key.is_of_our_kind() => "  # foreign".into(),
         VirtualServerKey::Fwmark(mark) | VirtualServerKey::Fwmark6(mark) => {
             match names.mark(mark.0).map(of_mark) {
                 Some(name) => format!("  # {mark}, {name}"),
