@@ -38,6 +38,8 @@ impl Ended {
                 (TaskState::Failed, format!("killed by {}", render::task::signal(*number)))
             }
             Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
+            Exit::OutOfMemory => (TaskState::Failed, "OOM killed".to_owned()),
+            Exit::NotStarted(words) => (TaskState::Rejected, words.clone()),
         }
     }
 }

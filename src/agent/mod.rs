@@ -4,9 +4,11 @@
 mod address;
 pub mod associations;
 mod checked;
+pub mod containers;
 mod entry;
 mod events;
 mod forgotten;
+mod images;
 pub mod last_known;
 mod leader;
 mod lease;
