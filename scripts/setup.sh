@@ -24,7 +24,8 @@ die() { say "$*"; exit 3; }
 # PROGRAM:PACKAGE. A program is looked for rather than its package, so that any distribution will do
 # where all are there already.
 native=(nft:nftables ip:iproute2 tc:iproute2 ipvsadm:ipvsadm curl:curl modprobe:kmod sysctl:procps
-    iptables-legacy-save:iptables tcpdump:tcpdump)
+    iptables-legacy-save:iptables tcpdump:tcpdump runc:runc
+    catatonit:catatonit)
 vm=("${native[@]}" qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio)
 build=(cc:build-essential)
 etcd=(etcd:etcd-server)

@@ -446,8 +446,8 @@ fn intent_hint(error: &IntentError) -> Option<String> {
         IntentError::NoCommand => {
             "write the command behind the image: `swarmlb service create host nc -lk 80`".into()
         }
-        IntentError::ImageNotRun { .. } => {
-            "`builtin:whoami`, `builtin:echo` and `host`, with a command, are run".into()
+        IntentError::OnlyContainers { option, .. } => {
+            format!("leave `{option}` out, or give an image of containers")
         }
         IntentError::NoEgress { .. } => {
             "make it with `--internal`: its tasks reach each other, and nothing outside".into()

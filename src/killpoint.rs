@@ -4,8 +4,8 @@
 //! look at a flag. With it, the directory that it names holds
 //!
 //! - `passed`: a line for every point that was passed, by its role and name;
-//! - `kill`: `ROLE NUMBER`: whoever of that role passes its NUMBERth point takes the file away and
-//!   is killed there.
+//! - `kill`: `ROLE NUMBER` or `ROLE NAME`: whoever of that role passes its NUMBERth point, or the first of
+//!   that name, takes the file away and is killed there.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -46,17 +46,22 @@ pub fn pass(name: impl FnOnce() -> String) {
     let _alone = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let role = ROLE.get().copied().unwrap_or("command");
     let passed = directory.join("passed");
-    let line = format!("{role} {}\n", name().replace('\n', " "));
+    let name = name().replace('\n', " ");
+    let line = format!("{role} {name}\n");
     let noted = OpenOptions::new().append(true).create(true).open(&passed);
     if noted.and_then(|mut file| file.write_all(line.as_bytes())).is_err() {
         return;
     }
     let order = directory.join("kill");
     let Ok(text) = std::fs::read_to_string(&order) else { return };
-    let Some((whom, number)) = text.trim().split_once(' ') else { return };
+    let Some((whom, which)) = text.trim().split_once(' ') else { return };
     let lines = std::fs::read_to_string(&passed).unwrap_or_default();
     let count = lines.lines().filter(|line| line.split(' ').next() == Some(role)).count();
-    let due = whom == role && number.parse::<usize>().is_ok_and(|number| count >= number);
+    let is_due = match which.parse::<usize>() {
+        Ok(number) => count >= number,
+        Err(_) => which == name,
+    };
+    let due = whom == role && is_due;
     if due && std::fs::rename(&order, directory.join("killed")).is_ok() {
         let _ = kill(Pid::this(), Signal::SIGKILL);
     }

@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md says how the parts fit together. The modules under "pure" import no effects.
 
 // ── pure ──
+pub mod container;
 pub mod dump;
 pub mod intent;
 pub mod ipvsadm;

@@ -18,6 +18,8 @@ pub enum Event {
     Processes(Vec<Running>),
     /// Other nodes say something new of their tasks.
     Elsewhere(Word),
+    /// An image came, or did not.
+    Image,
     /// The keeper is gone.
     KeeperGone,
     /// The lease ran out, as when the machine slept, and there is another one.

@@ -3,9 +3,11 @@
 
 mod address;
 pub mod associations;
+pub mod containers;
 mod entry;
 mod events;
 mod forgotten;
+mod images;
 pub mod last_known;
 mod leader;
 mod lease;

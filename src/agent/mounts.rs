@@ -57,7 +57,9 @@ fn mend_all(state: &StateDir, known: &Known) -> io::Result<()> {
     let mut failed = None;
     for sandbox in &running {
         let directory = state.task(sandbox);
-        let Some(record) = Record::read(&directory) else { continue };
+        // A container has no file of the machine's.
+        let record = Record::read(&directory).filter(|record| record.runtime.is_none());
+        let Some(record) = record else { continue };
         match mend(&record, &directory.join("resolv.conf")) {
             Ok(false) => {}
             Ok(true) => say(format!("put the resolv.conf of task {sandbox} back")),

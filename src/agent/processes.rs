@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
+use super::containers::Containers;
 use super::events::Event;
 use super::resolvers::Resolvers;
 use crate::keeper::client::Client;
@@ -19,8 +19,6 @@ use crate::node::{Process, SandboxName};
 
 /// How long a process may take to be ready before it is left to itself.
 const READINESS: Duration = Duration::from_secs(10);
-/// How long a process may take to end after SIGTERM; Docker's default for `--stop-grace-period`.
-const GRACE: Duration = Duration::from_secs(10);
 /// How long the kernel may take to end a killed one.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
@@ -135,6 +133,7 @@ pub struct KeptProcesses {
     pub known: Arc<Known>,
     pub resolvers: Arc<Resolvers>,
     pub resolv_conf: String,
+    pub containers: Containers,
     /// What could not be started since it was last taken. That is no refusal of the kernel's: the
     /// sandbox stays, and the start is tried again.
     pub rejections: Arc<Mutex<Vec<Rejection>>>,
@@ -143,27 +142,61 @@ pub struct KeptProcesses {
 impl KeptProcesses {
     fn start_one(&self, sandbox: &SandboxName, process: &Process) -> Outcome {
         self.resolvers.ensure(sandbox)?;
-        let request = Request::Start(Start {
+        let outfit = match self.containers.outfit(sandbox, process) {
+            Ok(outfit) => outfit,
+            Err(sentence) => {
+                self.reject(sandbox, sentence);
+                return Ok(());
+            }
+        };
+        let request = Request::Start(Box::new(Start {
             sandbox: sandbox.clone(),
             process: process.clone(),
             resolv_conf: self.resolv_conf.clone(),
             tells_readiness: process.program.tells_readiness(),
-        });
+            bundle: outfit.bundle,
+            group: outfit.group,
+            stop_signal: outfit.stop_signal,
+        }));
         match self.keeper.ask(&request) {
-            Ok((Reply::Started(running), _)) => self.known.note_started(running),
+            Ok((Reply::Started(running), _)) => self.known.note_started(*running),
             Ok(_) => return Err(Errno::EBADMSG.into()),
             Err(refusal) if refusal.errno == Errno::EPIPE => return Err(refusal),
             Err(refusal) => {
-                self.known.lock().remove(sandbox);
-                let rejection = Rejection { sandbox: sandbox.clone(), sentence: refusal.sentence };
-                self.rejections.lock().unwrap_or_else(PoisonError::into_inner).push(rejection);
+                self.reject(sandbox, refusal.sentence);
             }
         }
         Ok(())
     }
 
-    fn signal(&self, sandbox: &SandboxName, signal: Signal, session: bool) -> Outcome {
-        let request = Request::Signal { sandbox: sandbox.clone(), signal: signal as i32, session };
+    fn reject(&self, sandbox: &SandboxName, sentence: String) {
+        self.known.lock().remove(sandbox);
+        let rejection = Rejection { sandbox: sandbox.clone(), sentence };
+        self.rejections.lock().unwrap_or_else(PoisonError::into_inner).push(rejection);
+    }
+
+    /// What asks a process to end, as the keeper was told at its start.
+    fn stop_signal(&self, sandbox: &SandboxName) -> i32 {
+        self.known.lock().get(sandbox).map_or(nix::libc::SIGTERM, |running| running.stop_signal)
+    }
+
+    /// Kills those that had their time, and tells how long the others have.
+    fn kill_overdue(&self, processes: &[(&SandboxName, &Process)], begun: Instant) -> Instant {
+        let now = Instant::now();
+        let mut next = now + AFTER_KILL;
+        for (name, process) in processes {
+            let due = begun + process.setup.grace();
+            if due > now {
+                next = next.min(due);
+            } else if !ended(self.known.lock().get(*name)) {
+                let _ = self.signal(name, nix::libc::SIGKILL, true);
+            }
+        }
+        next
+    }
+
+    fn signal(&self, sandbox: &SandboxName, signal: i32, session: bool) -> Outcome {
+        let request = Request::Signal { sandbox: sandbox.clone(), signal, session };
         match self.keeper.ask(&request) {
             // It ended by itself.
             Err(refusal) if refusal.errno == Errno::ESRCH => Ok(()),
@@ -196,16 +229,19 @@ impl Processes for KeptProcesses {
     }
 
     fn stop(&mut self, processes: &[(&SandboxName, &Process)]) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> =
-            processes.iter().map(|(name, _)| self.signal(name, Signal::SIGTERM, false)).collect();
+        let ask = |name: &SandboxName| self.signal(name, self.stop_signal(name), false);
+        let mut outcomes: Vec<Outcome> = processes.iter().map(|(name, _)| ask(name)).collect();
+        let begun = Instant::now();
+        let longest = processes.iter().map(|(_, process)| process.setup.grace()).max();
+        let last = begun + longest.unwrap_or_default() + AFTER_KILL;
         let all_ended = |known: &BTreeMap<SandboxName, Running>| {
             processes.iter().all(|(name, _)| ended(known.get(*name)))
         };
-        if !self.known.wait(Instant::now() + GRACE, all_ended) {
-            for (name, _) in processes {
-                let _ = self.signal(name, Signal::SIGKILL, true);
+        loop {
+            let next = self.kill_overdue(processes, begun).min(last);
+            if self.known.wait(next, all_ended) || self.known.is_gone() || Instant::now() >= last {
+                break;
             }
-            self.known.wait(Instant::now() + AFTER_KILL, all_ended);
         }
         for ((name, _), outcome) in processes.iter().zip(&mut outcomes) {
             if !ended(self.known.lock().get(*name)) {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::address;
 use super::associations::Associations;
+use super::containers::Containers;
 use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
 use super::forgotten::{self, Former};
+use super::images::{Images, Standing};
 use super::last_known::LastKnown;
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
@@ -24,8 +26,8 @@ use super::resolvers::Resolvers;
 use super::resting::{Elsewhere, Word};
 use super::status::{NodeStatus, RefusalReport, TaskState, TaskStatus};
 use crate::intent::{
-    Absences, Attachment, Fwmark, Id, Image, Intent, Machine, NodeName, Presence, Ramp, Stands,
-    Task, TaskName,
+    Absences, Attachment, Fwmark, Id, Image, Intent, Machine, NodeName, Presence, Ramp, Reference,
+    Stands, Task, TaskName,
 };
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
@@ -39,7 +41,8 @@ use crate::lower::dns::{self, Knowledge};
 use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
 use crate::memory;
-use crate::node::{Node, SandboxName};
+use crate::node::process::Program;
+use crate::node::{Node, Sandbox, SandboxName};
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
 use crate::render;
@@ -93,6 +96,9 @@ struct Agent {
     known: Arc<Known>,
     resolvers: Arc<Resolvers>,
     rejections: Arc<Mutex<Vec<Rejection>>>,
+    images: Arc<Images>,
+    /// Whose images were kept last.
+    holders: Option<BTreeSet<String>>,
     intent: Intent,
     revision: Revision,
     /// Of its last edit: what every node has done that loaded it at this revision or a later one.
@@ -227,6 +233,7 @@ fn run_for_keeper(
     events::follow(store.clone(), records::STATUS, after, tell)?;
     leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
     let waits = Later::new(location.clone(), state.store_socket(), lease::PATIENCE);
+    let images = Images::new(state.clone(), sender.clone());
     lease.keep(Arc::new(waits), sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {
@@ -234,6 +241,11 @@ fn run_for_keeper(
         known: Arc::clone(&known),
         resolvers: Arc::clone(&resolvers),
         resolv_conf: resolv_conf(),
+        containers: Containers::new(
+            Arc::clone(&images),
+            state.clone(),
+            loaded.intent.cluster.id.clone(),
+        ),
         rejections: Arc::clone(&rejections),
     });
     let agent = Agent {
@@ -245,6 +257,8 @@ fn run_for_keeper(
         known,
         resolvers,
         rejections,
+        images,
+        holders: None,
         address: address::towards(location),
         is_known,
         copies: copy.map(LastKnown::keeper).transpose()?,
@@ -389,6 +403,7 @@ impl Agent {
                     Event::Intent => reload = true,
                     Event::Processes(changed) => self.note(&changed),
                     Event::Elsewhere(word) => self.elsewhere = word,
+                    Event::Image => {}
                     Event::KeeperGone => return,
                     // The report went with the old one.
                     Event::LeaseAnew => {
@@ -588,6 +603,7 @@ impl Agent {
         }
         self.shared = shared;
         self.resolvers.add_zones(meanwhile.as_ref().unwrap_or(&self.zones));
+        self.want_images(&desired);
         self.hold_back(&mut desired);
         // What is remembered may be out of date, and what was just read too: somebody may be
         // changing it right now. So a refusal counts only when the kernel, read anew, repeats it.
@@ -648,8 +664,49 @@ impl Agent {
         let here = here.filter(unhappy).filter(|task| self.task_status(task).rests());
         let mut absences = self.elsewhere.absences(&self.intent, &self.name);
         absences.resting.extend(here.map(|task| task.id.clone()));
+        absences.awaited.extend(self.awaiting_images());
         absences.awaited.extend(self.unproven());
         absences
+    }
+
+    /// The tasks of this node whose image is not here, and whose process neither.
+    fn awaiting_images(&self) -> impl Iterator<Item = Id> {
+        let known = self.known.lock();
+        let alive = |task: &Task| {
+            known.get(&SandboxName::from(&task.name)).is_some_and(|running| {
+                running.process.task == task.id && !matches!(running.state, State::Exited(_))
+            })
+        };
+        let awaits = |task: &&Task| {
+            let image = self.intent.definition_of(task).map(|definition| &definition.image);
+            matches!(image, Some(Image::Oci(image)) if self.images.ready(image).is_none())
+        };
+        let here = self.intent.tasks.values().filter(|task| task.node == self.name);
+        let waiting = here.filter(awaits).filter(|task| !alive(task));
+        waiting.map(|task| task.id.clone()).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Has the images come that containers shall be made from, and lets go of those that none is.
+    fn want_images(&mut self, desired: &Node) {
+        let contained = desired.sandboxes.iter().filter_map(|(name, sandbox)| {
+            match &sandbox.process.as_ref()?.program {
+                Program::Container(container) => Some((name, &container.image)),
+                _ => None,
+            }
+        });
+        let contained: Vec<(&SandboxName, &Reference)> = contained.collect();
+        let wanted = contained.iter().map(|(_, image)| (*image).clone()).collect();
+        self.images.want(&wanted);
+        let known = self.known.lock();
+        let running = known.values().filter(|running| !matches!(running.state, State::Exited(_)));
+        let running = running.map(|running| running.sandbox.to_string());
+        let holders: BTreeSet<String> =
+            contained.iter().map(|(name, _)| name.to_string()).chain(running).collect();
+        drop(known);
+        if self.holders.as_ref() != Some(&holders) {
+            self.images.release_others(&holders);
+            self.holders = Some(holders);
+        }
     }
 
     /// The tasks of this node that cannot tell when they are ready, and did not live long enough yet to
@@ -661,7 +718,10 @@ impl Agent {
             image.is_some_and(|image| !matches!(image, Image::Whoami | Image::Echo))
         });
         let new = silent.filter(|task| {
-            matches!(self.task_status(task).state, TaskState::Pending | TaskState::Starting)
+            matches!(
+                self.task_status(task).state,
+                TaskState::Pending | TaskState::Preparing | TaskState::Starting
+            )
         });
         new.map(|task| task.id.clone()).collect()
     }
@@ -868,11 +928,28 @@ impl Agent {
         let now = Instant::now();
         let resting = self.misfortunes.iter().filter(|(_, m)| m.retry > now);
         let resting: Vec<SandboxName> = resting.map(|(name, _)| name.clone()).collect();
-        for name in resting.into_iter().chain(self.ended_while_leaving()) {
+        let unprepared = self.unprepared(desired);
+        for name in resting.into_iter().chain(self.ended_while_leaving()).chain(unprepared) {
             if let Some(sandbox) = desired.sandboxes.get_mut(&name) {
                 sandbox.process = None;
             }
         }
+    }
+
+    /// Containers that do not run and whose image is not here.
+    fn unprepared(&self, desired: &Node) -> Vec<SandboxName> {
+        let known = self.known.lock();
+        let runs = |name: &SandboxName| {
+            known.get(name).is_some_and(|held| !matches!(held.state, State::Exited(_)))
+        };
+        let waits = |(name, sandbox): (&SandboxName, &Sandbox)| {
+            let Program::Container(container) = &sandbox.process.as_ref()?.program else {
+                return None;
+            };
+            let is_ready = self.images.ready(&container.image).is_some();
+            (!is_ready && !runs(name)).then(|| name.clone())
+        };
+        desired.sandboxes.iter().filter_map(waits).collect()
     }
 
     /// Tasks that end while they leave are not started again.
@@ -914,10 +991,18 @@ impl Agent {
                     (TaskState::Failed, format!("killed by {}", render::task::signal(*number)))
                 }
                 Exit::Unseen => (TaskState::Failed, "ended while nobody watched".to_owned()),
+                Exit::OutOfMemory => (TaskState::Failed, self.out_of_memory(running)),
+                Exit::NotStarted(words) => (TaskState::Rejected, words.clone()),
             };
             let steady = now().saturating_sub(running.started) >= STEADY;
             self.misfortune(&running.sandbox, state, error, Some(exit.clone()), steady);
         }
+    }
+
+    fn out_of_memory(&self, running: &Running) -> String {
+        let limit = running.process.setup.limits.memory;
+        let limit = limit.map_or_else(String::new, |limit| format!(": its limit is {limit}"));
+        format!("OOM killed{limit}")
     }
 
     fn take_rejections(&mut self) {
@@ -972,7 +1057,8 @@ impl Agent {
         let is_behind = self.refusal.is_none() && self.observed.is_some();
         let behind = (is_behind && self.absent != self.absences()).then_some(now);
         let rises = self.ramps.due(&self.intent);
-        let due = retries.chain(settling).chain(again).chain(keys).chain(behind).chain(rises);
+        let more = [self.images.due(), rises].into_iter().flatten();
+        let due = retries.chain(settling).chain(again).chain(keys).chain(behind).chain(more);
         due.chain([self.audit]).min().unwrap_or(self.audit)
     }
 
@@ -1017,6 +1103,12 @@ impl Agent {
         let running = known.get(&sandbox).filter(|running| running.process.task == *id);
         let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
         let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == *id);
+        if alive.is_none()
+            && misfortune.is_none()
+            && let Some(status) = self.image_status(task)
+        {
+            return status;
+        }
         let state = match (alive, misfortune) {
             (Some(_), _) if !task.in_rotation() => TaskState::Draining,
             (Some(running), _) if is_settled(running) => TaskState::Running,
@@ -1039,6 +1131,21 @@ impl Agent {
             connections: self.departures.connections(&task.name),
             exit: misfortune.and_then(|m| m.exit.clone()),
         }
+    }
+
+    /// How a task is that has no process for want of its image; none when that is here.
+    fn image_status(&self, task: &Task) -> Option<TaskStatus> {
+        let Image::Oci(image) = &self.intent.definition_of(task)?.image else { return None };
+        let (state, since, failures, error) = match self.images.standing(image) {
+            Some(Standing::Ready(_)) => return None,
+            Some(Standing::Failed { error, failures, since, .. }) => {
+                (TaskState::Rejected, since, failures, Some(error))
+            }
+            Some(Standing::Coming { since }) => (TaskState::Preparing, since, 0, None),
+            None => (TaskState::Preparing, self.since, 0, None),
+        };
+        let (task, pid, connections, exit) = (task.id.clone(), None, None, None);
+        Some(TaskStatus { task, state, pid, since, failures, error, connections, exit })
     }
 }
 
@@ -1077,7 +1184,9 @@ fn is_at_home(running: &Running) -> bool {
 fn is_settled(running: &Running) -> bool {
     match running.process.program.tells_readiness() {
         true => running.state == State::Ready,
-        false => age(running.pid).is_some_and(|age| age >= SETTLING),
+        false => {
+            running.state == State::Ready && age(running.pid).is_some_and(|age| age >= SETTLING)
+        }
     }
 }
 

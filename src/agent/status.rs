@@ -82,7 +82,7 @@ impl TaskStatus {
     pub fn rests(&self) -> bool {
         match self.state {
             TaskState::Complete | TaskState::Failed | TaskState::Rejected => true,
-            TaskState::Pending | TaskState::Starting => self.failures > 0,
+            TaskState::Pending | TaskState::Preparing | TaskState::Starting => self.failures > 0,
             TaskState::Running | TaskState::Draining => false,
         }
     }
@@ -93,6 +93,8 @@ impl TaskStatus {
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
     Pending,
+    /// Its image is brought to its node.
+    Preparing,
     Starting,
     Running,
     /// It is out of rotation and serves those who are still connected.
@@ -109,6 +111,7 @@ impl std::fmt::Display for TaskState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             TaskState::Pending => "Pending",
+            TaskState::Preparing => "Preparing",
             TaskState::Starting => "Starting",
             TaskState::Running => "Running",
             TaskState::Draining => "Draining",

@@ -319,6 +319,10 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --name files --env TIER=front host python3 -m http.server 80",
             ),
             (
+                "Containers of a directory that is their root, which they cannot change:",
+                "swarmlb service create --name shell --read-only --limit-memory 64m rootfs:/srv/busybox sleep 1d",
+            ),
+            (
                 "One task on every node with that label:",
                 "swarmlb service create --name cache --mode global --constraint node.label.disk==ssd",
             ),
@@ -1028,6 +1032,8 @@ pub const PAGES: &[Page] = &[
             ("data_plane", "what `auto` means here"),
             ("egress", "how tasks reach the outside from here"),
             ("encryption", "how networks are encrypted here"),
+            ("runtime", "the OCI runtime that runs containers here"),
+            ("limiting", "by what tasks are limited here"),
             ("programs", "each with name, path and needed_for"),
             ("limits", "what will not work, and why"),
             ("settings", "each with name, value and source"),

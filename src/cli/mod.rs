@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod complaint;
+pub mod container;
 pub mod diag;
 pub mod export;
 pub mod image;

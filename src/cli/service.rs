@@ -143,7 +143,7 @@ pub struct Create {
     /// A label of the service; may be given several times
     #[arg(short, long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
-    /// What `hostname` says in its tasks [default: this machine's]
+    /// What `hostname` says in its tasks [default: the machine's; in a container the task's id]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
     /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
@@ -163,6 +163,8 @@ pub struct Create {
     #[arg(long, value_name = "TIME")]
     pub slow_start: Option<Span>,
     #[command(flatten)]
+    pub container: super::container::Options,
+    #[command(flatten)]
     pub updating: update::Updating,
     /// Do not wait until the service is up
     #[arg(short, long)]
@@ -176,11 +178,15 @@ pub struct Create {
     )]
     pub data_plane: DataPlaneChoice,
     /// What the tasks run: `builtin:whoami` (an HTTP server on port 80 that says who it is),
-    /// `builtin:echo` (gives back what it gets, by TCP, UDP, and SCTP where the kernel has it), or
-    /// `host` (a command of this machine's own files)
+    /// `builtin:echo` (gives back what it gets, by TCP, UDP, and SCTP where the kernel has it),
+    /// `host` (a command of this machine's own files), or a container image
+    ///
+    /// Of an image, containers are run by an OCI runtime: runc, crun or youki. `rootfs:DIR` is a
+    /// directory that is the root file system; the containers do not change it.
     #[arg(default_value = "builtin:whoami")]
     pub image: Image,
-    /// The command of `host`, with its arguments; or options of `builtin:echo`: `--port N` (7
+    /// The command of `host`, with its arguments; what follows a container's entrypoint, instead of
+    /// what its image says; or options of `builtin:echo`: `--port N` (7
     /// unless given), `--greet` (a line with the task's name comes first: once on each connection,
     /// and in each datagram)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

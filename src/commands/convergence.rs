@@ -337,7 +337,9 @@ impl Wait<'_> {
         );
         let what = self.what.replacen("create", "bring up", 1);
         let failure = Failure::new(Exit::Bad, what, problem).hint(hint);
-        Some(match self.last_words(name) {
+        // One that was not started has said nothing.
+        let words = self.last_words(name).filter(|_| !rejected);
+        Some(match words {
             Some(words) => failure.fact("it said:", words),
             None => failure,
         })

@@ -37,9 +37,13 @@ impl Exec<'_> {
         must_be_root(&what)?;
         let task = found(&intent, self.name, &what)?;
         here(&session, task, &what)?;
-        let record = Record::read(&session.state.task(&SandboxName::from(&task.name)));
+        let directory = session.state.task(&SandboxName::from(&task.name));
+        let record = Record::read(&directory);
         let record = record.filter(|record| record.process.task == task.id && record.is_alive());
         let record = record.ok_or_else(|| super::task::not_running(task, &session, &what))?;
+        if let Some(runtime) = &record.runtime {
+            return super::contained::run(self, &record, runtime, &directory, &what);
+        }
         let failed = |error: io::Error| Failure::io(what.as_str(), &error);
         let world = World::of(record.pid).map_err(failed)?;
         // Its number may have been given to another process before it was opened.

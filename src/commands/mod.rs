@@ -5,6 +5,8 @@ mod attachment;
 mod change;
 mod complete;
 mod confirmation;
+mod contained;
+mod container;
 mod convergence;
 mod diag;
 mod documents;

@@ -73,8 +73,13 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         definition: Definition {
             image: absolute(create.image, &what)?,
             command: create.command,
-            environment: create.environment.into_iter().map(|v| (v.name, v.value)).collect(),
+            environment: super::container::environment(
+                &create.container.env_files,
+                create.environment,
+                &what,
+            )?,
             hostname: create.hostname.map(|name| name.to_string()),
+            setup: create.container.setup(),
         },
         mode,
         replicas: create.replicas.unwrap_or(1),
@@ -98,6 +103,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         rollback_config: create.updating.rollback_config(),
     };
     let machine = session.machine()?;
+    super::container::check(&session, &spec.definition, &what)?;
     let network_id = crate::random::id(25);
     let ingress_id = crate::random::id(25);
     let asked: Vec<PortSpec> = create.ports.into_iter().flat_map(|ports| ports.0).collect();

@@ -11,14 +11,16 @@ use crate::cli::settings::Setting;
 use crate::cli::system::Command;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure};
-use crate::intent::{ClusterId, Egress, Intent, IntentError};
+use crate::intent::setup::{Bytes, Cpus};
+use crate::intent::{ClusterId, Egress, Intent, IntentError, Limits};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::protocol::{Request, State};
+use crate::kernel::cgroup::{self, Version};
 use crate::kernel::egress;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::linux::{Linux, NoProcesses};
-use crate::kernel::program;
 use crate::kernel::{Kernel, Refusal, Scope};
+use crate::kernel::{oci_runtime, program};
 use crate::node::{LinkName, Node, SandboxName};
 use crate::plan::Plan;
 use crate::render::english::count;
@@ -46,6 +48,10 @@ struct Info {
     egress: String,
     /// How networks between nodes can be encrypted.
     encryption: String,
+    /// What runs containers.
+    runtime: String,
+    /// By what tasks are limited.
+    limiting: String,
     programs: Vec<Program>,
     /// What will not work here, and why.
     limits: Vec<String>,
@@ -95,6 +101,7 @@ fn info(global: &Global) -> Result<Report, Failure> {
             program.name, program.needed_for
         ));
     }
+    let runtime = runtime_words(&mut limits);
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_else(|errno| errno.to_string());
@@ -108,6 +115,8 @@ fn info(global: &Global) -> Result<Report, Failure> {
         ipvs,
         egress: egress_words(&session, root, &mut limits),
         encryption: encryption_words(root, &mut limits),
+        runtime,
+        limiting: limiting_words(&mut limits),
         programs: programs.into(),
         limits,
         settings: global.typed.settings.clone(),
@@ -115,6 +124,28 @@ fn info(global: &Global) -> Result<Report, Failure> {
     match global.format {
         Format::Json => Report::json(&info),
         Format::Table => Ok(Report::good(info_text(&info))),
+    }
+}
+
+/// What runs containers, and among `limits` that nothing does.
+fn runtime_words(limits: &mut Vec<String>) -> String {
+    match oci_runtime::find(None) {
+        Ok(path) => path.display().to_string(),
+        Err(reason) => {
+            limits.push(format!("no containers: {reason}"));
+            "none".into()
+        }
+    }
+}
+
+/// By what tasks are limited, and among `limits` what they cannot be.
+fn limiting_words(limits: &mut Vec<String>) -> String {
+    let every = Limits { cpu: Some(Cpus(1)), memory: Some(Bytes(1)), pids: Some(1) };
+    limits.extend(cgroup::lack(&every));
+    match cgroup::version() {
+        Some(Version::One) => "control groups of version 1".into(),
+        Some(Version::Two) => "control groups of version 2".into(),
+        None => "none".into(),
     }
 }
 
@@ -195,7 +226,7 @@ fn ipvs_version() -> Result<Option<String>, crate::kernel::Refusal> {
 fn info_text(info: &Info) -> String {
     let ipvs = info.ipvs.as_deref().unwrap_or("no");
     let mut text = format!(
-        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\nencryption   {}\n",
+        "swarmlb      {}\nnode         {}\nstate        {}\nkernel       {}\nroot         {}\nIPVS         {ipvs}\ndata plane   {} (what `auto` means here)\negress       {}\nencryption   {}\nOCI runtime  {}\nlimits       {}\n",
         info.version,
         info.node,
         info.state_dir,
@@ -204,6 +235,8 @@ fn info_text(info: &Info) -> String {
         info.data_plane,
         info.egress,
         info.encryption,
+        info.runtime,
+        info.limiting,
     );
     for program in &info.programs {
         let path = program.path.as_deref().unwrap_or("missing");

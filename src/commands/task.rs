@@ -369,10 +369,7 @@ fn whole<'a>(
         node: &task.node,
         image: definition.image.to_string(),
         command: &definition.command,
-        environment: lower::process(definition, task)
-            .into_iter()
-            .flat_map(|process| process.environment)
-            .collect(),
+        environment: lower::process(definition, task).environment.into_iter().collect(),
         hostname: definition.hostname.as_deref(),
         labels: &service.labels,
         endpoints: task.endpoints.iter().map(endpoint).collect(),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, IntentError, Reference};
+use super::{Echo, IntentError, Reference, Setup};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,30 +71,38 @@ impl fmt::Display for Image {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     pub image: Image,
-    /// The command of `host`, or the words of a built-in image.
+    /// The command of `host`, the words of a built-in image, or what follows a container's entrypoint.
     pub command: Vec<String>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// What `hostname` says in its tasks; the machine's name when none.
+    /// What `hostname` says in its tasks; when none, the machine's name, and in a container the task's id.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// As whom, where, and with which rights and limits.
+    #[serde(flatten)]
+    pub setup: Setup,
 }
 
 impl Definition {
     /// Of an image, with everything else as it is by default.
     pub fn new(image: Image) -> Self {
-        Self { image, command: Vec::new(), environment: BTreeMap::new(), hostname: None }
+        Self {
+            image,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            hostname: None,
+            setup: Setup::default(),
+        }
     }
 
     /// Refuses what no task could be made from.
     pub(super) fn check(&self) -> Result<(), IntentError> {
+        self.setup.check(&self.image)?;
         match &self.image {
-            // Until tasks can be made from them.
-            Image::Oci(image) => Err(IntentError::ImageNotRun { image: image.clone() }),
             Image::Host if self.command.is_empty() => Err(IntentError::NoCommand),
             Image::Whoami if !self.command.is_empty() => Err(IntentError::NeedlessCommand),
             Image::Echo => Ok(Echo::from_words(&self.command).map(drop)?),
-            Image::Host | Image::Whoami => Ok(()),
+            Image::Host | Image::Whoami | Image::Oci(_) => Ok(()),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What an edit of the intent refuses, with the values that it refused it for.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
+use super::setup::Bytes;
 use super::{
-    EchoError, NetworkName, NodeName, PublishedPort, Reason, Reference, ServiceName, Subnet,
-    TaskName, Transport, Vni,
+    EchoError, Image, NetworkName, NodeName, PublishedPort, Reason, ServiceName, Subnet, TaskName,
+    Transport, Vni,
 };
 
 /// A request that cannot be. Nothing was changed.
@@ -74,8 +76,12 @@ pub enum IntentError {
     DnsTtl { asked: u32, most: u32 },
     #[error("image `host` needs a command to run")]
     NoCommand,
-    #[error("its image `{image}` is one of containers, and tasks cannot be made from these yet")]
-    ImageNotRun { image: Reference },
+    #[error("`{option}` is for containers, and `{image}` is none")]
+    OnlyContainers { option: &'static str, image: Image },
+    #[error("a limit of {asked} of memory is too little: {least} is the least")]
+    LittleMemory { asked: Bytes, least: Bytes },
+    #[error("two mounts have the target {}", target.display())]
+    MountTwice { target: PathBuf },
     #[error("image `builtin:whoami` takes no command")]
     NeedlessCommand,
     #[error(transparent)]

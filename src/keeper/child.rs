@@ -12,10 +12,11 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::descriptors;
 use super::protocol::Start;
 use super::record::{Record, mounts_of, start_time};
+use super::seat::Seat;
 use super::times;
+use super::{container, descriptors};
 use crate::kernel::{Refusal, netns, program};
 use crate::killpoint;
 use crate::node::process::Program;
@@ -40,8 +41,14 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     std::fs::write(&resolv_conf, &start.resolv_conf)?;
     killpoint::pass(|| format!("the directory of {} is made", start.sandbox));
     let log = File::options().create(true).append(true).open(times::log(directory))?;
-    let mut command = words(&start.process.program)?;
-    command.envs(start.process.environment.iter().map(|(name, value)| (name, value)));
+    let mut command = match &start.bundle {
+        Some(bundle) => container::command(bundle, start.sandbox.as_str(), directory)?,
+        None => {
+            let mut command = words(&start.process.program)?;
+            command.envs(start.process.environment.iter().map(|(name, value)| (name, value)));
+            command
+        }
+    };
     command.stdout(log.try_clone()?).stderr(log);
     let (ready, told) = match start.tells_readiness {
         true => {
@@ -54,8 +61,15 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
     if let Some(reader) = &ready {
         set_close_on_exec(reader)?;
     }
-    let hostname = start.process.hostname.clone();
-    enter(&mut command, netns::open(start.sandbox.as_str())?, resolv_conf, hostname);
+    let seat = match &start.bundle {
+        Some(_) => None,
+        None => {
+            let hostname = start.process.hostname.clone();
+            let seat = Seat::of(start, &mut command)?;
+            enter(&mut command, netns::open(start.sandbox.as_str())?, resolv_conf, hostname);
+            Some(seat)
+        }
+    };
     let record = Record {
         sandbox: start.sandbox.clone(),
         process: start.process.clone(),
@@ -66,6 +80,10 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
         starts: Record::read(directory)
             .filter(|before| before.process.task == start.process.task)
             .map_or(1, |before| before.starts.saturating_add(1)),
+        runtime: start.bundle.as_ref().map(|bundle| bundle.runtime.clone()),
+        is_starting: start.bundle.is_some(),
+        group: start.group.clone(),
+        stop_signal: start.stop_signal,
     };
     let directory = directory.to_owned();
     // SAFETY: the keeper has one thread, so the child may allocate and write files as any process.
@@ -76,7 +94,8 @@ pub fn start(start: &Start, directory: &Path, now: u64) -> io::Result<Started> {
             let pid = std::process::id() as i32;
             let start_time = start_time(pid).ok_or_else(|| io::Error::other("no /proc"))?;
             let mounts = mounts_of(pid).unwrap_or_default();
-            Record { pid, start_time, mounts, ..record.clone() }.write(&directory)
+            Record { pid, start_time, mounts, ..record.clone() }.write(&directory)?;
+            seat.as_ref().map_or(Ok(()), Seat::take)
         });
     }
     let child = command.spawn().map_err(|error| named(&start.process.program, &error))?;
@@ -193,11 +212,17 @@ fn named(program: &Program, error: &io::Error) -> io::Error {
         Program::Whoami => "builtin:whoami",
         Program::Echo { .. } => "builtin:echo",
         Program::Host(words) => words.first().map_or("", String::as_str),
+        Program::Container(_) => "",
     };
     let refusal = match error.raw_os_error() {
         Some(number) => Refusal::new(Errno::from_raw(number)),
         None => Refusal::saying(Errno::EIO, error.to_string()),
     };
+    if let Program::Container(container) = program {
+        let words = container::mount_words(refusal.errno).map(str::to_owned);
+        let words = words.unwrap_or_else(|| refusal.to_string());
+        return io::Error::new(error.kind(), format!("{}: {words}", container.image));
+    }
     io::Error::new(error.kind(), format!("`{name}`: {refusal}"))
 }
 
@@ -213,6 +238,9 @@ fn words(program: &Program) -> io::Result<Command> {
             command.arg0("swarmlb").args(["builtin", "echo", "--port", &port.to_string()]);
             command.args(greets.then_some("--greet"));
             Ok(command)
+        }
+        Program::Container(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "a container without a bundle"))
         }
         Program::Host(words) => {
             let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod client;
+pub mod container;
 pub mod daemon;
 pub mod descriptors;
 pub mod frame;
@@ -12,6 +13,7 @@ pub mod marks;
 pub mod protocol;
 pub mod readiness;
 pub mod record;
+pub mod seat;
 pub mod server;
 pub mod sockets;
 pub mod supervised;

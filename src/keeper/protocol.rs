@@ -12,7 +12,7 @@ pub enum Request {
     /// What runs, and what ended since it was last forgotten.
     List,
     /// Starts a process. It returns at once; readiness and end are told to watchers.
-    Start(Start),
+    Start(Box<Start>),
     /// Sends a signal, by its number: to the process, or to its whole session.
     Signal { sandbox: SandboxName, signal: i32, session: bool },
     /// Drops what is remembered of a process that ended.
@@ -57,6 +57,35 @@ pub struct Start {
     pub resolv_conf: String,
     /// Whether it tells when it is ready, on the descriptor that `SWARMLB_READY_FD` names.
     pub tells_readiness: bool,
+    /// What a container is made of; none for what is none.
+    #[serde(default)]
+    pub bundle: Option<Bundle>,
+    /// Its control group below the roots, `swarmlb-CLUSTER/TASK`; none where it needs none.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The number of the signal that asks it to end.
+    #[serde(default = "sigterm")]
+    pub stop_signal: i32,
+}
+
+fn sigterm() -> i32 {
+    nix::libc::SIGTERM
+}
+
+/// What a container is made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The OCI runtime that starts it.
+    pub runtime: PathBuf,
+    /// Its config.json, in which the root file system is `rootfs`.
+    pub config: String,
+    /// What its /etc/hostname and /etc/hosts say.
+    pub hostname: String,
+    pub hosts: String,
+    /// Where the layers of images are.
+    pub layers: PathBuf,
+    /// The lower directories of its root file system, the topmost first.
+    pub lower: Vec<PathBuf>,
 }
 
 /// An answer.
@@ -64,7 +93,7 @@ pub struct Start {
 pub enum Reply {
     Done,
     Processes(Vec<Running>),
-    Started(Running),
+    Started(Box<Running>),
     Status(Status),
     /// An errno and its sentence.
     Refused {
@@ -82,6 +111,9 @@ pub struct Running {
     /// When it started: seconds since 1970.
     pub started: u64,
     pub state: State,
+    /// The number of the signal that asks it to end.
+    #[serde(default = "sigterm")]
+    pub stop_signal: i32,
 }
 
 /// Where a process is in its life.
@@ -100,6 +132,10 @@ pub enum Exit {
     Signal(i32),
     /// It ended while no keeper was there to see how.
     Unseen,
+    /// It took more memory than its limit, and was killed for it or ended soon after something in it was.
+    OutOfMemory,
+    /// Its container was not started, for this reason.
+    NotStarted(String),
 }
 
 /// Who runs on a node.

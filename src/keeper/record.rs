@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,22 @@ pub struct Record {
     /// How often the task's process was started, this time included.
     #[serde(default)]
     pub starts: u32,
+    /// The OCI runtime of a container.
+    #[serde(default)]
+    pub runtime: Option<PathBuf>,
+    /// Whether the process is the runtime's, which is about to start the container.
+    #[serde(default)]
+    pub is_starting: bool,
+    /// Its control group below the roots.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The number of the signal that asks it to end.
+    #[serde(default = "sigterm")]
+    pub stop_signal: i32,
+}
+
+fn sigterm() -> i32 {
+    nix::libc::SIGTERM
 }
 
 const FILE: &str = "record.json";

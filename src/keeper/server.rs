@@ -23,7 +23,8 @@ use super::readiness::Readiness;
 use super::record::{Record, mounts_of};
 use super::sockets::Sockets;
 use super::supervised::{Bond, Supervised};
-use super::{child, frame};
+use super::{child, container, frame};
+use crate::kernel::cgroup::Group;
 use crate::killpoint;
 use crate::memory;
 use crate::node::SandboxName;
@@ -46,10 +47,25 @@ struct Task {
     adopted: Option<OwnedFd>,
     /// Its mount namespace, by which what it left behind is known; 0 when that is not known.
     mounts: u64,
+    /// Whether the process is an OCI runtime's, which is about to start the container.
+    is_starting: bool,
+    group: Option<Group>,
 }
 
 /// How long to leave clients waiting when a descriptor for them cannot be had.
 const SHORTAGE: Duration = Duration::from_millis(100);
+
+impl Task {
+    fn is_alive(&self) -> bool {
+        !matches!(self.running.state, State::Exited(_))
+    }
+
+    /// How it ended, of which the kernel told only a part.
+    fn exit(&self, exit: Exit) -> Exit {
+        let kills = self.group.as_ref().map_or(0, Group::memory_kills);
+        if kills > 0 && exit != Exit::Code(0) { Exit::OutOfMemory } else { exit }
+    }
+}
 
 struct Connection {
     stream: UnixStream,
@@ -62,6 +78,9 @@ pub struct Keeper {
     listener: UnixListener,
     signals: SignalFd,
     tasks: BTreeMap<SandboxName, Task>,
+    /// Children that are no task's and ended while a runtime was at work: containers' first processes
+    /// that were quicker than their runtime.
+    hasty: BTreeMap<i32, Exit>,
     sockets: Sockets,
     marks: Marks,
     /// Set while a shortage keeps it from accepting.
@@ -123,6 +142,7 @@ impl Keeper {
             listener,
             signals,
             tasks: BTreeMap::new(),
+            hasty: BTreeMap::new(),
             sockets: Sockets::default(),
             marks: Marks::default(),
             accept_from: None,
@@ -148,7 +168,13 @@ impl Keeper {
 
     fn adopt(&mut self) -> io::Result<()> {
         for entry in std::fs::read_dir(self.state.tasks())? {
-            let Some(record) = Record::read(&entry?.path()) else { continue };
+            let directory = entry?.path();
+            let Some(mut record) = Record::read(&directory) else { continue };
+            if record.is_starting {
+                record = container::settled(record, &directory);
+                killpoint::pass(|| format!("the container of {} is found", record.sandbox));
+                record.write(&directory)?;
+            }
             let adopted = pidfd(record.pid).ok().filter(|_| record.is_alive());
             let state = if adopted.is_some() { State::Ready } else { State::Exited(Exit::Unseen) };
             let running = Running {
@@ -157,10 +183,16 @@ impl Keeper {
                 pid: record.pid,
                 started: record.started,
                 state,
+                stop_signal: record.stop_signal,
             };
+            let group = record.group.as_deref().map(Group::new);
+            if adopted.is_none() {
+                end_group(&record.sandbox, group.as_ref());
+            }
             killpoint::pass(|| format!("before {} is adopted", record.sandbox));
             self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
-            let task = Task { running, ready: None, adopted, mounts: record.mounts };
+            let (mounts, is_starting) = (record.mounts, false);
+            let task = Task { running, ready: None, adopted, mounts, is_starting, group };
             self.tasks.insert(record.sandbox, task);
         }
         Ok(())
@@ -268,12 +300,13 @@ impl Keeper {
             Woken::Adopted(name) => {
                 if let Some(task) = self.tasks.get_mut(&name) {
                     task.adopted = None;
-                    task.running.state = State::Exited(Exit::Unseen);
+                    task.running.state = State::Exited(task.exit(Exit::Unseen));
                     killpoint::pass(|| format!("{name}, which was adopted, has ended"));
                     let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
                     // What it left is not this keeper's child.
                     let mounts = BTreeSet::from([task.mounts]);
                     end_leftovers(&all_processes(), &mounts);
+                    end_group(&name, task.group.as_ref());
                 }
                 self.tell(&name);
             }
@@ -300,7 +333,7 @@ impl Keeper {
     /// Ends what ended tasks left behind in sessions of its own. As the keeper is their subreaper,
     /// such processes are its children; what is left by one of these comes with its own end.
     fn end_leftovers(&self) {
-        let alive = |task: &&Task| !matches!(task.running.state, State::Exited(_));
+        let alive = |task: &&Task| task.is_alive();
         let gone = self.tasks.values().filter(|task| !alive(task)).map(|task| task.mounts);
         let gone: BTreeSet<u64> = gone.filter(|mounts| *mounts != 0).collect();
         if gone.is_empty() {
@@ -339,20 +372,63 @@ impl Keeper {
         if self.store.iter_mut().chain([&mut self.agent]).chain(&mut self.api).any(ended) {
             return;
         }
-        let name = self.tasks.iter_mut().find_map(|(name, task)| {
-            let it = task.running.pid == pid.as_raw() && task.adopted.is_none();
-            let alive = !matches!(task.running.state, State::Exited(_));
-            (it && alive).then(|| {
-                task.ready = None;
-                task.running.state = State::Exited(exit.clone());
-                name.clone()
-            })
-        });
-        if let Some(name) = name {
-            killpoint::pass(|| format!("{name} has ended"));
-            // What the task left in its session ends with it.
-            let _ = killpg(pid, Signal::SIGKILL);
-            self.tell(&name);
+        let is_its = |task: &Task| {
+            task.running.pid == pid.as_raw() && task.adopted.is_none() && task.is_alive()
+        };
+        let Some((name, task)) = self.tasks.iter_mut().find(|(_, task)| is_its(task)) else {
+            if self.tasks.values().any(|task| task.is_starting) {
+                self.hasty.insert(pid.as_raw(), exit);
+            }
+            return;
+        };
+        let name = name.clone();
+        if task.is_starting {
+            self.attend_runtime(&name, exit);
+            return;
+        }
+        task.ready = None;
+        task.running.state = State::Exited(task.exit(exit));
+        killpoint::pass(|| format!("{name} has ended"));
+        // What the task left in its session ends with it.
+        let _ = killpg(pid, Signal::SIGKILL);
+        end_group(&name, task.group.as_ref());
+        self.tell(&name);
+    }
+
+    /// A runtime has ended: its container runs, ran, or was not started.
+    fn attend_runtime(&mut self, name: &SandboxName, exit: Exit) {
+        let directory = self.state.task(name);
+        let Some(task) = self.tasks.get_mut(name) else { return };
+        task.is_starting = false;
+        let pid = container::pid(&directory).filter(|_| exit == Exit::Code(0));
+        let begun = pid.zip(Record::read(&directory));
+        let Some((pid, record)) = begun else {
+            let words = container::why_not(&directory, &exit);
+            let _ = killpg(Pid::from_raw(task.running.pid), Signal::SIGKILL);
+            task.running.state = State::Exited(Exit::NotStarted(words));
+            end_group(name, task.group.as_ref());
+            self.forget_hasty();
+            self.tell(name);
+            return;
+        };
+        killpoint::pass(|| format!("the container of {name} has begun"));
+        let record = container::begun(record, pid);
+        task.mounts = record.mounts;
+        task.running.pid = pid;
+        task.running.state = State::Ready;
+        if let Err(error) = record.write(&directory) {
+            say(format!("cannot note which process is {name}'s: {error}"));
+        }
+        self.tell(name);
+        if let Some(exit) = self.hasty.remove(&pid) {
+            self.ended(Pid::from_raw(pid), exit);
+        }
+        self.forget_hasty();
+    }
+
+    fn forget_hasty(&mut self) {
+        if !self.tasks.values().any(|task| task.is_starting) {
+            self.hasty.clear();
         }
     }
 
@@ -427,8 +503,7 @@ impl Keeper {
     }
 
     fn start(&mut self, start: &Start) -> Reply {
-        let alive = |task: &Task| !matches!(task.running.state, State::Exited(_));
-        if self.tasks.get(&start.sandbox).is_some_and(alive) {
+        if self.tasks.get(&start.sandbox).is_some_and(Task::is_alive) {
             return refused(&Errno::EEXIST.into());
         }
         let started = now();
@@ -436,38 +511,43 @@ impl Keeper {
             Err(error) => {
                 self.tasks.remove(&start.sandbox);
                 let _ = Record::remove(&self.state.task(&start.sandbox));
+                end_group(&start.sandbox, start.group.as_deref().map(Group::new).as_ref());
                 refused(&error)
             }
             Ok(child::Started { child, ready }) => {
                 killpoint::pass(|| format!("the process of {} has begun", start.sandbox));
-                let state = if ready.is_some() { State::Starting } else { State::Ready };
+                let is_starting = start.bundle.is_some();
+                let is_ready = ready.is_none() && !is_starting;
+                let state = if is_ready { State::Ready } else { State::Starting };
                 let running = Running {
                     sandbox: start.sandbox.clone(),
                     process: start.process.clone(),
                     pid: child.id() as i32,
                     started,
                     state,
+                    stop_signal: start.stop_signal,
                 };
                 let directory = self.state.task(&start.sandbox);
                 let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
                 self.marks.follow(&start.sandbox, &directory);
-                let task = Task { running: running.clone(), ready, adopted: None, mounts };
+                let group = start.group.as_deref().map(Group::new);
+                let running_now = running.clone();
+                let task =
+                    Task { running: running_now, ready, adopted: None, mounts, is_starting, group };
                 self.tasks.insert(start.sandbox.clone(), task);
-                Reply::Started(running)
+                Reply::Started(Box::new(running))
             }
         }
     }
 
     fn signal(&mut self, sandbox: &SandboxName, number: i32, session: bool) -> Reply {
-        let Ok(signal) = Signal::try_from(number) else { return refused(&Errno::EINVAL.into()) };
-        let alive = self
-            .tasks
-            .get(sandbox)
-            .filter(|task| !matches!(task.running.state, State::Exited(_)))
-            .map(|task| Pid::from_raw(task.running.pid));
-        let Some(pid) = alive else { return refused(&Errno::ESRCH.into()) };
-        let sent = if session { killpg(pid, signal) } else { kill(pid, signal) };
-        sent.map_or_else(|errno| refused(&errno.into()), |()| Reply::Done)
+        let alive = self.tasks.get(sandbox).filter(|task| task.is_alive());
+        let Some(pid) = alive.map(|task| task.running.pid) else {
+            return refused(&Errno::ESRCH.into());
+        };
+        // SAFETY: a plain system call. Real-time signals have no name that nix knows.
+        let sent = unsafe { nix::libc::kill(if session { -pid } else { pid }, number) };
+        Errno::result(sent).map_or_else(|errno| refused(&errno.into()), |_| Reply::Done)
     }
 
     fn forget(&mut self, sandbox: &SandboxName) -> Reply {
@@ -516,6 +596,13 @@ fn end_leftovers(processes: &[i32], mounts: &BTreeSet<u64>) {
         if mounts_of(*pid).is_some_and(|home| home != 0 && mounts.contains(&home)) {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
+    }
+}
+
+/// Ends whatever is left in a task's control group, and the group.
+fn end_group(name: &SandboxName, group: Option<&Group>) {
+    if let Some(Err(error)) = group.map(Group::remove) {
+        say(format!("the control group of {name} cannot be removed: {error}"));
     }
 }
 

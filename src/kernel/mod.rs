@@ -3,6 +3,7 @@
 //! [`Linux`](linux::Linux) does it. [`Rehearsal`](rehearsal::Rehearsal), a kernel made of maps and
 //! at least as strict, rehearses every plan before Linux is touched.
 
+pub mod cgroup;
 pub mod connections;
 pub mod contents;
 pub mod datagrams;
@@ -16,6 +17,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod oci_runtime;
 pub mod program;
 pub mod rehearsal;
 pub mod route;

@@ -12,7 +12,7 @@ pub mod shared;
 pub mod vip;
 
 use crate::intent::{Definition, Echo, Image, Intent, NodeName, Task};
-use crate::node::process::Program;
+use crate::node::process::{Container, Program};
 use crate::node::{Node, Owner, Process, Sandbox, SandboxName};
 use shared::Shared;
 
@@ -30,7 +30,7 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
         let sandbox = endpoint::lower(intent, task, &mut node);
         vip::lower(intent, task, shared, &mut *sandbox);
         let definition = intent.definition_of(task);
-        sandbox.process = definition.and_then(|definition| process(definition, task));
+        sandbox.process = definition.map(|definition| process(definition, task));
         egress::lower(intent, task, &mut node);
     }
     ingress::lower(intent, name, shared, &mut node);
@@ -41,19 +41,22 @@ pub fn lower_sharing(intent: &Intent, name: &NodeName, shared: &mut Shared) -> N
     node
 }
 
-/// What a task runs; none from a container image, of which no intent has a service yet. Its own variables
-/// come last: they tell who it is, whatever the service's say.
-pub fn process(definition: &Definition, task: &Task) -> Option<Process> {
+/// What a task runs. Its own variables come last: they tell who it is, whatever the service's say.
+pub fn process(definition: &Definition, task: &Task) -> Process {
     let own = [
         ("SWARMLB_TASK", task.name.to_string()),
         ("SWARMLB_SERVICE", task.name.service.to_string()),
         ("SWARMLB_NODE_NAME", task.node.to_string()),
     ];
     let asked = definition.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
-    Some(Process {
+    Process {
         task: task.id.clone(),
-        program: match definition.image {
-            Image::Oci(_) => return None,
+        program: match &definition.image {
+            Image::Oci(image) => Program::Container(Container {
+                image: image.clone(),
+                command: definition.command.clone(),
+                address: task.endpoints.first().map(|endpoint| endpoint.address),
+            }),
             Image::Whoami => Program::Whoami,
             Image::Echo => {
                 // The edit that made the service refused words that cannot be read.
@@ -65,7 +68,8 @@ pub fn process(definition: &Definition, task: &Task) -> Option<Process> {
         },
         environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),
         hostname: definition.hostname.clone(),
-    })
+        setup: definition.setup.clone(),
+    }
 }
 
 /// The sandbox of that name, made ours when it is new.

@@ -1,6 +1,10 @@
 //! The process of a task.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::intent::{Reference, Setup};
 
 /// What runs in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -11,9 +15,16 @@ pub struct Process {
     pub program: Program,
     /// Added to the environment, as NAME, VALUE.
     pub environment: Vec<(String, String)>,
-    /// What `hostname` says; the machine's name when none.
+    /// What `hostname` says; when none, the machine's name, and in a container the task's id.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// As whom, where, and with which rights and limits.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub setup: Setup,
+}
+
+fn is_usual(setup: &Setup) -> bool {
+    *setup == Setup::default()
 }
 
 /// Which program.
@@ -26,6 +37,19 @@ pub enum Program {
     Echo { port: u16, greets: bool },
     /// A command, looked up on PATH.
     Host(Vec<String>),
+    /// A container.
+    Container(Container),
+}
+
+/// What a container is made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Container {
+    pub image: Reference,
+    /// What follows the entrypoint; as the image says when empty.
+    pub command: Vec<String>,
+    /// What its own name leads to, as Docker has it: its address on its first network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
 }
 
 impl Program {

@@ -410,8 +410,18 @@ fn program(program: &Program) -> String {
             let greet = if *greets { " --greet" } else { "" };
             format!("swarmlb builtin echo --port {port}{greet}")
         }
-        Program::Host(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        Program::Host(words) => quoted_all(words),
+        Program::Container(container) => format!(
+            "# run a container of {}{}{}",
+            container.image,
+            if container.command.is_empty() { "" } else { ": " },
+            quoted_all(&container.command)
+        ),
     }
+}
+
+fn quoted_all(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// What stands between `$'` and `'`.

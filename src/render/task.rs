@@ -20,6 +20,8 @@ pub enum State {
     /// Its node is silent.
     Unknown,
     Pending,
+    /// Its image is brought to its node.
+    Preparing,
     Starting,
     Running,
     /// It is out of rotation and serves those who are still connected.
@@ -42,6 +44,7 @@ impl From<TaskState> for State {
     fn from(state: TaskState) -> Self {
         match state {
             TaskState::Pending => Self::Pending,
+            TaskState::Preparing => Self::Preparing,
             TaskState::Starting => Self::Starting,
             TaskState::Running => Self::Running,
             TaskState::Draining => Self::Draining,
@@ -170,7 +173,9 @@ impl From<&Exit> for LastExit {
         match exit {
             Exit::Code(code) => Self { code: Some(*code), signal: None },
             Exit::Signal(number) => Self { code: None, signal: Some(signal(*number)) },
-            Exit::Unseen => Self { code: None, signal: None },
+            Exit::Unseen | Exit::OutOfMemory | Exit::NotStarted(_) => {
+                Self { code: None, signal: None }
+            }
         }
     }
 }

@@ -225,13 +225,34 @@ fn too_many_replicas_are_refused_with_what_there_is_room_for() {
 }
 
 #[test]
-fn no_task_is_made_from_a_container_image_yet() {
+fn what_is_for_containers_is_refused_for_others_and_what_no_container_can_be_for_all() {
     refused(
-        &["service", "create", "--dry-run", "--name=web", "--network=bare", "nginx"],
+        &[
+            "service",
+            "create",
+            "--dry-run",
+            "--name=web",
+            "--network=bare",
+            "--read-only",
+            "host",
+            "x",
+        ],
         2,
-        "error: cannot create service `web`: its image `nginx:latest` is one of containers, and tasks cannot \
-         be made from these yet\n\
-         hint: `builtin:whoami`, `builtin:echo` and `host`, with a command, are run\n",
+        "error: cannot create service `web`: `--read-only` is for containers, and `host` is none\n\
+         hint: leave `--read-only` out, or give an image of containers\n",
+    );
+    refused(
+        &[
+            "service",
+            "create",
+            "--dry-run",
+            "--name=web",
+            "--network=bare",
+            "--limit-memory=1m",
+            "nginx",
+        ],
+        2,
+        "error: cannot create service `web`: a limit of 1m of memory is too little: 6m is the least\n",
     );
 }
 

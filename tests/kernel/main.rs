@@ -7,6 +7,7 @@ mod agreement;
 mod attachments;
 mod balancers;
 mod comparison;
+mod containers;
 mod dry_run;
 mod egress;
 mod encryption;

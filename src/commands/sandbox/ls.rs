@@ -97,6 +97,7 @@ fn words(process: &Process) -> String {
         Program::Whoami => "builtin:whoami".into(),
         Program::Echo { .. } => "builtin:echo".into(),
         Program::Host(words) => words.join(" "),
+        Program::Container(container) => container.image.to_string(),
     }
 }
 
