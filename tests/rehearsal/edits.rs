@@ -161,7 +161,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (network, 0..3usize)
             .prop_map(|(network, namespace)| Edit::Disconnect { network, namespace }),
         1 => Just(Edit::ForgetLeft),
-        3 => (0..NODES.len(), fate()).prop_map(|(node, fate)| Edit::Node(node, fate)),
+        6 => (0..NODES.len(), fate()).prop_map(|(node, fate)| Edit::Node(node, fate)),
     ]
 }
 

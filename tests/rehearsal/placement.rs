@@ -84,7 +84,7 @@ fn is_accounted_for(intent: &Intent, service: &Service) -> Checked {
 fn whatever_happens_tasks_stand_where_they_may_and_all_are_accounted_for() {
     let (placed, waiting, moved) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let several = edits::cluster().prop_filter("several nodes", |cluster| cluster.ipvs.len() > 1);
-    check(31, 600, (several, edits::edits(1..60)), |(cluster, edits)| {
+    check(31, 600, (several, edits::edits(1..80)), |(cluster, edits)| {
         let mut intent = cluster.empty();
         for edit in &edits {
             let before = intent.clone();
