@@ -416,6 +416,11 @@ pub const PAGES: &[Page] = &[
             ("labels", "by key"),
             ("environment", "by name"),
             ("hostname", "what `hostname` says in its tasks"),
+            (
+                "log",
+                "how much of a task's output is kept: max_size of a part in bytes, null for any, and \
+                 max_file, how many parts",
+            ),
             ("drain_timeout", "how long a task that is scaled away may still serve"),
             ("dns_ttl", "how long clients may keep DNS answers about it, in seconds"),
             ("slow_start", "how long a task that begins takes to come to its share"),

@@ -8,6 +8,7 @@ pub mod export;
 pub mod image;
 pub mod inspect;
 pub mod lab;
+pub mod log_options;
 pub mod logs;
 pub mod manual;
 pub mod network;
@@ -243,6 +244,9 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
     },
+    /// Say what listens in this node's own namespace, as JSON: for other nodes
+    #[command(hide = true)]
+    Listeners,
     /// Run as the keeper of a node
     #[command(hide = true)]
     Keeper {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::log_options::LogOptions;
 use super::task::List;
 use super::{DryRun, logs, update};
 use crate::intent::service::DRAIN_TIMEOUT;
@@ -146,6 +147,8 @@ pub struct Create {
     /// What `hostname` says in its tasks [default: the machine's; in a container the task's id]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
     /// 1m30s; with 0 it goes at once
     #[arg(long, default_value_t = DRAIN_TIMEOUT, value_name = "TIME")]

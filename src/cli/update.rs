@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::DryRun;
+use super::log_options::LogOptions;
 use super::service::{EndpointMode, Label, OnNetwork, Variable};
 use crate::intent::{
     Constraint, FailureAction, Image, NetworkName, Order, Ports, Ratio, ServiceName, Span,
@@ -203,6 +204,8 @@ pub struct Update {
     /// What `hostname` says in its tasks
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// How long a task that leaves may still serve those who are connected to it
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<Span>,

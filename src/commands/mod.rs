@@ -17,6 +17,7 @@ mod image;
 mod inspect;
 mod interrupt;
 mod lab;
+mod listening;
 mod logs;
 mod narration;
 mod network;
@@ -115,6 +116,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Completions { shell } => Ok(documents::completions(shell)),
         Command::Man { directory } => documents::manual(directory.as_deref()),
         Command::Complete { words } => Ok(complete::run(words)),
+        Command::Listeners => listening::here(),
         Command::Keeper { foreground, notify } => agent::keeper(&global, foreground, notify),
         Command::AgentProcess => agent::agent(&global),
         Command::StoreServer => agent::store_server(&global),

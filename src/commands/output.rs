@@ -2,10 +2,11 @@
 //! is asked for.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::keeper::kept::Ground;
 use crate::keeper::times::{self, Mark, Times};
 use crate::render::time::Moment;
 
@@ -33,6 +34,8 @@ pub struct Range {
 pub struct Output {
     directory: PathBuf,
     reader: BufReader<File>,
+    /// What of it is still there.
+    ground: Ground,
     times: Times,
     /// How far it was read.
     position: u64,
@@ -49,6 +52,7 @@ impl Output {
         let file = File::open(times::log(directory))?;
         Ok(Self {
             directory: directory.to_owned(),
+            ground: Ground::of(&file)?,
             reader: BufReader::with_capacity(BLOCK as usize, file),
             times: Times::open(directory),
             position: 0,
@@ -67,15 +71,16 @@ impl Output {
             self.end = Some(self.end_before(Moment(until.0.saturating_add(1)), length)?);
         }
         let end = self.end.unwrap_or(length);
+        let floor = self.ground.first_line(0)?.min(length);
         let mut start = match range.since {
-            None => 0,
+            None => floor,
             Some(since) => {
-                let start = self.end_before(since, length)?;
-                line_start(self.reader.get_ref(), start)?
+                let start = self.end_before(since, length)?.max(floor);
+                line_start(self.reader.get_ref(), start, floor)?
             }
         };
         if let Some(tail) = range.tail {
-            start = start.max(lines_back(self.reader.get_ref(), end, tail)?);
+            start = start.max(lines_back(self.reader.get_ref(), end, tail, floor)?);
         }
         self.position = start.min(end);
         self.reader.seek(SeekFrom::Start(self.position))?;
@@ -101,21 +106,39 @@ impl Output {
     /// What reading met.
     pub fn line(&mut self) -> io::Result<Option<Line>> {
         loop {
-            let room = (LONGEST - self.begun.len()) as u64;
-            let left = self.end.map_or(room, |end| room.min(end.saturating_sub(self.position)));
-            let read = (&mut self.reader).take(left).read_until(b'\n', &mut self.begun)?;
-            self.position += read as u64;
-            if self.begun.last() == Some(&b'\n') {
-                self.begun.pop();
+            self.skip_what_went()?;
+            let room = LONGEST - self.begun.len();
+            let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.position));
+            let room = room.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let ahead = self.reader.buffer();
+            let ahead = ahead.get(..room.min(ahead.len())).unwrap_or_default();
+            let end = ahead.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(ahead.len(), |end| end + 1);
+            self.begun.extend_from_slice(ahead.get(..end.unwrap_or(taken)).unwrap_or_default());
+            self.reader.consume(taken);
+            self.position += taken as u64;
+            if end.is_some() || self.begun.len() >= LONGEST {
                 return self.timed().map(Some);
             }
-            if self.begun.len() >= LONGEST {
-                return self.timed().map(Some);
-            }
-            if read == 0 {
+            if taken == 0 {
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads ahead, and goes on behind what is not there any more, where more was written meanwhile than
+    /// is kept. That is asked for after reading: what was read is then whole.
+    fn skip_what_went(&mut self) -> io::Result<()> {
+        if !self.reader.buffer().is_empty() || self.reader.fill_buf()?.is_empty() {
+            return Ok(());
+        }
+        if self.ground.from(self.position)? > self.position {
+            self.position = self.ground.first_line(self.position)?;
+            self.begun.clear();
+            self.reader.seek(SeekFrom::Start(self.position))?;
+            self.reader.fill_buf()?;
+        }
+        Ok(())
     }
 
     /// The last line of a task that did not end it.
@@ -167,23 +190,23 @@ pub fn last_words(directory: &Path) -> Option<String> {
 }
 
 /// Where the line begins that `at` is in.
-fn line_start(file: &File, at: u64) -> io::Result<u64> {
+fn line_start(file: &File, at: u64, floor: u64) -> io::Result<u64> {
     let mut before = [0];
-    if at == 0 || (file.read_exact_at(&mut before, at - 1).is_ok() && before == *b"\n") {
+    if at <= floor || (file.read_exact_at(&mut before, at - 1).is_ok() && before == *b"\n") {
         return Ok(at);
     }
-    lines_back(file, at, 1)
+    lines_back(file, at, 1, floor)
 }
 
-/// Where the last `count` lines before `end` begin.
-fn lines_back(file: &File, end: u64, count: u64) -> io::Result<u64> {
+/// Where the last `count` lines before `end` begin; none begins before `floor`.
+fn lines_back(file: &File, end: u64, count: u64, floor: u64) -> io::Result<u64> {
     if count == 0 {
         return Ok(end);
     }
     let mut block = vec![0; BLOCK as usize];
     let (mut at, mut found) = (end, 0);
-    while at > 0 {
-        let size = at.min(BLOCK);
+    while at > floor {
+        let size = (at - floor).min(BLOCK);
         at -= size;
         let bytes = block.get_mut(..size as usize).unwrap_or_default();
         file.read_exact_at(bytes, at)?;
@@ -198,7 +221,7 @@ fn lines_back(file: &File, end: u64, count: u64) -> io::Result<u64> {
             }
         }
     }
-    Ok(0)
+    Ok(floor.min(end))
 }
 
 #[cfg(test)]
@@ -284,6 +307,61 @@ mod tests {
         assert_eq!(log.texts(until(300, Some(1))), "d");
         assert_eq!(log.texts(until(99, None)), "");
         assert_eq!(log.texts(until(100, Some(5))), "a b");
+    }
+
+    /// Gives back what is before a byte; what is left begins at a block.
+    fn give_back(log: &Log, floor: u64) {
+        let file = File::options().append(true).open(times::log(log.0.path())).unwrap();
+        crate::keeper::kept::give_back(&file, floor).unwrap();
+        times::give_back(log.0.path(), floor).unwrap();
+    }
+
+    #[test]
+    fn what_went_is_not_shown_and_what_is_left_has_its_times() {
+        let log = Log(tempfile::tempdir().unwrap());
+        // 4,000 lines of 10 bytes, ten at a time.
+        for ten in 0..400_u64 {
+            let lines: String = (0..10).map(|n| format!("{:09}\n", ten * 10 + n)).collect();
+            log.write(&lines, 1000 + ten);
+        }
+        give_back(&log, 20_490);
+        let all = log.read(Range::default());
+        // The block begins at byte 20,480, which is the beginning of a line: that one is not known to be
+        // whole.
+        assert_eq!(all.first(), Some(&("000002049".to_owned(), 1204)));
+        assert_eq!(all.last(), Some(&("000003999".to_owned(), 1399)));
+        assert_eq!(all.len(), 1951);
+        let count = |range: Range| log.read(range).len();
+        assert_eq!(count(Range { tail: Some(5), ..Range::default() }), 5);
+        assert_eq!(count(Range { tail: Some(3000), ..Range::default() }), 1951);
+        assert_eq!(count(Range { since: Some(Moment(1000)), ..Range::default() }), 1951);
+        assert_eq!(count(Range { since: Some(Moment(1399)), ..Range::default() }), 10);
+        let until = Range { until: Some(Moment(1205)), ..Range::default() };
+        assert_eq!(count(until), 11);
+        assert_eq!(count(Range { until: Some(Moment(1100)), ..Range::default() }), 0);
+        assert_eq!(last_words(log.0.path()).as_deref(), Some("000003999"));
+    }
+
+    #[test]
+    fn a_reader_that_is_overtaken_goes_on_with_what_is_left() {
+        let log = Log(tempfile::tempdir().unwrap());
+        let line = |number: u64| format!("{number:099}\n");
+        for number in 0..2000 {
+            log.write(&line(number), number);
+        }
+        let mut output = log.open();
+        output.seek(Range::default()).unwrap();
+        let first = output.line().unwrap().unwrap();
+        assert_eq!(first.text, line(0).trim_end().as_bytes());
+        // Far beyond what was read ahead.
+        give_back(&log, 190_000);
+        let mut numbers = Vec::new();
+        while let Some(line) = output.line().unwrap() {
+            let text = String::from_utf8(line.text).unwrap();
+            numbers.push(text.parse::<u64>().unwrap_or_else(|_| panic!("torn: {:.200?}", text)));
+        }
+        assert!(numbers.is_sorted() && numbers.last() == Some(&1999), "{numbers:?}");
+        assert!(numbers.len() < 1000, "{} lines", numbers.len());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::change::{Change, Reach};
 use super::network::{joined, named_once};
 use super::session::Session;
-use super::{Report, logs, task, update};
+use super::{Report, listening, logs, task, update};
 use crate::agent::status::TaskState;
 use crate::cli::service::{
     Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
@@ -18,11 +18,10 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    Definition, EndpointMode, Image, Intent, IntentError, Mode, NetworkName, NetworkSpec,
-    Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span,
+    Definition, EndpointMode, Image, Intent, IntentError, LogLimits, Mode, NetworkName,
+    NetworkSpec, Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span,
 };
 use crate::keeper::server::now;
-use crate::kernel::listeners;
 use crate::render;
 use crate::render::table::table;
 
@@ -79,6 +78,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
                 &what,
             )?,
             hostname: create.hostname.map(|name| name.to_string()),
+            log: create.log.limits(LogLimits::default()),
             setup: create.container.setup(),
         },
         mode,
@@ -110,8 +110,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let meshed = asked.iter().any(|port| port.mode == PublishMode::Ingress);
     let listeners = match asked.is_empty() || session.is_recorded() {
         true => Vec::new(),
-        false => listeners::of_node()
-            .map_err(|error| Failure::new(crate::failure::Exit::Cannot, what.as_str(), error))?,
+        false => listening::everywhere(&session, &session.intent()?, &what)?,
     };
     let created = now();
     let edit = |intent: &mut Intent| -> Result<(), IntentError> {

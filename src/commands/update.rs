@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use super::Report;
 use super::change::{Change, Reach};
 use super::service::absolute;
 use super::session::Session;
+use super::{Report, listening};
 use crate::cli::Global;
 use crate::cli::service::EndpointMode as TypedEndpointMode;
 use crate::cli::update::Update;
@@ -15,7 +15,6 @@ use crate::intent::{
     Alias, EndpointMode, Image, Intent, IntentError, Listener, Machine, Mode, NetworkName,
     PortSpec, PublishMode, PublishedPort, Service, ServiceName,
 };
-use crate::kernel::listeners;
 
 /// Makes a service what it was before its last change.
 ///
@@ -51,8 +50,7 @@ pub fn update(global: &Global, typed: &Update) -> Result<Report, Failure> {
     let machine = session.machine()?;
     let listeners = match typed.publish_add.is_empty() || session.is_recorded() {
         true => Vec::new(),
-        false => listeners::of_node()
-            .map_err(|error| Failure::new(Exit::Cannot, what.as_str(), error))?,
+        false => listening::everywhere(&session, &session.intent()?, &what)?,
     };
     let place = Place { machine, listeners, ingress_id: crate::random::id(25) };
     let now = clock::millis();
@@ -125,6 +123,7 @@ impl<'a> Wanted<'a> {
         if let Some(hostname) = &typed.hostname {
             definition.hostname = Some(hostname.to_string());
         }
+        definition.log = typed.log.limits(definition.log);
         changed.forced += u64::from(typed.force);
     }
 

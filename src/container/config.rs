@@ -310,6 +310,7 @@ mod tests {
                 program: Program::Container(container.clone()),
                 environment: vec![("SWARMLB_TASK".into(), "web.1".into())],
                 hostname: None,
+                log: crate::intent::LogLimits::default(),
                 setup: Setup::default(),
             };
             let image = ImageConfig {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Echo, IntentError, Reference, Setup};
+use super::{Echo, IntentError, LogLimits, Reference, Setup};
 
 /// What a task runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct Definition {
     /// What `hostname` says in its tasks; when none, the machine's name, and in a container the task's id.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How much of their output is kept.
+    #[serde(default)]
+    pub log: LogLimits,
     /// As whom, where, and with which rights and limits.
     #[serde(flatten)]
     pub setup: Setup,
@@ -91,6 +94,7 @@ impl Definition {
             command: Vec::new(),
             environment: BTreeMap::new(),
             hostname: None,
+            log: LogLimits::default(),
             setup: Setup::default(),
         }
     }

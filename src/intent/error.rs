@@ -133,10 +133,11 @@ pub enum IntentError {
     #[error("port {} is published twice", port_words(port))]
     PortTwice { port: PublishedPort },
     #[error(
-        "port {} is listened on by {} on this node",
-        port_words(port), program.as_deref().unwrap_or("a program that cannot be seen")
+        "port {} is listened on by {} on {}",
+        port_words(port), program.as_deref().unwrap_or("a program that cannot be seen"),
+        node.as_ref().map_or_else(|| "this node".to_owned(), |node| format!("node {node}"))
     )]
-    PortListening { port: PublishedPort, program: Option<String> },
+    PortListening { port: PublishedPort, program: Option<String>, node: Option<NodeName> },
     #[error("all ports from 30000 to 32767 are published for {transport}")]
     NoFreePort { transport: Transport },
     #[error(

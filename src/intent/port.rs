@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointMode, Intent, IntentError, ServiceName};
+use super::{EndpointMode, Intent, IntentError, NodeName, ServiceName};
 
 mod spec;
 
@@ -154,8 +154,11 @@ impl fmt::Display for PublishedPort {
 }
 
 /// A socket of some program on a node, at a port that is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
+    /// The node; none for the one where the command runs.
+    #[serde(default)]
+    pub node: Option<NodeName>,
     pub transport: Transport,
     /// None for every address.
     pub address: Option<Ipv4Addr>,
@@ -178,7 +181,7 @@ impl Intent {
     /// Published ports as they were asked for, those that were left open chosen.
     ///
     /// # Errors
-    /// When one is taken, by a service or by a program of this node, or none is left to choose.
+    /// When one is taken, by a service or by a program of a node, or none is left to choose.
     pub fn choose_ports(
         &self,
         asked: &[PortSpec],
@@ -212,8 +215,8 @@ impl Intent {
                     .ok_or(IntentError::NoFreePort { transport: spec.transport })?,
             };
             if let Some(listener) = heard(&port) {
-                let program = listener.program.clone();
-                return Err(IntentError::PortListening { port, program });
+                let (program, node) = (listener.program.clone(), listener.node.clone());
+                return Err(IntentError::PortListening { port, program, node });
             }
             chosen.push(port);
         }
@@ -386,6 +389,7 @@ mod tests {
             "*:30002->80/tcp *:30000->80/udp"
         );
         let listener = Listener {
+            node: None,
             transport: Transport::Tcp,
             address: Some(Ipv4Addr::LOCALHOST),
             port: 30002,
@@ -410,6 +414,7 @@ mod tests {
     fn a_port_that_a_program_listens_on_is_refused_with_its_name() {
         let intent = one_node();
         let listener = |address| Listener {
+            node: None,
             transport: Transport::Tcp,
             address,
             port: 8080,
@@ -419,6 +424,9 @@ mod tests {
         let error = chosen(&intent, &["8080:80"], &everywhere).unwrap_err();
         assert_eq!(error, "port 8080/tcp is listened on by nginx (pid 812) on this node");
         assert!(chosen(&intent, &["8080:80/udp"], &everywhere).is_ok());
+        let there = [Listener { node: Some("node-2".parse().unwrap()), ..listener(None) }];
+        let error = chosen(&intent, &["8080:80"], &there).unwrap_err();
+        assert_eq!(error, "port 8080/tcp is listened on by nginx (pid 812) on node node-2");
         let here = [listener(Some(Ipv4Addr::new(192, 0, 2, 1)))];
         assert!(chosen(&intent, &["8080:80"], &here).is_err());
         assert!(chosen(&intent, &["192.0.2.1:8080:80"], &here).is_err());

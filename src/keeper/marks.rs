@@ -1,14 +1,19 @@
 //! Watches the logs of tasks grow, and marks the time beside them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
+use super::journal::say;
+use super::kept;
 use super::times::{self, Mark, Times};
+use crate::intent::LogLimits;
 use crate::node::SandboxName;
 
 /// While logs grow they are marked this often, all at the same beat. The first write after a rest is
@@ -19,6 +24,9 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 
 struct Log {
     directory: PathBuf,
+    limits: LogLimits,
+    /// From where on it is kept.
+    floor: u64,
     /// How far the last mark went.
     marked: u64,
     /// Waits for the next write; none while it grows.
@@ -56,14 +64,16 @@ impl Marks {
     }
 
     /// Follows the log of a task that was started or adopted.
-    pub fn follow(&mut self, sandbox: &SandboxName, directory: &Path) {
+    pub fn follow(&mut self, sandbox: &SandboxName, directory: &Path, limits: LogLimits) {
         if let Some(log) = self.logs.get_mut(sandbox) {
             log.due = Some(Instant::now());
+            log.limits = limits;
             return;
         }
         let marked = Times::open(directory).last().map_or(0, |mark| mark.end);
         let due = Some(Instant::now());
-        let log = Log { directory: directory.to_owned(), marked, watch: None, due };
+        let directory = directory.to_owned();
+        let log = Log { directory, limits, floor: 0, marked, watch: None, due };
         self.logs.insert(sandbox.clone(), log);
     }
 
@@ -130,14 +140,37 @@ impl Log {
         let mark = Mark::of(&std::fs::metadata(times::log(&self.directory))?);
         if mark.end < self.marked {
             times::clear(&self.directory)?;
-            self.marked = 0;
+            (self.marked, self.floor) = (0, 0);
         }
+        self.keep(mark.end);
         if mark.end == self.marked {
             return Ok(false);
         }
         times::append(&self.directory, mark)?;
         self.marked = mark.end;
         Ok(true)
+    }
+
+    /// Gives back what is too much of a log of this length.
+    fn keep(&mut self, length: u64) {
+        let floor = self.limits.floor(length);
+        if floor <= self.floor {
+            return;
+        }
+        if let Err(error) = self.give_back(floor) {
+            say(format!("nothing of {} is given back: {error}", self.directory.display()));
+            if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) {
+                // It will not learn it.
+                self.limits.max_size = None;
+            }
+        }
+        self.floor = floor;
+    }
+
+    fn give_back(&self, floor: u64) -> io::Result<()> {
+        let log = File::options().append(true).open(times::log(&self.directory))?;
+        kept::give_back(&log, floor)?;
+        times::give_back(&self.directory, floor)
     }
 }
 
@@ -177,7 +210,7 @@ mod tests {
             .expect("a log");
         let name = SandboxName("web.1".into());
         let mut marks = Marks::default();
-        marks.follow(&name, path);
+        marks.follow(&name, path, LogLimits::default());
         let mut ends = 0;
         for _ in 0..3 {
             log.write_all(b"0123456789").expect("written");
@@ -200,10 +233,44 @@ mod tests {
         drop(marks);
         log.write_all(b"er").expect("written");
         let mut marks = Marks::default();
-        marks.follow(&name, path);
+        marks.follow(&name, path, LogLimits::default());
         until_marked(&mut marks, path, 5);
         assert_eq!(std::fs::read(path.join("log.times")).unwrap().len(), 32);
         marks.forget(&name);
         assert_eq!(marks.due(), None);
+    }
+
+    #[test]
+    fn a_log_that_is_written_without_end_takes_no_more_than_its_limits() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut log = File::options().create(true).append(true).open(path.join("log")).unwrap();
+        let limits = ["max-size=64k", "max-file=2"].map(|option| option.parse().unwrap());
+        let limits = limits.into_iter().fold(LogLimits::default(), LogLimits::with);
+        let name = SandboxName("web.1".into());
+        let (mut marks, mut written) = (Marks::default(), 0);
+        marks.follow(&name, path, limits);
+        let line = format!("{}\n", "x".repeat(999));
+        let taken = |file: &str| std::fs::metadata(path.join(file)).unwrap().blocks() * 512;
+        for _ in 0..40 {
+            for _ in 0..50 {
+                log.write_all(line.as_bytes()).expect("written");
+                written += 1000;
+            }
+            until_marked(&mut marks, path, written);
+            log.sync_all().expect("synced");
+            assert!(taken("log") <= (128 << 10) + 8192, "{} bytes at {written}", taken("log"));
+        }
+        assert_eq!(log.metadata().expect("the log").len(), 2_000_000);
+        // Enough marks that those of what went could go too.
+        for end in written + 1..written + 2000 {
+            let mark = Mark { end, time: Mark::of(&log.metadata().expect("the log")).time };
+            times::append(path, mark).expect("marked");
+        }
+        times::give_back(path, written + 1900).expect("given back");
+        assert!(taken("log.times") <= 12288, "{} bytes of marks", taken("log.times"));
+        let mut times = Times::open(path);
+        assert!(times.of(written + 1950).is_some() && times.of(written + 2000).is_none());
     }
 }

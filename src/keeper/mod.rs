@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod descriptors;
 pub mod frame;
 pub mod journal;
+pub mod kept;
 pub mod marks;
 pub mod protocol;
 pub mod readiness;

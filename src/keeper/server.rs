@@ -190,7 +190,8 @@ impl Keeper {
                 end_group(&record.sandbox, group.as_ref());
             }
             killpoint::pass(|| format!("before {} is adopted", record.sandbox));
-            self.marks.follow(&record.sandbox, &self.state.task(&record.sandbox));
+            let directory = self.state.task(&record.sandbox);
+            self.marks.follow(&record.sandbox, &directory, running.process.log);
             let (mounts, is_starting) = (record.mounts, false);
             let task = Task { running, ready: None, adopted, mounts, is_starting, group };
             self.tasks.insert(record.sandbox, task);
@@ -529,7 +530,7 @@ impl Keeper {
                 };
                 let directory = self.state.task(&start.sandbox);
                 let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
-                self.marks.follow(&start.sandbox, &directory);
+                self.marks.follow(&start.sandbox, &directory, start.process.log);
                 let group = start.group.as_deref().map(Group::new);
                 let running_now = running.clone();
                 let task =

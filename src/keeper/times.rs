@@ -63,6 +63,20 @@ pub fn append(directory: &Path, mark: Mark) -> io::Result<()> {
     file.write_all(&mark.bytes())
 }
 
+/// Gives back the space of the marks of what is before `begin`: they are read as marks of nothing.
+///
+/// # Errors
+/// What the file system answered.
+pub fn give_back(directory: &Path, begin: u64) -> io::Result<()> {
+    let needed = Times::open(directory).first(|mark| mark.end > begin);
+    // The one before tells where a time begins.
+    let floor = needed.saturating_sub(1) * SIZE;
+    match File::options().append(true).open(times(directory)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        file => super::kept::give_back(&file?, floor),
+    }
+}
+
 /// Begins anew, for a log that was cut.
 ///
 /// # Errors

@@ -55,6 +55,7 @@ fn socket(transport: Transport, line: &str) -> Option<Heard> {
         return None;
     }
     let listener = Listener {
+        node: None,
         transport,
         address: local(address)?,
         port: u16::from_str_radix(port, 16).ok()?,
@@ -85,6 +86,7 @@ fn endpoint(line: &str) -> Option<Heard> {
     }
     let address: Ipv4Addr = words.get(8).and_then(|word| word.parse().ok())?;
     let listener = Listener {
+        node: None,
         transport: Transport::Sctp,
         address: (!address.is_unspecified()).then_some(address),
         port: words.get(5)?.parse().ok()?,

@@ -68,6 +68,7 @@ pub fn process(definition: &Definition, task: &Task) -> Process {
         },
         environment: asked.chain(own.map(|(name, value)| (name.to_owned(), value))).collect(),
         hostname: definition.hostname.clone(),
+        log: definition.log,
         setup: definition.setup.clone(),
     }
 }

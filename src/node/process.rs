@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Reference, Setup};
+use crate::intent::{LogLimits, Reference, Setup};
 
 /// What runs in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Process {
     /// What `hostname` says; when none, the machine's name, and in a container the task's id.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// How much of its output is kept.
+    #[serde(default)]
+    pub log: LogLimits,
     /// As whom, where, and with which rights and limits.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub setup: Setup,

@@ -36,6 +36,7 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     if let Some(hostname) = &service.definition.hostname {
         line("Hostname", hostname.clone());
     }
+    line("Log", service.definition.log.to_string());
     if let Some(update) = &service.update {
         let since = duration(now.saturating_sub(update.started / 1000));
         line("Update", format!("{}, started {since} ago: {}", update.state, update.message));
@@ -118,6 +119,7 @@ mod tests {
         Created:       90 seconds ago
         Mode:          replicated, 3 wanted
         Image:         builtin:whoami
+        Log:           max-size=10m, max-file=3
         Updates:       1 at a time, stop-first; on failure within 5s: pause
         Rollbacks:     1 at a time, stop-first; on failure within 5s: pause
         Endpoint mode: vip

@@ -27,6 +27,7 @@ mod kills;
 mod lab;
 mod lab_kills;
 mod leaving;
+mod logs;
 mod lossless;
 mod mesh;
 mod networks;

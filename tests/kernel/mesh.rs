@@ -186,11 +186,62 @@ fn a_port_that_is_taken_is_refused_with_its_owner() {
 }
 
 #[test]
+fn a_port_that_a_program_of_another_node_has_is_refused_and_a_silent_node_is_told_of() {
+    apart(|| {
+        let lab = Lab::up(3);
+        let status = lab.json("lab status");
+        let pid = status[1]["pid"].to_string();
+        let binary = lab.command("").get_program().to_owned();
+        let mut holder = swarmlb::kernel::program::command("nsenter")
+            .args(["-t", &pid, "-n", "-m", "-p"])
+            .arg(binary)
+            .args(["builtin", "echo", "--port", "9000"])
+            .spawn()
+            .expect("nsenter");
+        let is_heard = || shell(&format!("nsenter -t {pid} -n ss -Hltn 'sport = :9000'"));
+        within("it listens", AUDITS, is_heard, |said| !said.is_empty());
+        let (_, said) = lab.ending("service create --name web -p 9000:80", 2);
+        assert!(said.contains("port 9000/tcp is listened on by swarmlb (pid "), "{said}");
+        assert!(said.contains(") on node node-2\n"), "{said}");
+        // Where it is: nsenter only waits for it.
+        shell(&format!("nsenter -t {pid} -p -m pkill -9 -f 'builtin echo --port 9000'"));
+        holder.wait().expect("its end");
+        within("it is gone", AUDITS, is_heard, String::is_empty);
+        lab.good("lab kill-node node-3");
+        let output = lab.run("service create --detach --name web -p 9000:80");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let told = "Whether a program listens at the port on node node-3 is not known: ";
+        assert!(said.contains(told) && !said.contains("node-2"), "{said}");
+        lab.down();
+    });
+}
+
+#[test]
 fn nobody_reaches_localhost_from_outside_because_ports_are_published() {
     apart(|| {
         with_outside(|swarmlb| {
             let _listener = TcpListener::bind("127.0.0.1:9000").expect("a free port");
-            swarmlb.good("service create --name web -p 8080:80");
+            swarmlb.good("service create --replicas 2 --name web -p 8080:80");
+            let both = each(&["web.1", "web.2"], 2);
+            assert_eq!(turns("machine", "127.0.0.1", 8080, 4), both);
+            // A neighbour that knows how sends it to the machine all the same, from an address that
+            // the answer would come back to.
+            shell(
+                "ip -n outside route del local 127.0.0.0/8 dev lo table local; \
+                 ip -n outside route del local 127.0.0.1 dev lo table local; \
+                 ip -n outside route add 127.0.0.0/8 via 192.0.2.1 src 192.0.2.2; ip netns exec outside sysctl -qw net.ipv4.conf.all.route_localnet=1; \
+                 nft add table ip seen; \
+                 nft 'add chain ip seen in { type filter hook prerouting priority -400; }'; \
+                 nft 'add rule ip seen in iifname up0 ip daddr 127.0.0.1 counter'",
+            );
+            for port in [8080, 9000] {
+                assert!(request_at("outside", "127.0.0.1", port).is_err(), "port {port}");
+            }
+            let seen = shell("nft list table ip seen");
+            assert!(!seen.contains("packets 0"), "nothing came to the machine: {seen}");
+            shell("nft delete table ip seen");
+            assert_eq!(turns("machine", "127.0.0.1", 8080, 4), both);
             let task = shell("ip -n web.1 -br link show type veth");
             let link =
                 task.lines().filter_map(|line| line.split('@').next()).max().expect("a link");
