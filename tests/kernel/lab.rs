@@ -322,7 +322,7 @@ fn a_task_that_falls_silent_is_out_of_every_nodes_tables_until_it_answers() {
             // Its own node tells of each check.
             let task = lab.json(&format!("--node {viewer} task inspect web.2"));
             assert_eq!(task[0]["health"]["condition"], "unhealthy");
-            assert_eq!(task[0]["health"]["log"][0]["took"].is_number(), true, "{task}");
+            assert!(task[0]["health"]["log"][0]["took"].is_number(), "{task}");
         }
         lab.good(&format!("--node {node} task kill -s CONT web.2"));
         within("it is in all tables", SOON, || holders(&lab, &address), |at| *at == both);
