@@ -661,7 +661,7 @@ impl Agent {
     fn absences(&self) -> Absences {
         let in_question = |task: &&Task| {
             let is_unhappy = self.misfortunes.contains_key(&SandboxName::from(&task.name));
-            is_unhappy || checked::check_of(&self.intent, task).is_some()
+            is_unhappy || checked::check_of(&self.intent, task, &self.images).is_some()
         };
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
         let mut absences = self.elsewhere.absences(&self.intent, &self.name);
@@ -679,7 +679,10 @@ impl Agent {
         let subjects = here.filter_map(|task| {
             let sandbox = SandboxName::from(&task.name);
             let running = known.get(&sandbox)?;
-            Some((sandbox, checked::subject(&self.intent, task, running, &self.state)?))
+            Some((
+                sandbox,
+                checked::subject(&self.intent, task, running, &self.images, &self.state)?,
+            ))
         });
         let subjects = subjects.collect();
         drop(known);
@@ -1189,7 +1192,7 @@ impl Agent {
             return status;
         }
         let chart = alive.and_then(|running| self.rounds.chart(&sandbox, running.pid));
-        let health = checked::check_of(&self.intent, task).map(|_| HealthStatus {
+        let health = checked::check_of(&self.intent, task, &self.images).map(|_| HealthStatus {
             condition: chart.as_ref().map_or(Condition::Starting, |chart| chart.condition),
             since: chart.as_ref().map_or(0, |chart| chart.since),
             ended_it: misfortune.is_some_and(|m| m.unhealthy),

@@ -231,6 +231,16 @@ fn a_refusal_at_any_point_leaves_no_trace() {
     });
 }
 
+/// Whether anything goes and comes again, as a link of another address: what stood on the old one is taken
+/// back onto the new one.
+fn remakes(plan: &Plan) -> bool {
+    let key = |op: &Op| (op.sandbox.clone(), op.object().key());
+    let is_made = |op: &Op| matches!(op.change, Change::Add(_));
+    let made: Vec<_> = plan.ops.iter().filter(|op| is_made(op)).map(key).collect();
+    let gone = plan.ops.iter().filter(|op| matches!(op.change, Change::Del(_)));
+    gone.map(key).any(|key| made.contains(&key))
+}
+
 #[test]
 fn what_cannot_be_taken_back_is_told() {
     let strategy = (story(), any::<Index>(), prop::collection::vec(any::<Index>(), 1..4));
@@ -255,7 +265,7 @@ fn what_cannot_be_taken_back_is_told() {
             // what is told leaves the node as it was.
             let found = kernel.inner.node();
             prop_assert_eq!(&rehearse(found, &Plan::between(found, &to))?, &to);
-            if story.damages.is_empty() && story.continued {
+            if story.damages.is_empty() && story.continued && !remakes(&plan) {
                 // What stays on is nobody's to take back.
                 let stays = |op: &&Op| op.inverse().to_string().starts_with('#');
                 let left = refused.left.iter().filter(|op| !stays(op));
