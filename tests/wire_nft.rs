@@ -278,9 +278,9 @@ fn what_the_kernel_tells_of_chains_and_rules_is_read() {
             "nat-keep-8080",
             "mangle-entry",
             "filter-back",
+            "rs-0x100-10.0.3.3",
             "rs-0x100-10.0.3.4",
             "rs-0x100-10.0.3.5",
-            "rs-0x100-10.0.3.3",
             "vs-0x100",
             "vs-0x101"
         ]

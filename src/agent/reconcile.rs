@@ -533,6 +533,7 @@ impl Agent {
             self.observed = None;
             self.refusal = None;
         }
+        self.note_ends();
         self.check_those_who_run();
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
@@ -1045,6 +1046,10 @@ impl Agent {
             if self.known.lock().get(&running.sandbox).is_none_or(|held| held.pid != running.pid) {
                 continue;
             }
+            let noted = self.misfortunes.get(&running.sandbox);
+            if noted.is_some_and(|noted| noted.is_of(running.pid)) {
+                continue;
+            }
             let lived = now().saturating_sub(running.started);
             let (mut state, mut error) = match exit {
                 Exit::OutOfMemory => (TaskState::Failed, self.out_of_memory(running)),
@@ -1116,13 +1121,17 @@ impl Agent {
             (held.task == task.id).then_some((sandbox, held))
         });
         self.misfortunes = recalled.collect();
-        let known: Vec<Running> = self.known.lock().values().cloned().collect();
-        let is_news = |running: &Running| {
-            let held = self.misfortunes.get(&running.sandbox);
-            !held.is_some_and(|held| held.is_of(running.pid))
-        };
-        let news: Vec<Running> = known.into_iter().filter(is_news).collect();
-        self.note(&news);
+        self.note_ends();
+    }
+
+    /// Takes note of all that ended by now: the watch may know of it before it tells, and nothing may be
+    /// started again unnoted.
+    fn note_ends(&mut self) {
+        let known = self.known.lock();
+        let ended = known.values().filter(|running| matches!(running.state, State::Exited(_)));
+        let ended: Vec<Running> = ended.cloned().collect();
+        drop(known);
+        self.note(&ended);
     }
 
     /// When the next turn is due though nothing happens.
