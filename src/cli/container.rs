@@ -73,6 +73,124 @@ pub struct Options {
     pub runtime: Option<String>,
 }
 
+/// Options of `service update`: what is not said stays as it is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Changes {
+    /// As whom its tasks run: USER or UID, with :GROUP or :GID behind it
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<UserName>,
+    /// The directory in which its tasks begin
+    #[arg(short, long, value_name = "DIR", value_parser = absolute)]
+    pub workdir: Option<PathBuf>,
+    /// What begins the command line of its containers, as for `service create`
+    #[arg(long, value_name = "COMMAND", value_parser = words)]
+    pub entrypoint: Option<Words>,
+    /// Something mounted in its containers, as for `service create`; it takes the place of what had the
+    /// same target
+    #[arg(long, value_name = "MOUNT")]
+    pub mount_add: Vec<Mount>,
+    /// The target of a mount that its containers shall not have any more
+    #[arg(long, value_name = "TARGET", value_parser = absolute)]
+    pub mount_rm: Vec<PathBuf>,
+    /// Whether its containers cannot change their root file system
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(require_equals = true)]
+    pub read_only: Option<bool>,
+    /// A capability that its containers get, or ALL; if it was dropped, it is not any more
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<Capability>,
+    /// A capability that its containers lose, or ALL; if it was added, it is not any more
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<Capability>,
+    /// Whether in its containers an init is the first process
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(require_equals = true)]
+    pub init: Option<bool>,
+    /// What asks its tasks to end, by name or number
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<StopSignal>,
+    /// How long its tasks may take to end after that, before they are killed
+    #[arg(long, value_name = "TIME")]
+    pub stop_grace_period: Option<Span>,
+    /// How many processors each of its tasks may use at the most; 0 for any number
+    #[arg(long, value_name = "CPUS")]
+    pub limit_cpu: Option<Limit<Cpus>>,
+    /// How much memory each of its tasks may have; 0 for any amount
+    #[arg(long, value_name = "BYTES")]
+    pub limit_memory: Option<Limit<Bytes>>,
+    /// How many processes and threads each of its tasks may have; 0 for any number
+    #[arg(long, value_name = "N", value_parser = super::number::number(0..=4_194_304_u32))]
+    pub limit_pids: Option<u32>,
+    /// The OCI runtime of its containers: its name on PATH, or its path
+    #[arg(long, value_name = "RUNTIME", value_parser = runtime)]
+    pub runtime: Option<String>,
+}
+
+impl Changes {
+    /// How tasks are set up afterwards that were set up so.
+    pub fn over(&self, former: &Setup) -> Setup {
+        let mut setup = former.clone();
+        let rest = Setup {
+            user: self.user.clone().or(setup.user),
+            workdir: self.workdir.clone().or(setup.workdir),
+            entrypoint: self.entrypoint.clone().map(|Words(words)| words).or(setup.entrypoint),
+            read_only: self.read_only.unwrap_or(setup.read_only),
+            init: self.init.unwrap_or(setup.init),
+            stop_signal: self.stop_signal.or(setup.stop_signal),
+            stop_grace_period: self.stop_grace_period.or(setup.stop_grace_period),
+            runtime: self.runtime.clone().or(setup.runtime),
+            limits: Limits {
+                cpu: self.limit_cpu.map_or(setup.limits.cpu, |limit| limit.0),
+                memory: self.limit_memory.map_or(setup.limits.memory, |limit| limit.0),
+                pids: match self.limit_pids {
+                    Some(most) => Some(most).filter(|most| *most > 0),
+                    None => setup.limits.pids,
+                },
+            },
+            mounts: Vec::new(),
+            cap_add: std::mem::take(&mut setup.cap_add),
+            cap_drop: std::mem::take(&mut setup.cap_drop),
+        };
+        self.rights_over(Setup { mounts: self.mounts_over(setup.mounts), ..rest })
+    }
+
+    fn mounts_over(&self, mut mounts: Vec<Mount>) -> Vec<Mount> {
+        let added = |mount: &Mount| self.mount_add.iter().any(|one| one.target == mount.target);
+        mounts.retain(|mount| !self.mount_rm.contains(&mount.target) && !added(mount));
+        mounts.extend(self.mount_add.iter().cloned());
+        mounts
+    }
+
+    fn rights_over(&self, mut setup: Setup) -> Setup {
+        for capability in &self.cap_add {
+            if !setup.cap_drop.remove(capability) {
+                setup.cap_add.insert(*capability);
+            }
+        }
+        for capability in &self.cap_drop {
+            if !setup.cap_add.remove(capability) {
+                setup.cap_drop.insert(*capability);
+            }
+        }
+        setup
+    }
+}
+
+/// A limit, or none, which is written 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit<T>(pub Option<T>);
+
+impl<T: std::str::FromStr> std::str::FromStr for Limit<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        match text {
+            "0" => Ok(Self(None)),
+            _ => text.parse().map(|limit| Self(Some(limit))),
+        }
+    }
+}
+
 /// A command line in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
@@ -112,5 +230,60 @@ impl Options {
             },
             runtime: self.runtime.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Created {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[derive(Parser)]
+    struct Updated {
+        #[command(flatten)]
+        changes: Changes,
+    }
+
+    fn updated(create: &str, update: &str) -> Setup {
+        let typed = |line: &str| -> Vec<String> {
+            std::iter::once("x".to_owned()).chain(shlex::split(line).unwrap()).collect()
+        };
+        let setup = Created::try_parse_from(typed(create)).unwrap().options.setup();
+        Updated::try_parse_from(typed(update)).unwrap().changes.over(&setup)
+    }
+
+    fn created(create: &str) -> Setup {
+        updated(create, "")
+    }
+
+    #[test]
+    fn what_is_not_said_stays_and_what_is_said_takes_its_place() {
+        let all = "--user web:web --workdir /srv --entrypoint '/run me' --mount type=tmpfs,target=/tmp \
+            --read-only --cap-add NET_ADMIN --cap-drop CHOWN --init --stop-signal QUIT \
+            --stop-grace-period 3s --limit-cpu 0.5 --limit-memory 64m --limit-pids 9 --runtime crun";
+        assert_eq!(updated(all, ""), created(all));
+        assert_eq!(updated("", &all.replace("--mount ", "--mount-add ")), created(all));
+        let lifted = "--limit-cpu 0 --limit-memory 0 --limit-pids 0 --read-only=false --init=false \
+            --cap-add CHOWN --cap-drop NET_ADMIN --mount-rm /tmp";
+        let lifted = updated(all, lifted);
+        let rest = "--user web:web --workdir /srv --entrypoint '/run me' --stop-signal QUIT \
+            --stop-grace-period 3s --runtime crun";
+        assert_eq!(lifted, created(rest));
+    }
+
+    #[test]
+    fn a_mount_takes_the_place_of_the_one_that_had_its_target() {
+        let two = "--mount type=tmpfs,target=/a --mount type=tmpfs,target=/b";
+        let changed = updated(two, "--mount-add type=bind,source=/etc,target=/a,readonly");
+        let expected =
+            "--mount type=tmpfs,target=/b --mount type=bind,source=/etc,target=/a,readonly";
+        assert_eq!(changed, created(expected));
     }
 }

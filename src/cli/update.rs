@@ -163,6 +163,8 @@ pub struct Update {
     /// Make it what it was before its last change, as `service rollback` does
     #[arg(long, exclusive = false)]
     pub rollback: bool,
+    #[command(flatten)]
+    pub container: super::container::Changes,
     /// How many tasks, up to 1000
     #[arg(long, value_name = "N", value_parser = super::number::tasks)]
     pub replicas: Option<u32>,

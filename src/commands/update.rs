@@ -126,6 +126,7 @@ impl<'a> Wanted<'a> {
         }
         definition.health = typed.health.over(&definition.health);
         definition.log = typed.log.limits(definition.log);
+        definition.setup = typed.container.over(&definition.setup);
         changed.forced += u64::from(typed.force);
     }
 
