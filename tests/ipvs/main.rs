@@ -10,14 +10,10 @@ mod foreign;
 mod health;
 mod ipvsadm;
 mod listing;
-#[path = "../kernel/lossless.rs"]
-mod lossless;
 mod mesh;
 mod recording;
 mod state;
 mod survival;
-#[path = "../kernel/weights.rs"]
-mod weights;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
