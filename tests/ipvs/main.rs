@@ -23,8 +23,6 @@ mod world;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 
-use with_ipvs as in_place;
-
 /// Runs a test where there is IPVS: in the virtual machine.
 fn with_ipvs(test: impl FnOnce()) {
     if world::in_vm() {
