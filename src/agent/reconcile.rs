@@ -50,7 +50,7 @@ use crate::lower::lower_sharing;
 use crate::lower::shared::Shared;
 use crate::memory;
 use crate::node::process::Program;
-use crate::node::{Node, Sandbox, SandboxName};
+use crate::node::{Node, Process, Sandbox, SandboxName};
 use crate::orchestrate::health::Condition;
 use crate::plan::Plan;
 use crate::plan::runbook::owner_prefix;
@@ -533,7 +533,6 @@ impl Agent {
             self.observed = None;
             self.refusal = None;
         }
-        self.note_ends();
         self.check_those_who_run();
         if self.refusal.is_none() {
             let audits = self.observed.is_none();
@@ -940,10 +939,21 @@ impl Agent {
         self.stop_strays(&node);
         let known = self.known.lock();
         for (name, sandbox) in &mut node.sandboxes {
-            let alive = known.get(name).filter(|r| !matches!(r.state, State::Exited(_)));
-            sandbox.process = alive.map(|running| running.process.clone());
+            let wanted = desired.sandboxes.get(name).and_then(|sandbox| sandbox.process.as_ref());
+            let stands = |running: &&Running| {
+                !matches!(running.state, State::Exited(_)) || self.is_unnoted(running, wanted)
+            };
+            let standing = known.get(name).filter(stands);
+            sandbox.process = standing.map(|running| running.process.clone());
         }
         Ok(node)
+    }
+
+    /// Whether a process that is wanted ended and the agent has not heard of it: the watch knows before it
+    /// tells. Until then it stands, or it would be started again without a pause and uncounted.
+    fn is_unnoted(&self, running: &Running, wanted: Option<&Process>) -> bool {
+        let is_wanted = wanted.is_some_and(|process| process.task == running.process.task);
+        is_wanted && !self.is_noted(running)
     }
 
     /// Stops tasks that are in no sandbox any more: somebody deleted or replaced the namespace, and
@@ -1046,10 +1056,6 @@ impl Agent {
             if self.known.lock().get(&running.sandbox).is_none_or(|held| held.pid != running.pid) {
                 continue;
             }
-            let noted = self.misfortunes.get(&running.sandbox);
-            if noted.is_some_and(|noted| noted.is_of(running.pid)) {
-                continue;
-            }
             let lived = now().saturating_sub(running.started);
             let (mut state, mut error) = match exit {
                 Exit::OutOfMemory => (TaskState::Failed, self.out_of_memory(running)),
@@ -1121,17 +1127,15 @@ impl Agent {
             (held.task == task.id).then_some((sandbox, held))
         });
         self.misfortunes = recalled.collect();
-        self.note_ends();
+        let known: Vec<Running> = self.known.lock().values().cloned().collect();
+        let news: Vec<Running> =
+            known.into_iter().filter(|running| !self.is_noted(running)).collect();
+        self.note(&news);
     }
 
-    /// Takes note of all that ended by now: the watch may know of it before it tells, and nothing may be
-    /// started again unnoted.
-    fn note_ends(&mut self) {
-        let known = self.known.lock();
-        let ended = known.values().filter(|running| matches!(running.state, State::Exited(_)));
-        let ended: Vec<Running> = ended.cloned().collect();
-        drop(known);
-        self.note(&ended);
+    /// Whether the end of this very process was taken note of.
+    fn is_noted(&self, running: &Running) -> bool {
+        self.misfortunes.get(&running.sandbox).is_some_and(|held| held.is_of(running.pid))
     }
 
     /// When the next turn is due though nothing happens.
