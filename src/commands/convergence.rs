@@ -289,7 +289,8 @@ impl Wait<'_> {
                 format!("it is what it was before: see `swarmlb service ps {name}`")
             }
             _ => format!(
-                "mend it with another `swarmlb service update {name}`, which goes on, or `swarmlb service                  rollback {name}`"
+                "mend it with another `swarmlb service update {name}`, which goes on, or \
+                 `swarmlb service rollback {name}`"
             ),
         };
         Some(Failure::new(Exit::Bad, self.what, &update.message).hint(hint))

@@ -10,10 +10,14 @@ mod foreign;
 mod health;
 mod ipvsadm;
 mod listing;
+#[path = "../kernel/lossless.rs"]
+mod lossless;
 mod mesh;
 mod recording;
 mod state;
 mod survival;
+#[path = "../kernel/weights.rs"]
+mod weights;
 
 #[allow(dead_code, unused_imports, reason = "each tier uses its part of the world")]
 #[path = "../world/mod.rs"]
@@ -22,6 +26,8 @@ mod world;
 #[allow(dead_code, reason = "each tier uses its part of the recordings")]
 #[path = "../recorded/mod.rs"]
 mod recorded;
+
+use with_ipvs as in_place;
 
 /// Runs a test where there is IPVS: in the virtual machine.
 fn with_ipvs(test: impl FnOnce()) {
