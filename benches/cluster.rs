@@ -15,9 +15,9 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use apart::{Failure, go_apart, is_apart};
+use apart::Failure;
 use lab::{Failed, Hand, Lab, Tables, Traffic, kill, process};
-use report::{Bar, Figures, Row, Unit, report, rounds, timed};
+use report::{Bar, Figures, Row, Unit, rounds, timed};
 
 const NODES: usize = 6;
 const RAISED: usize = 5;
@@ -45,15 +45,7 @@ fn main() -> ExitCode {
             Err(error) => report::cannot(&error.to_string(), "is its port free?"),
         };
     }
-    let measured = match () {
-        () if !std::env::args().any(|word| word == "--bench") => {
-            println!("measures only for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        () if is_apart() => measure().map(|rows| report(&rows)),
-        () => go_apart(&[("iperf3", "iperf3"), ("nsenter", "util-linux"), ("haproxy", "haproxy")]),
-    };
-    measured.unwrap_or_else(|failure| report::cannot(&failure.to_string(), "see CONTRIBUTING.md"))
+    apart::run(&[("iperf3", "iperf3"), ("nsenter", "util-linux"), ("haproxy", "haproxy")], measure)
 }
 
 fn measure() -> Result<Vec<Row>, Failure> {

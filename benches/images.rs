@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use swarmlb::kernel::program;
 
-use apart::{Failure, Swarmlb, go_apart, is_apart};
+use apart::{Failure, Swarmlb};
 use images::{Image, Tar, layout, write};
-use report::{Bar, Row, report, rounds, timed};
+use report::{Bar, Row, rounds, timed};
 
 /// How large the image is, unpacked, in bytes.
 const SIZE: usize = 100_000_000;
@@ -28,15 +28,7 @@ const LONGEST_NAME: usize = 99;
 const UNPACKED: usize = 9;
 
 fn main() -> ExitCode {
-    let measured = match () {
-        () if !std::env::args().any(|word| word == "--bench") => {
-            println!("measures only for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        () if is_apart() => measure().map(|rows| report(&rows)),
-        () => go_apart(&[("umoci", "umoci")]),
-    };
-    measured.unwrap_or_else(|failure| report::cannot(&failure.to_string(), "see CONTRIBUTING.md"))
+    apart::run(&[("umoci", "umoci")], measure)
 }
 
 fn measure() -> Result<Vec<Row>, Failure> {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use swarmlb::kernel::program;
 use swarmlb::memory;
 
-use apart::{Failure, Swarmlb, go_apart, is_apart};
-use report::{Bar, Figures, Row, Unit, report, rounds, timed};
+use apart::{Failure, Swarmlb};
+use report::{Bar, Figures, Row, Unit, rounds, timed};
 
 /// What stands on the network while services are measured.
 const SUBNET: &str = "10.77.0.0/16";
@@ -31,15 +31,7 @@ const INSPECTED: usize = 100;
 const WEIGHED: usize = 5;
 
 fn main() -> ExitCode {
-    let measured = match () {
-        () if !std::env::args().any(|word| word == "--bench") => {
-            println!("measures only for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        () if is_apart() => measure().map(|rows| report(&rows)),
-        () => go_apart(&[("true", "coreutils")]),
-    };
-    measured.unwrap_or_else(|failure| report::cannot(&failure.to_string(), "see CONTRIBUTING.md"))
+    apart::run(&[("true", "coreutils")], measure)
 }
 
 fn measure() -> Result<Vec<Row>, Failure> {

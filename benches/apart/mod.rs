@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 use swarmlb::environment::variable;
 use swarmlb::kernel::program;
 
+use crate::report::{self, Row};
+
 /// Says that this process is in a world of its own already.
 const APART: &str = "SWARMLB_BENCH_APART";
 /// The shell stays the world's first process: it reaps what is left to it.
@@ -44,6 +46,19 @@ pub fn go_apart(needs: &[Need]) -> Result<ExitCode, Failure> {
         .env(APART, "yes")
         .status()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3)))
+}
+
+/// A bench's whole life: measures in a world of its own, prints the rows, and tells how it ended.
+pub fn run(needs: &[Need], measure: fn() -> Result<Vec<Row>, Failure>) -> ExitCode {
+    let measured = match () {
+        () if !std::env::args().any(|word| word == "--bench") => {
+            println!("measures only for `cargo bench`");
+            return ExitCode::SUCCESS;
+        }
+        () if is_apart() => measure().map(|rows| report::report(&rows)),
+        () => go_apart(needs),
+    };
+    measured.unwrap_or_else(|failure| report::cannot(&failure.to_string(), "see CONTRIBUTING.md"))
 }
 
 /// One node of one cluster. Dropped, it is reset.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::images::{Images, Ready};
 use crate::health::effective::effective;
 use crate::health::rounds::Subject;
-use crate::intent::{Definition, Image, Intent, Task};
+use crate::intent::{Image, Intent, Task};
 use crate::keeper::daemon::ENVIRONMENT;
 use crate::keeper::protocol::{Running, State};
 use crate::keeper::record::start_time;
@@ -15,17 +15,22 @@ use crate::state_dir::StateDir;
 
 /// How a task is checked; none when it is not, as those are not that leave.
 pub fn check_of(intent: &Intent, task: &Task, images: &Images) -> Option<Check> {
-    let definition = intent.definition_of(task).filter(|_| task.leaving.is_none())?;
-    let image = image_of(definition, images);
-    effective(definition, image.as_ref().map(|image| &image.prepared.config))
+    check_and_image(intent, task, images).map(|(check, _)| check)
 }
 
-/// The image of a container, once it is here.
-fn image_of(definition: &Definition, images: &Images) -> Option<Arc<Ready>> {
-    match &definition.image {
+/// The same, and the image of a container, once it is here.
+fn check_and_image(
+    intent: &Intent,
+    task: &Task,
+    images: &Images,
+) -> Option<(Check, Option<Arc<Ready>>)> {
+    let definition = intent.definition_of(task).filter(|_| task.leaving.is_none())?;
+    let image = match &definition.image {
         Image::Oci(image) => images.ready(image),
         Image::Whoami | Image::Echo | Image::Host => None,
-    }
+    };
+    let check = effective(definition, image.as_ref().map(|image| &image.prepared.config))?;
+    Some((check, image))
 }
 
 /// A task's process as something to be checked; none while there is nothing to check.
@@ -37,11 +42,10 @@ pub fn subject(
     state: &StateDir,
 ) -> Option<Subject> {
     let is_there = running.state == State::Ready && running.process.task == task.id;
-    let check = check_of(intent, task, images).filter(|_| is_there)?;
+    let (check, image) = check_and_image(intent, task, images).filter(|_| is_there)?;
     // The mesh's network is nobody's to be asked on.
     let endpoint = task.endpoints.iter().find(|endpoint| !intent.is_mesh(&endpoint.network))?;
     let usual = ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let image = intent.definition_of(task).and_then(|definition| image_of(definition, images));
     let of_image = image.iter().flat_map(|image| &image.prepared.config.env);
     let of_image = of_image.filter_map(|variable| variable.split_once('='));
     let of_image = of_image.map(|(name, value)| (name.to_owned(), value.to_owned()));

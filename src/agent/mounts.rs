@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::processes::Known;
 use crate::keeper::child;
 use crate::keeper::journal::say;
-use crate::keeper::protocol::State;
 use crate::keeper::record::Record;
 use crate::node::SandboxName;
 use crate::state_dir::StateDir;
@@ -51,7 +50,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 fn mend_all(state: &StateDir, known: &Known) -> io::Result<()> {
     let running: Vec<SandboxName> = {
         let known = known.lock();
-        let alive = known.values().filter(|running| !matches!(running.state, State::Exited(_)));
+        let alive = known.values().filter(|running| !running.has_ended());
         alive.map(|running| running.sandbox.clone()).collect()
     };
     let mut failed = None;

@@ -52,8 +52,8 @@ impl Known {
         let mut known = self.lock();
         let other = known.get(&running.sandbox).is_some_and(|held| held.pid != running.pid);
         // The end of a process whose successor was already started is told late.
-        let alive = !ended(known.get(&running.sandbox));
-        if !(other && alive && ended(Some(&running))) {
+        let alive = known.get(&running.sandbox).is_some_and(|running| !running.has_ended());
+        if !(other && alive && running.has_ended()) {
             known.insert(running.sandbox.clone(), running);
         }
         drop(known);
@@ -188,7 +188,7 @@ impl KeptProcesses {
             let due = begun + process.setup.grace();
             if due > now {
                 next = next.min(due);
-            } else if !ended(self.known.lock().get(*name)) {
+            } else if self.known.lock().get(*name).is_some_and(|running| !running.has_ended()) {
                 let _ = self.signal(name, nix::libc::SIGKILL, true);
             }
         }
@@ -205,14 +205,10 @@ impl KeptProcesses {
     }
 }
 
-fn ended(running: Option<&Running>) -> bool {
-    running.is_none_or(|running| matches!(running.state, State::Exited(_)))
-}
-
 impl Processes for KeptProcesses {
     fn running(&mut self) -> Result<BTreeMap<SandboxName, Process>, Refusal> {
         let known = self.known.lock();
-        let alive = known.iter().filter(|(_, running)| !ended(Some(running)));
+        let alive = known.iter().filter(|(_, running)| !running.has_ended());
         Ok(alive.map(|(name, running)| (name.clone(), running.process.clone())).collect())
     }
 
@@ -235,7 +231,7 @@ impl Processes for KeptProcesses {
         let longest = processes.iter().map(|(_, process)| process.setup.grace()).max();
         let last = begun + longest.unwrap_or_default() + AFTER_KILL;
         let all_ended = |known: &BTreeMap<SandboxName, Running>| {
-            processes.iter().all(|(name, _)| ended(known.get(*name)))
+            processes.iter().all(|(name, _)| known.get(*name).is_none_or(Running::has_ended))
         };
         loop {
             let next = self.kill_overdue(processes, begun).min(last);
@@ -244,7 +240,7 @@ impl Processes for KeptProcesses {
             }
         }
         for ((name, _), outcome) in processes.iter().zip(&mut outcomes) {
-            if !ended(self.known.lock().get(*name)) {
+            if self.known.lock().get(*name).is_some_and(|running| !running.has_ended()) {
                 *outcome = Err(match self.known.is_gone() {
                     true => Refusal::saying(Errno::EPIPE, "the keeper is gone"),
                     false => Refusal::saying(Errno::EBUSY, "the process does not end"),

@@ -312,7 +312,7 @@ fn await_end(events: &Receiver<Event>) {
 fn answer_for_those_who_run(known: &Known, resolvers: &Resolvers) {
     let running: Vec<Running> = known.lock().values().cloned().collect();
     for running in running {
-        let alive = !matches!(running.state, State::Exited(_));
+        let alive = !running.has_ended();
         // What has its name may be a stranger's by now.
         if alive
             && is_at_home(&running)
@@ -468,7 +468,7 @@ impl Agent {
             let ended = |task: &TaskName| {
                 let known = known.lock();
                 let running = known.get(&SandboxName::from(task));
-                running.is_none_or(|running| matches!(running.state, State::Exited(_)))
+                running.is_none_or(Running::has_ended)
             };
             left = self.departures.left(&self.intent, &self.name, ended);
             self.report();
@@ -731,12 +731,12 @@ impl Agent {
     }
 
     /// The tasks of this node whose image is not here, and whose process neither.
-    fn awaiting_images(&self) -> impl Iterator<Item = Id> {
+    fn awaiting_images(&self) -> Vec<Id> {
         let known = self.known.lock();
         let alive = |task: &Task| {
-            known.get(&SandboxName::from(&task.name)).is_some_and(|running| {
-                running.process.task == task.id && !matches!(running.state, State::Exited(_))
-            })
+            known
+                .get(&SandboxName::from(&task.name))
+                .is_some_and(|running| running.process.task == task.id && !running.has_ended())
         };
         let awaits = |task: &&Task| {
             let image = self.intent.definition_of(task).map(|definition| &definition.image);
@@ -744,7 +744,7 @@ impl Agent {
         };
         let here = self.intent.tasks.values().filter(|task| task.node == self.name);
         let waiting = here.filter(awaits).filter(|task| !alive(task));
-        waiting.map(|task| task.id.clone()).collect::<Vec<_>>().into_iter()
+        waiting.map(|task| task.id.clone()).collect()
     }
 
     /// Has the images come that containers shall be made from, and lets go of those that none is.
@@ -759,7 +759,7 @@ impl Agent {
         let wanted = contained.iter().map(|(_, image)| (*image).clone()).collect();
         self.images.want(&wanted);
         let known = self.known.lock();
-        let running = known.values().filter(|running| !matches!(running.state, State::Exited(_)));
+        let running = known.values().filter(|running| !running.has_ended());
         let running = running.map(|running| running.sandbox.to_string());
         let holders: BTreeSet<String> =
             contained.iter().map(|(name, _)| name.to_string()).chain(running).collect();
@@ -940,9 +940,8 @@ impl Agent {
         let known = self.known.lock();
         for (name, sandbox) in &mut node.sandboxes {
             let wanted = desired.sandboxes.get(name).and_then(|sandbox| sandbox.process.as_ref());
-            let stands = |running: &&Running| {
-                !matches!(running.state, State::Exited(_)) || self.is_unnoted(running, wanted)
-            };
+            let stands =
+                |running: &&Running| !running.has_ended() || self.is_unnoted(running, wanted);
             let standing = known.get(name).filter(stands);
             sandbox.process = standing.map(|running| running.process.clone());
         }
@@ -961,7 +960,7 @@ impl Agent {
     fn stop_strays(&mut self, node: &Node) {
         let strays: Vec<Running> = {
             let known = self.known.lock();
-            let alive = known.values().filter(|r| !matches!(r.state, State::Exited(_)));
+            let alive = known.values().filter(|r| !r.has_ended());
             let stray = |running: &&Running| {
                 !node.sandboxes.contains_key(&running.sandbox) || !is_at_home(running)
             };
@@ -991,7 +990,7 @@ impl Agent {
             let known = self.known.lock();
             let unwanted = known.iter().filter(|(name, running)| {
                 let process = desired.sandboxes.get(*name).and_then(|s| s.process.as_ref());
-                matches!(running.state, State::Exited(_))
+                running.has_ended()
                     && process.is_none_or(|process| process.task != running.process.task)
             });
             unwanted.map(|(name, _)| name.clone()).chain(gone.into_keys()).collect()
@@ -1011,9 +1010,7 @@ impl Agent {
     /// Containers that do not run and whose image is not here.
     fn unprepared(&self, desired: &Node) -> Vec<SandboxName> {
         let known = self.known.lock();
-        let runs = |name: &SandboxName| {
-            known.get(name).is_some_and(|held| !matches!(held.state, State::Exited(_)))
-        };
+        let runs = |name: &SandboxName| known.get(name).is_some_and(|held| !held.has_ended());
         let waits = |(name, sandbox): (&SandboxName, &Sandbox)| {
             let Program::Container(container) = &sandbox.process.as_ref()?.program else {
                 return None;
@@ -1028,9 +1025,7 @@ impl Agent {
     fn ended_while_leaving(&self) -> Vec<SandboxName> {
         let known = self.known.lock();
         let leaving = self.intent.leaving().map(|(task, _)| SandboxName::from(&task.name));
-        let ended = |name: &SandboxName| {
-            known.get(name).is_none_or(|running| matches!(running.state, State::Exited(_)))
-        };
+        let ended = |name: &SandboxName| known.get(name).is_none_or(Running::has_ended);
         leaving.filter(ended).collect()
     }
 
@@ -1043,7 +1038,7 @@ impl Agent {
                 say(format!("what is left of task {name} cannot be removed: {refusal}"));
             }
             let mut known = self.known.lock();
-            if known.get(name).is_some_and(|held| matches!(held.state, State::Exited(_))) {
+            if known.get(name).is_some_and(Running::has_ended) {
                 known.remove(name);
             }
         }
@@ -1196,7 +1191,7 @@ impl Agent {
         let (sandbox, id) = (SandboxName::from(&task.name), &task.id);
         let known = self.known.lock();
         let running = known.get(&sandbox).filter(|running| running.process.task == *id);
-        let alive = running.filter(|running| !matches!(running.state, State::Exited(_)));
+        let alive = running.filter(|running| !running.has_ended());
         let misfortune = self.misfortunes.get(&sandbox).filter(|m| m.task == *id);
         if alive.is_none()
             && misfortune.is_none()

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::health::supervisor;
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon::Manner;
-use crate::keeper::protocol::{Request, State};
+use crate::keeper::protocol::Request;
 use crate::keeper::{child, daemon};
 use crate::render::english::{count, duration};
 use crate::runtime::echo;
@@ -202,8 +202,7 @@ fn status(global: &Global) -> Result<Report, Failure> {
         roles.agent_restarts = status.agent_restarts;
         roles.store_restarts = status.store_restarts;
         let tasks = keeper.list().unwrap_or_default();
-        roles.tasks_running =
-            tasks.iter().filter(|task| !matches!(task.state, State::Exited(_))).count();
+        roles.tasks_running = tasks.iter().filter(|task| !task.has_ended()).count();
         match own_report(&session) {
             Ok(report) => roles.report = report,
             Err(failure) => {

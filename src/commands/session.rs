@@ -18,7 +18,6 @@ use crate::failure::{Exit, Failure};
 use crate::intent::{ClusterId, Intent, IntentError, Machine, NodeName, NodeRecord, TaskName};
 use crate::keeper::client::Client as Keeper;
 use crate::keeper::daemon;
-use crate::keeper::protocol::State;
 use crate::kernel::linux::{Linux, NoProcesses};
 use crate::kernel::rehearsal::Rehearsal;
 use crate::kernel::{Kernel, Scope, egress};
@@ -473,8 +472,7 @@ impl Session {
         let listed = Keeper::connect(&self.state.keeper_socket())
             .map_err(crate::kernel::Refusal::from)
             .and_then(|keeper| keeper.list());
-        let alive =
-            |running: &crate::keeper::protocol::Running| !matches!(running.state, State::Exited(_));
+        let alive = |running: &crate::keeper::protocol::Running| !running.has_ended();
         let running = listed.unwrap_or_default().into_iter().filter(alive);
         running.map(|running| (running.sandbox, running.process)).collect()
     }

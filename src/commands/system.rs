@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::intent::setup::{Bytes, Cpus};
 use crate::intent::{ClusterId, Egress, Intent, IntentError, Limits};
 use crate::keeper::client::Client as Keeper;
-use crate::keeper::protocol::{Request, State};
+use crate::keeper::protocol::Request;
 use crate::kernel::cgroup::{self, Version};
 use crate::kernel::egress;
 use crate::kernel::ipvs::Ipvs;
@@ -339,7 +339,7 @@ pub fn dismantle(session: &Session, cluster: &ClusterId, what: &str) -> Result<(
 fn end_tasks(session: &Session) {
     let Ok(keeper) = Keeper::connect(&session.state.keeper_socket()) else { return };
     let running = keeper.list().unwrap_or_default();
-    for task in running.iter().filter(|task| !matches!(task.state, State::Exited(_))) {
+    for task in running.iter().filter(|task| !task.has_ended()) {
         let signal = nix::libc::SIGKILL;
         let _ =
             keeper.ask(&Request::Signal { sandbox: task.sandbox.clone(), signal, session: true });

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ipvsadm;
 use crate::kernel::ipvs::wire;
 use crate::node::{
-    self, Entry, Forwarding, Protocol, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
+    self, Entry, Forwarding, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
 };
 
 /// A virtual server.
@@ -158,7 +159,7 @@ impl From<&wire::RealServer> for RealServer {
 pub fn saved(servers: &[Server]) -> Vec<String> {
     let mut lines = Vec::new();
     for server in servers {
-        let key = key_words(&server.key);
+        let key = ipvsadm::typed(&server.key.into());
         let mut line = format!("-A {key} -s {}", server.scheduler);
         if let Some(persistence) = &server.persistence {
             line.push_str(&format!(" -p {}", persistence.timeout));
@@ -199,21 +200,6 @@ fn real_words(key: &str, real: &RealServer) -> String {
         line.push_str(&format!(" -y {}", real.lower_threshold));
     }
     line
-}
-
-fn key_words(key: &VirtualServerKey) -> String {
-    match key {
-        VirtualServerKey::Fwmark(mark) => format!("-f {}", mark.0),
-        VirtualServerKey::Fwmark6(mark) => format!("-f {} -6", mark.0),
-        VirtualServerKey::Address { protocol, address, port } => {
-            let option = match protocol {
-                Protocol::Udp => "-u",
-                Protocol::Sctp => "--sctp-service",
-                _ => "-t",
-            };
-            format!("{option} {}", RealServerKey { address: *address, port: *port })
-        }
-    }
 }
 
 fn mask(key: &VirtualServerKey, prefix: u32) -> String {

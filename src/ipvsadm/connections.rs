@@ -1,9 +1,7 @@
 //! IPVS's connections as `ipvsadm -Lnc` lists them.
 
-use std::net::SocketAddr;
-
-use crate::kernel::ipvs::wire::{self, Family, Key};
-use crate::node::{Connection, Protocol};
+use crate::kernel::ipvs::wire::{Family, Key};
+use crate::node::{Connection, Protocol, VirtualServerKey};
 
 const HEADING: &str = "IPVS connection entries";
 
@@ -30,7 +28,8 @@ fn line(entry: &Connection, persistence: bool) -> String {
         protocol => protocol.to_string(),
     };
     let expires = format!("{:02}:{:02}", entry.expires / 60, entry.expires % 60);
-    let [client, target, real] = [entry.client, entry.target, entry.real_server].map(end);
+    let ends = [entry.client, entry.target, entry.real_server];
+    let [client, target, real] = ends.map(|end| end.to_string());
     let head = format!("{protocol:<3} {expires:<6} {:<11} {client:<18} {target:<18}", entry.state);
     match (&entry.engine, persistence) {
         (Some(engine), true) => {
@@ -41,10 +40,6 @@ fn line(entry: &Connection, persistence: bool) -> String {
     }
 }
 
-fn end(address: SocketAddr) -> String {
-    address.to_string()
-}
-
 /// Whether a connection came in by a virtual server. Those by a mark cannot be told from others by
 /// their addresses, but for the templates of persistence.
 pub fn is_of(entry: &Connection, key: &Key) -> bool {
@@ -53,14 +48,10 @@ pub fn is_of(entry: &Connection, key: &Key) -> bool {
             let same = |found: crate::intent::Fwmark| found.0 == mark;
             entry.fwmark().is_some_and(same) && entry.client.is_ipv6() == (family == Family::V6)
         }
-        Key::Address { protocol, address, port } => {
-            let number = match entry.protocol {
-                Protocol::Tcp => wire::Protocol::TCP,
-                Protocol::Udp => wire::Protocol::UDP,
-                Protocol::Sctp => wire::Protocol::SCTP,
-                Protocol::Other(number) => wire::Protocol(number),
-            };
-            number == protocol && entry.target == SocketAddr::new(address, port)
+        Key::Address { .. } => {
+            let (protocol, target) = (entry.protocol, entry.target);
+            let (address, port) = (target.ip(), target.port());
+            Key::from(VirtualServerKey::Address { protocol, address, port }) == *key
         }
     }
 }

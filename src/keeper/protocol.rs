@@ -68,7 +68,8 @@ pub struct Start {
     pub stop_signal: i32,
 }
 
-fn sigterm() -> i32 {
+/// What asks a process to end where nothing else is said.
+pub(super) fn sigterm() -> i32 {
     nix::libc::SIGTERM
 }
 
@@ -114,6 +115,12 @@ pub struct Running {
     /// The number of the signal that asks it to end.
     #[serde(default = "sigterm")]
     pub stop_signal: i32,
+}
+
+impl Running {
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Exited(_))
+    }
 }
 
 /// Where a process is in its life.

@@ -34,12 +34,8 @@ pub struct Record {
     #[serde(default)]
     pub group: Option<String>,
     /// The number of the signal that asks it to end.
-    #[serde(default = "sigterm")]
+    #[serde(default = "super::protocol::sigterm")]
     pub stop_signal: i32,
-}
-
-fn sigterm() -> i32 {
-    nix::libc::SIGTERM
 }
 
 const FILE: &str = "record.json";

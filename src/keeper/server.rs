@@ -57,7 +57,7 @@ const SHORTAGE: Duration = Duration::from_millis(100);
 
 impl Task {
     fn is_alive(&self) -> bool {
-        !matches!(self.running.state, State::Exited(_))
+        !self.running.has_ended()
     }
 
     /// How it ended, of which the kernel told only a part.
@@ -532,11 +532,10 @@ impl Keeper {
                 let mounts = Record::read(&directory).map_or(0, |record| record.mounts);
                 self.marks.follow(&start.sandbox, &directory, start.process.log);
                 let group = start.group.as_deref().map(Group::new);
-                let running_now = running.clone();
-                let task =
-                    Task { running: running_now, ready, adopted: None, mounts, is_starting, group };
+                let (answer, adopted) = (running.clone(), None);
+                let task = Task { running, ready, adopted, mounts, is_starting, group };
                 self.tasks.insert(start.sandbox.clone(), task);
-                Reply::Started(Box::new(running))
+                Reply::Started(Box::new(answer))
             }
         }
     }

@@ -33,3 +33,25 @@ impl From<&wire::Key> for VirtualServerKey {
         }
     }
 }
+
+impl From<VirtualServerKey> for wire::Key {
+    fn from(key: VirtualServerKey) -> Self {
+        match key {
+            VirtualServerKey::Fwmark(Fwmark(mark)) => {
+                Self::Fwmark { mark, family: wire::Family::V4 }
+            }
+            VirtualServerKey::Fwmark6(Fwmark(mark)) => {
+                Self::Fwmark { mark, family: wire::Family::V6 }
+            }
+            VirtualServerKey::Address { protocol, address, port } => {
+                let protocol = match protocol {
+                    Protocol::Tcp => wire::Protocol::TCP,
+                    Protocol::Udp => wire::Protocol::UDP,
+                    Protocol::Sctp => wire::Protocol::SCTP,
+                    Protocol::Other(number) => wire::Protocol(number),
+                };
+                Self::Address { protocol, address, port }
+            }
+        }
+    }
+}

@@ -14,8 +14,7 @@ use super::netlink::{Message, Netlink};
 use super::{Outcome, Refusal, program};
 use crate::intent::Fwmark;
 use crate::node::{
-    Entry, Forwarding, Object, Protocol, RealServer, RealServerKey, Rotation, VirtualServer,
-    VirtualServerKey,
+    Entry, Forwarding, Object, RealServer, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
 };
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -112,7 +111,7 @@ impl Ipvs {
     /// # Errors
     /// The kernel's refusal.
     pub fn has_connections(&mut self, mark: Fwmark) -> Result<bool, Refusal> {
-        let key = wire_key(VirtualServerKey::Fwmark(mark));
+        let key = wire::Key::from(VirtualServerKey::Fwmark(mark));
         match self.ask(&Query::Dests(&key)) {
             Ok(replies) => Ok(replies.iter().any(|reply| match reply {
                 Reply::Dest(real) => real.active + real.inactive + real.persistent > 0,
@@ -213,16 +212,16 @@ pub fn write(op: &Op, family: FamilyId, bytes: &mut Vec<u8>) -> Result<(), Errno
             send(wire::Change::SetService(&server(object).ok_or(Errno::EINVAL)?));
         }
         (Change::Del(_), Object::VirtualServer { key, .. }) => {
-            send(wire::Change::DelService(&wire_key(*key)));
+            send(wire::Change::DelService(&wire::Key::from(*key)));
         }
         (Change::Add(_), Object::RealServer { server, key, real }) => {
-            send(wire::Change::NewDest(&wire_key(*server), &wire_real(*key, *real)));
+            send(wire::Change::NewDest(&wire::Key::from(*server), &wire_real(*key, *real)));
         }
         (Change::Set { .. }, Object::RealServer { server, key, real }) => {
-            send(wire::Change::SetDest(&wire_key(*server), &wire_real(*key, *real)));
+            send(wire::Change::SetDest(&wire::Key::from(*server), &wire_real(*key, *real)));
         }
         (Change::Del(_), Object::RealServer { server, key, .. }) => {
-            send(wire::Change::DelDest(&wire_key(*server), key.address, key.port));
+            send(wire::Change::DelDest(&wire::Key::from(*server), key.address, key.port));
         }
         _ => return Err(Errno::EINVAL),
     }
@@ -233,33 +232,13 @@ fn server(object: &Object) -> Option<wire::VirtualServer> {
     let Object::VirtualServer { key, scheduler, flags, persistence, .. } = object else {
         return None;
     };
-    let mut server = wire::VirtualServer::new(wire_key(*key), scheduler.parse().ok()?);
+    let mut server = wire::VirtualServer::new(wire::Key::from(*key), scheduler.parse().ok()?);
     server.flags = wire::Flags(*flags);
     if *persistence > 0 {
         server.flags = server.flags | wire::Flags::PERSISTENT;
         server.timeout = *persistence;
     }
     Some(server)
-}
-
-fn wire_key(key: VirtualServerKey) -> wire::Key {
-    match key {
-        VirtualServerKey::Fwmark(mark) => {
-            wire::Key::Fwmark { mark: mark.0, family: wire::Family::V4 }
-        }
-        VirtualServerKey::Fwmark6(mark) => {
-            wire::Key::Fwmark { mark: mark.0, family: wire::Family::V6 }
-        }
-        VirtualServerKey::Address { protocol, address, port } => {
-            let protocol = match protocol {
-                Protocol::Tcp => wire::Protocol::TCP,
-                Protocol::Udp => wire::Protocol::UDP,
-                Protocol::Sctp => wire::Protocol::SCTP,
-                Protocol::Other(number) => wire::Protocol(number),
-            };
-            wire::Key::Address { protocol, address, port }
-        }
-    }
 }
 
 fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
