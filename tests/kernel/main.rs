@@ -7,6 +7,7 @@ mod agreement;
 mod attachments;
 mod balancers;
 mod comparison;
+mod connected;
 mod containers;
 mod dry_run;
 mod egress;
