@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::intent::{Absences, Id, Intent, Ramp, ServiceName, Span, Task};
 
-/// Since when tasks are sent to, of services that are in no hurry.
+/// Since when tasks are sent to. Of all services: one may be told later to be in no hurry.
 #[derive(Debug, Default)]
 pub struct Ramps {
     /// None where it is too long ago to matter.
@@ -24,12 +24,12 @@ impl Ramps {
         age: impl Fn(&Task) -> Option<Duration>,
     ) {
         let now = Instant::now();
-        let there: Vec<&Task> = slow(intent)
-            .flat_map(|(service, _)| intent.tasks_of(service))
+        let there: BTreeMap<&Id, &Task> = (intent.tasks.values())
             .filter(|task| task.in_rotation() && !absences.has(&task.id))
+            .map(|task| (&task.id, task))
             .collect();
-        self.since.retain(|id, _| there.iter().any(|task| task.id == *id));
-        for task in there {
+        self.since.retain(|id, _| there.contains_key(id));
+        for task in there.into_values() {
             if !self.since.contains_key(&task.id) {
                 let before = if self.looked { Some(Duration::ZERO) } else { age(task) };
                 let since = before.and_then(|before| now.checked_sub(before));
@@ -120,6 +120,16 @@ mod tests {
         assert!(due > Instant::now() + Duration::from_secs(60), "a twentieth of an hour each");
         intent.services.get_mut(&web()).unwrap().slow_start = Span::from_secs(0);
         assert!(rising(&ramps, &intent).is_empty() && ramps.due(&intent).is_none());
+    }
+
+    #[test]
+    fn who_was_there_for_long_does_not_rise_when_their_service_is_slowed() {
+        let mut intent = story();
+        let mut ramps = Ramps::default();
+        ramps.note(&intent, &Absences::default(), |_| None);
+        intent = slow_story();
+        ramps.note(&intent, &Absences::default(), |_| None);
+        assert!(rising(&ramps, &intent).is_empty());
     }
 
     #[test]
