@@ -189,13 +189,14 @@ fn servers_sharing(count: u32, changed: u32, shared: &mut Shared) -> Table {
         let [_, _, high, low] = number.to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(10, high, low, place));
         let weight = if number < changed { 2 } else { 1 };
-        let real = RealServer { forwarding: Forwarding::Masquerade, weight };
+        let real = RealServer::new(Forwarding::Masquerade, weight);
         (RealServerKey { address, port: 0 }, real)
     };
     let mut server = |number: u32, fwmark: Fwmark| VirtualServer {
         scheduler: "wrr".into(),
         flags: 0,
         persistence: 0,
+        client_bits: 0,
         rotation: Rotation(0),
         real_servers: shared.real_servers(Ipv4Addr::from_bits(number), fwmark, || {
             (1..=REAL_SERVERS).map(|place| real(number, place)).collect()

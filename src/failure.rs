@@ -131,6 +131,7 @@ impl Failure {
     pub fn intent(what: impl Into<String>, error: &IntentError) -> Self {
         let exit = match error {
             IntentError::NoIpvs { .. }
+            | IntentError::NoScheduler { .. }
             | IntentError::NoEgress { .. }
             | IntentError::NoEncryption { .. } => Exit::Cannot,
             _ => Exit::Usage,
@@ -496,6 +497,28 @@ fn intent_hint(error: &IntentError) -> Option<String> {
             "give it another one with `--network-add` at the same time".into()
         }
         IntentError::Unplaced { name, .. } => format!("see `swarmlb service ps {}`", name.service),
+        IntentError::BalancingWithoutVip { .. } => {
+            "leave out `--endpoint-mode dnsrr`, or this option".into()
+        }
+        IntentError::OnlyByIpvs { .. } => {
+            "leave out `--data-plane nftables`; `--scheduler rr` and `wrr` are what nftables has".into()
+        }
+        IntentError::FlagWithoutHash { .. } => {
+            "add `--scheduler mh`, or take flags away with `--scheduler-flags none`".into()
+        }
+        IntentError::SlowStartIgnored { .. } => {
+            "schedulers wrr, wlc, sed and nq have a slow start; `--slow-start 0` is none".into()
+        }
+        IntentError::WeightsIgnored { name, .. } => format!(
+            "choose wrr, or leave it to swarmlb: `swarmlb service update --scheduler auto {}`",
+            name.service
+        ),
+        IntentError::Thresholds { .. } => {
+            "`--min-connections` is at most `--max-connections`; left out it is three quarters of it".into()
+        }
+        IntentError::NoScheduler { .. } => {
+            "choose one that all nodes have; `--scheduler auto` takes rr, or wrr where weights differ".into()
+        }
         IntentError::NoIpvs { .. } => {
             "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
         }

@@ -14,7 +14,7 @@ use super::status::NodeStatus;
 use crate::clock;
 use crate::intent::{ClusterId, Intent, NodeName, NodeRecord};
 use crate::keeper::journal::say;
-use crate::kernel::ipvs::Ipvs;
+use crate::kernel::ipvs::{self, Ipvs};
 use crate::kernel::underlay;
 use crate::state_dir::StateDir;
 use crate::store::records::{self, Edit, Loaded};
@@ -114,6 +114,7 @@ fn register(
     associations: &Associations,
 ) -> io::Result<Loaded> {
     let found = Ipvs::open_here().map(|ipvs| ipvs.is_some());
+    let schedulers = ipvs::schedulers();
     let machine = way_out();
     let esp = can_encrypt();
     let (key, nonce) = (associations.keyring.public_key(), associations::nonce()?);
@@ -121,14 +122,15 @@ fn register(
         let loaded = records::load_intent(store).map_err(io::Error::other)?;
         let known = loaded.as_ref().and_then(|loaded| loaded.intent.nodes.get(name));
         // What cannot be told this time is as it was: it decides what balances every VIP.
-        let ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
+        let has_ipvs = found.clone().unwrap_or(known.is_some_and(|record| record.ipvs));
         let mut intent = match &loaded {
             Some(loaded) => loaded.intent.clone(),
             None => Intent::new(ClusterId(crate::random::id(8))),
         };
-        let record = NodeRecord::new(name.clone(), ipvs);
+        let record = NodeRecord::new(name.clone(), has_ipvs);
         let record = intent.nodes.entry(name.clone()).or_insert(record);
-        record.ipvs = ipvs;
+        record.ipvs = has_ipvs;
+        record.schedulers = schedulers.clone().filter(|_| has_ipvs);
         if record.id.is_empty() {
             record.id = crate::random::id(25);
         }

@@ -1,6 +1,7 @@
 //! What an operator types. The doc comments here are the help and the manual.
 
 pub mod agent;
+pub mod balancing;
 pub mod complaint;
 pub mod container;
 pub mod diag;

@@ -6,7 +6,7 @@ use super::health::Health;
 use super::log_options::LogOptions;
 use super::restart::Restart;
 use super::task::List;
-use super::{DryRun, logs, update};
+use super::{DryRun, balancing, logs, update};
 use crate::intent::service::DRAIN_TIMEOUT;
 use crate::intent::{
     Alias, Constraint, DataPlaneChoice, Image, NetworkName, Ports, ServiceName, Span,
@@ -202,6 +202,8 @@ pub struct Create {
     pub health: Health,
     #[command(flatten)]
     pub restart: Restart,
+    #[command(flatten)]
+    pub balancing: balancing::Options,
 }
 
 /// NETWORK[,alias=NAME]…

@@ -233,6 +233,8 @@ pub struct Update {
     pub health: Health,
     #[command(flatten)]
     pub restart: Restart,
+    #[command(flatten)]
+    pub balancing: super::balancing::Options,
 }
 
 /// TARGET[/PROTOCOL]

@@ -10,6 +10,7 @@ use super::network::{joined, named_once};
 use super::session::Session;
 use super::{Report, listening, logs, task, update};
 use crate::agent::status::TaskState;
+use crate::cli::balancing::Options;
 use crate::cli::health::upkeep;
 use crate::cli::service::{
     Command, Create, EndpointMode as TypedEndpointMode, Mode as TypedMode, Scale,
@@ -19,8 +20,9 @@ use crate::cli::{Format, Global};
 use crate::clock;
 use crate::failure::Failure;
 use crate::intent::{
-    Definition, EndpointMode, Health, Image, Intent, IntentError, LogLimits, Mode, NetworkName,
-    NetworkSpec, Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec, Span, Upkeep,
+    Balancing, Definition, EndpointMode, Health, Image, Intent, IntentError, LogLimits, Mode,
+    NetworkName, NetworkSpec, Placement, PortSpec, PublishMode, Service, ServiceName, ServiceSpec,
+    Span, Upkeep,
 };
 use crate::keeper::server::now;
 use crate::render;
@@ -95,6 +97,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
             TypedEndpointMode::Vip => EndpointMode::Vip,
             TypedEndpointMode::Dnsrr => EndpointMode::Dnsrr,
         },
+        balancing: balancing(&create.balancing, &Balancing::default(), &what)?,
         data_plane: create.data_plane,
         ports: Vec::new(),
         labels: create.labels.into_iter().map(|label| (label.key, label.value)).collect(),
@@ -132,6 +135,11 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     let services = [name];
     Change { global, session: &session, what: &what, services: &services, reach }
         .make(format!("{id}\n"), edit)
+}
+
+/// What was typed about balancing, over what is held.
+fn balancing(typed: &Options, held: &Balancing, what: &str) -> Result<Balancing, Failure> {
+    typed.over(held).map_err(|error| Failure::intent(what, &error))
 }
 
 /// An image with its path, where it has one, as seen from here.

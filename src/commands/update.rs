@@ -92,6 +92,7 @@ impl<'a> Wanted<'a> {
 
     fn edit(&self, intent: &mut Intent, place: &Place, now: u64) -> Result<(), IntentError> {
         let mut changed = intent.service(&self.typed.name)?.clone();
+        changed.balancing = self.typed.balancing.over(&changed.balancing)?;
         self.change_definition(&mut changed);
         self.change_placement(&mut changed)?;
         self.change_networks(&mut changed);

@@ -83,10 +83,7 @@ impl From<&Entry> for Server {
     fn from(entry: &Entry) -> Self {
         let server = &entry.server;
         let has = |flag| server.flags.contains(flag);
-        let prefix = match server.netmask {
-            wire::Netmask::V4(mask) => u32::from(mask).leading_ones(),
-            wire::Netmask::V6(length) => length,
-        };
+        let prefix = server.netmask.length();
         let whole = if server.key.family() == wire::Family::V4 { 32 } else { 128 };
         let flags = [wire::Flags::SCHEDULER_1, wire::Flags::SCHEDULER_2, wire::Flags::SCHEDULER_3];
         Self {
@@ -118,12 +115,14 @@ impl Server {
                 "Bypass" => Forwarding::Bypass,
                 _ => Forwarding::Masquerade,
             };
-            (real.key, node::RealServer { forwarding, weight: real.weight })
+            let (most, least) = (real.upper_threshold, real.lower_threshold);
+            (real.key, node::RealServer { forwarding, weight: real.weight, most, least })
         };
         let server = VirtualServer {
             scheduler: self.scheduler.clone().into(),
             flags: scheduler_flags.sum::<u32>() | one_packet,
             persistence: self.persistence.as_ref().map_or(0, |persistence| persistence.timeout),
+            client_bits: self.persistence.as_ref().and_then(|held| held.prefix).unwrap_or(0),
             rotation: Rotation::default(),
             real_servers: self.real_servers.iter().map(real).collect(),
         };

@@ -1,5 +1,6 @@
 //! What an edit of the intent refuses, with the values that it refused it for.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use thiserror::Error;
 
 use super::setup::Bytes;
 use super::{
-    EchoError, Image, NetworkName, NodeName, PublishedPort, Reason, ServiceName, Subnet, TaskName,
-    Transport, Vni,
+    EchoError, Image, NetworkName, NodeName, PublishedPort, Reason, Scheduler, SchedulerFlag,
+    ServiceName, Subnet, TaskName, Transport, Vni,
 };
 
 /// A request that cannot be. Nothing was changed.
@@ -115,6 +116,31 @@ pub enum IntentError {
         port_words(port)
     )]
     StartFirstAtHostPort { port: PublishedPort },
+    #[error("`{option}` says how a VIP is balanced, and a service in endpoint mode dnsrr has none")]
+    BalancingWithoutVip { option: &'static str },
+    #[error("{what} is IPVS's, and nftables shall balance")]
+    OnlyByIpvs { what: String },
+    #[error("flag `{flag}` is one of the schedulers sh and mh, and the scheduler is {scheduler}")]
+    FlagWithoutHash { flag: SchedulerFlag, scheduler: &'static str },
+    #[error(
+        "a slow start raises weights, and scheduler {scheduler} does not take them for shares of what is new"
+    )]
+    SlowStartIgnored { scheduler: Scheduler },
+    #[error(
+        "task {name} has weight {weight}, and scheduler {scheduler} takes no account of weights"
+    )]
+    WeightsIgnored { scheduler: Scheduler, name: TaskName, weight: u32 },
+    #[error("`--persistent-netmask` is for services with `--persistent`")]
+    NetmaskWithoutAffinity,
+    #[error("`--min-connections` is for services with `--max-connections`")]
+    LeastWithoutMost,
+    #[error("a task cannot take new connections again below {least} and none from {most} on")]
+    Thresholds { least: u32, most: u32 },
+    #[error(
+        "the kernel of node `{node}` has no scheduler {scheduler}; it has {}",
+        super::scheduler::names(has)
+    )]
+    NoScheduler { scheduler: Scheduler, node: NodeName, has: BTreeSet<Scheduler> },
     #[error("task {name} leaves")]
     WeightOfLeaving { name: TaskName },
     #[error(

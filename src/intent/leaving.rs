@@ -18,6 +18,15 @@ use crate::orchestrate::placement;
 /// mark that it has: evenness is given up before connections are.
 pub const MOST_RETIRED: usize = 8;
 
+/// Why a VIP gets another mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// The tasks in rotation are others.
+    Tasks,
+    /// IPVS shall pick in another way.
+    Scheduler,
+}
+
 /// How tasks go that are not wanted any more.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Departure {
@@ -75,8 +84,9 @@ impl Intent {
     }
 
     /// Gives a service's VIPs new marks, where IPVS balances. The old ones keep what is left of the
-    /// tasks in `old`. Where a mark has to stay, those that leave stay under it.
-    pub(super) fn renew_marks(&mut self, service: &ServiceName, old: &BTreeSet<Id>) {
+    /// tasks in `old`. Where a mark has to stay, those that leave stay under it: so it is too when other
+    /// tasks come to a service with affinity, for IPVS remembers by the mark who had which task.
+    pub(super) fn renew_marks(&mut self, service: &ServiceName, old: &BTreeSet<Id>, why: Renewal) {
         if !self.uses_ipvs(service) {
             return;
         }
@@ -85,7 +95,8 @@ impl Intent {
         let vips = held.all_vips(mesh);
         // Where nobody is left there is nobody to be even about.
         let is_empty = self.rotation_of(service).next().is_none();
-        let stays = |vip: &Vip| is_empty || vip.retired.len() >= MOST_RETIRED;
+        let is_kept = why == Renewal::Tasks && held.balancing.affinity.is_some();
+        let stays = |vip: &Vip| is_empty || is_kept || vip.retired.len() >= MOST_RETIRED;
         let vips: Vec<(NetworkName, bool)> =
             vips.map(|(network, vip)| (network.clone(), stays(vip))).collect();
         for (network, stays) in vips {
@@ -125,7 +136,7 @@ impl Intent {
                 continue;
             }
             if uses_ipvs && !rotation.is_empty() {
-                self.renew_marks(&name, &rotation);
+                self.renew_marks(&name, &rotation, Renewal::Scheduler);
             }
             if let Some(service) = self.services.get_mut(&name) {
                 service.scheduler = wanted;

@@ -6,6 +6,7 @@
 
 pub mod allocate;
 pub mod attachment;
+pub mod balancing;
 pub mod capability;
 pub mod constraint;
 pub mod definition;
@@ -29,6 +30,7 @@ pub mod presence;
 pub mod reference;
 mod renewal;
 pub mod restart;
+pub mod scheduler;
 pub mod service;
 mod settle;
 pub mod setup;
@@ -45,6 +47,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use attachment::{Attachment, AttachmentSpec, Namespace};
+pub use balancing::{Affinity, Balancing, ClientMask, Thresholds};
 pub use capability::Capability;
 pub use constraint::{Constraint, ConstraintError};
 pub use definition::{Definition, Image};
@@ -66,7 +69,8 @@ pub use presence::{Absences, Stands};
 pub use reference::{Digest, Reference, ReferenceError};
 pub use renewal::{Outcome, Step};
 pub use restart::{RestartPolicy, Upkeep};
-pub use service::{EndpointMode, Mode, Placement, Retired, Scheduler, Service, ServiceSpec, Vip};
+pub use scheduler::{Scheduler, SchedulerFlag, SchedulerFlags};
+pub use service::{EndpointMode, Mode, Placement, Retired, Service, ServiceSpec, Vip};
 pub use setup::{Limits, Setup, StopSignal, UserName};
 pub use span::Span;
 pub use subnet::Subnet;

@@ -1,13 +1,13 @@
 //! Nodes: machines that run tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Encryption, Id, Ingress, NodeName, Pool};
+use super::{Encryption, Id, Ingress, NodeName, Pool, Scheduler};
 
 /// The random name of a cluster; what it made in a kernel bears it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct NodeRecord {
     pub id: Id,
     /// Whether its kernel has IPVS.
     pub ipvs: bool,
+    /// The schedulers of its IPVS; none where that cannot be told without trying them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedulers: Option<BTreeSet<Scheduler>>,
     #[serde(default)]
     pub egress: Egress,
     /// Where other nodes reach it, with the packets of overlays and by the API; none for a node that
@@ -106,6 +109,7 @@ impl NodeRecord {
             name,
             id: Id::new(),
             ipvs,
+            schedulers: None,
             egress: Egress::default(),
             address: None,
             underlay_mtu: None,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Constraint, NetworkName, NodeName, ServiceName, Transport};
+use super::{Constraint, NetworkName, NodeName, Scheduler, ServiceName, Transport};
 
 /// A slot of a service that waits for a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub enum Obstacle {
     Constraint(Constraint),
     /// IPVS balances on a network of the service, by request, and the node's kernel has none.
     NoIpvs,
+    /// IPVS shall balance by this scheduler on a network of the service, and the node's kernel lacks it.
+    NoScheduler(Scheduler),
     /// A network of the service is encrypted, and the node's kernel does not do that; why.
     NoEncryption(String),
     /// Its tasks cannot reach the outside; why.
@@ -105,6 +107,9 @@ impl fmt::Display for Blocked {
                 write!(f, "{who} {} not satisfy {constraint}", verb("does", "do"))
             }
             Obstacle::NoIpvs => write!(f, "{who} {} no IPVS", verb("has", "have")),
+            Obstacle::NoScheduler(scheduler) => {
+                write!(f, "{who} {} no scheduler {scheduler}", verb("has", "have"))
+            }
             Obstacle::NoEncryption(why) => {
                 write!(f, "{who} cannot encrypt ({why})")
             }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::leaving::Departure;
 use super::update::FIRST_VERSION;
 use super::{
-    Alias, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent, IntentError,
-    NetworkName, NodeRecord, Order, Pending, PublishMode, PublishedPort, ServiceName, Span,
-    Template, Update, UpdateConfig, Upkeep,
+    Alias, Balancing, Constraint, DataPlaneChoice, Definition, Fwmark, Id, Image, Intent,
+    IntentError, NetworkName, NodeRecord, Order, Pending, PublishMode, PublishedPort, Scheduler,
+    ServiceName, Span, Template, Update, UpdateConfig, Upkeep,
 };
 
 /// Most tasks that one service may have. Every sandbox of a network holds a real server for each
@@ -44,33 +44,6 @@ impl fmt::Display for EndpointMode {
             EndpointMode::Vip => "vip",
             EndpointMode::Dnsrr => "dnsrr",
         })
-    }
-}
-
-/// How a virtual server picks its real server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin, the only one that Docker's swarm mode has.
-    #[default]
-    Rr,
-    /// Round robin by weights, where these differ or may.
-    Wrr,
-}
-
-impl Scheduler {
-    /// By the kernel's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scheduler::Rr => "rr",
-            Scheduler::Wrr => "wrr",
-        }
-    }
-}
-
-impl fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -152,7 +125,11 @@ pub struct Service {
     #[serde(default)]
     pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
+    /// By which IPVS picks under the marks that packets get now.
     pub scheduler: Scheduler,
+    /// How its VIPs are balanced, as asked.
+    #[serde(default)]
+    pub balancing: Balancing,
     pub data_plane: DataPlaneChoice,
     pub vips: BTreeMap<NetworkName, Vip>,
     /// The ports at which it is reached from outside.
@@ -223,6 +200,7 @@ pub struct ServiceSpec {
     /// Names beside its own, by network.
     pub aliases: BTreeMap<NetworkName, BTreeSet<Alias>>,
     pub endpoint_mode: EndpointMode,
+    pub balancing: Balancing,
     pub data_plane: DataPlaneChoice,
     /// Chosen already: see [`Intent::choose_ports`].
     pub ports: Vec<PublishedPort>,
@@ -252,6 +230,7 @@ impl ServiceSpec {
             networks: vec![network],
             aliases: BTreeMap::new(),
             endpoint_mode: EndpointMode::default(),
+            balancing: Balancing::default(),
             data_plane: DataPlaneChoice::default(),
             ports: Vec::new(),
             labels: BTreeMap::new(),
@@ -288,6 +267,7 @@ impl Service {
             }
         }
         intent.check_ipvs(self)?;
+        self.check_balancing(intent)?;
         match self.mode {
             Mode::Replicated => intent.check_capacity(self),
             Mode::Global => Ok(()),
@@ -346,10 +326,12 @@ impl Intent {
             networks: spec.networks,
             aliases: spec.aliases,
             endpoint_mode: spec.endpoint_mode,
-            scheduler: match spec.slow_start.millis() {
-                0 => Scheduler::Rr,
-                _ => Scheduler::Wrr,
+            scheduler: match (spec.balancing.scheduler, spec.slow_start.millis()) {
+                (Some(scheduler), _) => scheduler,
+                (None, 0) => Scheduler::Rr,
+                (None, _) => Scheduler::Wrr,
             },
+            balancing: spec.balancing,
             data_plane: spec.data_plane,
             vips: BTreeMap::new(),
             ports: spec.ports,
@@ -385,7 +367,7 @@ impl Intent {
     /// A service that IPVS shall balance needs a node that can, and no sandbox on its networks where it
     /// cannot.
     fn check_ipvs(&self, service: &Service) -> Result<(), IntentError> {
-        if service.data_plane != DataPlaneChoice::Ipvs {
+        if !service.needs_ipvs() || service.data_plane == DataPlaneChoice::Nftables {
             return Ok(());
         }
         let lacks = |node: &&NodeRecord| !node.ipvs;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::leaving::Departure;
+use super::leaving::{Departure, Renewal};
 use super::{
     Endpoint, Id, Intent, Leaving, Liveness, Mode, NetworkName, NodeName, Pending, Presence,
     Reason, Service, ServiceName, Task, TaskName,
@@ -53,7 +53,7 @@ impl Intent {
         for (name, old) in &before {
             let new = rotation(self, name);
             if *old != new && !old.is_empty() {
-                self.renew_marks(name, old);
+                self.renew_marks(name, old, Renewal::Tasks);
             }
         }
         self.settle_schedulers();

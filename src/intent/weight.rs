@@ -80,7 +80,8 @@ impl Intent {
     /// Gives a task another weight.
     ///
     /// # Errors
-    /// When it leaves, or its service's data plane has no room for such a difference.
+    /// When it leaves, or its service's data plane has no room for such a difference, or its scheduler
+    /// takes no account of it.
     pub fn weigh_task(&mut self, name: &TaskName, weight: u32) -> Result<(), IntentError> {
         let mut edited = self.clone();
         let Some(task) = edited.tasks.get_mut(name) else { return Ok(()) };
@@ -89,6 +90,9 @@ impl Intent {
         }
         task.weight = weight;
         edited.check_turns(&name.service)?;
+        if let Some(service) = edited.services.get(&name.service) {
+            edited.check_weights_heeded(service)?;
+        }
         edited.rearrange(|_| ());
         *self = edited;
         Ok(())
@@ -110,6 +114,9 @@ impl Intent {
 
     /// How IPVS has to pick for a service.
     pub(super) fn scheduler_for(&self, service: &Service) -> Scheduler {
+        if let Some(asked) = service.balancing.scheduler {
+            return asked;
+        }
         let weights: BTreeSet<u32> = self
             .rotation_of(&service.name)
             .map(|task| task.weight)

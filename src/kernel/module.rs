@@ -18,6 +18,20 @@ pub fn would_load(name: &str) -> bool {
     !lists_loaded(&loaded, name) && lists_loadable(&loadable, name)
 }
 
+/// Whether the kernel has what is in a module of that name: loaded, built in, or loadable. None where
+/// this machine has no list of modules, as in many containers.
+pub fn is_there(name: &str) -> Option<bool> {
+    let loaded = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    if lists_loaded(&loaded, name) {
+        return Some(true);
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let directory = PathBuf::from("/lib/modules").join(release.trim());
+    let loadable = std::fs::read_to_string(directory.join("modules.dep")).ok()?;
+    let built_in = std::fs::read_to_string(directory.join("modules.builtin")).unwrap_or_default();
+    Some(lists_loadable(&loadable, name) || lists_loadable(&built_in, name))
+}
+
 /// `nf_tables 180224 1 nft_compat, Live 0x0000000000000000`
 fn lists_loaded(modules: &str, name: &str) -> bool {
     modules.lines().any(|line| line.split(' ').next() == Some(name))

@@ -321,11 +321,12 @@ fn add(sandbox: &mut Sandbox, object: &Object) -> Outcome {
             insert(&mut table(sandbox)?.dispatches, *fwmark, dispatch.clone())
         }
         Object::Publication(held) => publish(table(sandbox)?, *held),
-        Object::VirtualServer { key, scheduler, flags, persistence, rotation } => {
+        Object::VirtualServer { key, scheduler, flags, persistence, client_bits, rotation } => {
             let server = VirtualServer {
                 scheduler: scheduler.clone(),
                 flags: *flags,
                 persistence: *persistence,
+                client_bits: *client_bits,
                 rotation: *rotation,
                 real_servers: RealServers::default(),
             };
@@ -620,11 +621,12 @@ fn set(sandbox: &mut Sandbox, from: &Object, to: &Object) -> Outcome {
         }
         (
             Object::VirtualServer { key, .. },
-            Object::VirtualServer { scheduler, flags, persistence, rotation, .. },
+            Object::VirtualServer { scheduler, flags, persistence, client_bits, rotation, .. },
         ) => {
             let server = sandbox.virtual_servers.get_mut(key).ok_or(Errno::ESRCH)?;
             server.scheduler = scheduler.clone();
-            (server.flags, server.persistence, server.rotation) = (*flags, *persistence, *rotation);
+            (server.flags, server.rotation) = (*flags, *rotation);
+            (server.persistence, server.client_bits) = (*persistence, *client_bits);
             Ok(())
         }
         (Object::RealServer { server, key, real: from }, Object::RealServer { real: to, .. }) => {

@@ -2,6 +2,7 @@
 //! service of that network. Shared by both data planes, but for what balances.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 
 use super::shared::Shared;
 use crate::intent::{
@@ -98,10 +99,13 @@ pub(super) fn balance(
             sandbox.sysctls.extend(IPVS_SYSCTLS);
             for fwmark in vip.fwmarks() {
                 let made = || real_servers(intent, endpoint, service, vip, fwmark);
+                let scheduler = scheduler(service, vip, fwmark);
+                let affinity = service.balancing.affinity;
                 let server = VirtualServer {
-                    scheduler: scheduler(service, vip, fwmark).name().into(),
-                    flags: 0,
-                    persistence: 0,
+                    scheduler: scheduler.name().into(),
+                    flags: if scheduler.hashes() { service.balancing.flag_bits() } else { 0 },
+                    persistence: affinity.map_or(0, |affinity| affinity.seconds.get()),
+                    client_bits: affinity.map_or(0, |affinity| affinity.netmask.bits_if_any()),
                     rotation: Rotation(endpoint.rank),
                     real_servers: shared.real_servers(vip.address, fwmark, made),
                 };
@@ -151,7 +155,12 @@ fn real_servers(
     let real_server = |(task, weight): (&Task, u32)| {
         let address = task.endpoint(&endpoint.network)?.address;
         let key = RealServerKey { address: IpAddr::V4(address), port: 0 };
-        let real = RealServer { forwarding: Forwarding::Masquerade, weight };
+        let bounds = service.balancing.thresholds;
+        let real = RealServer {
+            most: bounds.map_or(0, |bounds| bounds.most.get()),
+            least: bounds.and_then(|bounds| bounds.least).map_or(0, NonZeroU32::get),
+            ..RealServer::new(Forwarding::Masquerade, weight)
+        };
         has(task, &address).then_some((key, real))
     };
     intent.weights(&service.name).filter_map(real_server).collect()

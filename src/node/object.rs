@@ -64,6 +64,7 @@ pub enum Object {
         scheduler: Cow<'static, str>,
         flags: u32,
         persistence: u32,
+        client_bits: u32,
         rotation: Rotation,
     },
     RealServer {
@@ -301,6 +302,7 @@ impl Sandbox {
             scheduler: server.scheduler.clone(),
             flags: server.flags,
             persistence: server.persistence,
+            client_bits: server.client_bits,
             rotation: server.rotation,
         });
         let real_servers = found.flat_map(|(server, held)| {

@@ -114,7 +114,8 @@ fn same(one: &(RealServerKey, RealServer), other: &(RealServerKey, RealServer)) 
     let port = u32::from(one.0.port ^ other.0.port);
     let weight = one.1.weight ^ other.1.weight;
     let forwarding = one.1.forwarding as u32 ^ other.1.forwarding as u32;
-    address | port | weight | forwarding == 0
+    let bounds = (one.1.most ^ other.1.most) | (one.1.least ^ other.1.least);
+    address | port | weight | forwarding | bounds == 0
 }
 
 /// Goes through real servers in the order of their keys.
@@ -176,7 +177,7 @@ mod tests {
     }
 
     fn real(weight: u32) -> RealServer {
-        RealServer { forwarding: Forwarding::Masquerade, weight }
+        RealServer::new(Forwarding::Masquerade, weight)
     }
 
     fn fixed_seed() -> ProptestConfig {
@@ -187,13 +188,16 @@ mod tests {
     #[test]
     fn every_field_of_a_real_server_counts() {
         let one = |key, real| RealServers::from([(key, real)]);
-        let (held, tunnel) = (key(1), RealServer { forwarding: Forwarding::Tunnel, weight: 1 });
+        let (held, tunnel) = (key(1), RealServer::new(Forwarding::Tunnel, 1));
+        let (most, least) = (RealServer { most: 2, ..real(1) }, RealServer { least: 2, ..real(1) });
         let six = RealServerKey { address: [0; 16].into(), port: 0 };
         let ported = RealServerKey { port: 80, ..held };
         let kinds = [
             one(held, real(1)),
             one(held, real(0)),
             one(held, tunnel),
+            one(held, most),
+            one(held, least),
             one(ported, real(1)),
             one(key(2), real(1)),
             one(six, real(1)),

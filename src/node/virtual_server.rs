@@ -171,6 +171,24 @@ pub struct RealServer {
     pub forwarding: Forwarding,
     /// Its share; 0 gives it no new connections.
     pub weight: u32,
+    /// With so many connections it gets no new ones; 0 for any number.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub most: u32,
+    /// Below so many it gets new ones again; 0 for three quarters of the most.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub least: u32,
+}
+
+impl RealServer {
+    /// One that takes any number of connections.
+    pub fn new(forwarding: Forwarding, weight: u32) -> Self {
+        Self { forwarding, weight, most: 0, least: 0 }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An entry of IPVS.
@@ -183,6 +201,9 @@ pub struct VirtualServer {
     /// Persistence in seconds; 0 for none.
     #[serde(default)]
     pub persistence: u32,
+    /// How many bits of their address tell persistent clients apart; 0 for all.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub client_bits: u32,
     #[serde(default, skip_serializing)]
     pub rotation: Rotation,
     pub real_servers: RealServers,
@@ -190,13 +211,58 @@ pub struct VirtualServer {
 
 impl PartialEq for VirtualServer {
     fn eq(&self, other: &Self) -> bool {
-        let Self { scheduler, flags, persistence, rotation, real_servers } = self;
+        let Self { scheduler, flags, persistence, client_bits, rotation, real_servers } = self;
         *flags == other.flags
             && *persistence == other.persistence
+            && *client_bits == other.client_bits
             && *rotation == other.rotation
             && *real_servers == other.real_servers
             && is_same(scheduler, &other.scheduler)
     }
+}
+
+impl VirtualServer {
+    /// How it picks, with all that belongs to it: `mh port, persistent 60 s by /24`.
+    pub fn picking(&self) -> String {
+        let first = self.real_servers.values().next();
+        let alike = |real: &&RealServer| {
+            self.real_servers
+                .values()
+                .all(|other| (other.most, other.least) == (real.most, real.least))
+        };
+        let (most, least) = first.filter(alike).map_or((0, 0), |real| (real.most, real.least));
+        picking(&self.scheduler, self.flags, (self.persistence, self.client_bits), (most, least))
+    }
+}
+
+/// How a virtual server picks: its scheduler with flags, affinity (seconds, and how many bits of an
+/// address count) and thresholds (the most and the least), each 0 where there is none.
+pub fn picking(scheduler: &str, flags: u32, affinity: (u32, u32), bounds: (u32, u32)) -> String {
+    let mut words = scheduler.to_owned();
+    let hashes = matches!(scheduler, "sh" | "mh");
+    for (bit, name, number) in [(0x8, "fallback", 1), (0x10, "port", 2), (0x20, "flag-3", 3)] {
+        match (flags & bit > 0, hashes) {
+            (true, true) => words.push_str(&format!(" {name}")),
+            (true, false) => words.push_str(&format!(" flag-{number}")),
+            (false, _) => {}
+        }
+    }
+    if flags & 0x4 > 0 {
+        words.push_str(" ops");
+    }
+    match affinity {
+        (0, _) => {}
+        (seconds, 0) => words.push_str(&format!(", persistent {seconds} s")),
+        (seconds, bits) => words.push_str(&format!(", persistent {seconds} s by /{bits}")),
+    }
+    match bounds {
+        (0, _) => {}
+        (most, 0) => words.push_str(&format!(", at most {most} connections a task")),
+        (most, least) => {
+            words.push_str(&format!(", at most {most} connections a task and again below {least}"))
+        }
+    }
+    words
 }
 
 /// Whether names are equal. Those of one place in the program are, without a look there.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::intent::{
-    Availability, DataPlaneChoice, Egress, Intent, Liveness, NodeName, NodeRecord, Obstacle,
-    PublishMode, Reason, Service,
+    Availability, DataPlane, Egress, Intent, Liveness, NodeName, NodeRecord, Obstacle, PublishMode,
+    Reason, Scheduler, Service,
 };
 
 /// Whether a node may run tasks of a service: what does not hold any more makes them leave it.
@@ -26,6 +26,9 @@ pub fn eligible(intent: &Intent, node: &NodeRecord, service: &Service) -> Result
     if !node.ipvs && needs_ipvs(intent, service) {
         return Err(Obstacle::NoIpvs);
     }
+    if let Some(scheduler) = lacking(intent, node, service) {
+        return Err(Obstacle::NoScheduler(scheduler));
+    }
     match intent.keeps_from(node, service) {
         Some(why) => Err(Obstacle::NoEncryption(why.to_owned())),
         None => Ok(()),
@@ -45,8 +48,16 @@ pub fn obstacles(intent: &Intent, service: &Service) -> Reason {
 fn needs_ipvs(intent: &Intent, service: &Service) -> bool {
     let beside =
         |other: &&Service| other.networks.iter().any(|network| service.networks.contains(network));
-    let chosen = |other: &Service| other.data_plane == DataPlaneChoice::Ipvs;
-    intent.services.values().filter(beside).any(chosen)
+    intent.services.values().filter(beside).any(Service::needs_ipvs)
+}
+
+/// A scheduler that is asked for in the sandboxes of a service's tasks, and that a node lacks.
+fn lacking(intent: &Intent, node: &NodeRecord, service: &Service) -> Option<Scheduler> {
+    let beside =
+        |other: &&Service| other.networks.iter().any(|network| service.networks.contains(network));
+    let by_ipvs = |other: &&Service| other.data_plane.on(node) == DataPlane::Ipvs;
+    let asked = intent.services.values().filter(beside).filter(by_ipvs);
+    asked.filter_map(|other| other.balancing.scheduler).find(|asked| node.lacks(*asked))
 }
 
 /// Whether a node runs fewer tasks of a service than the most that it may.
@@ -242,8 +253,10 @@ mod tests {
         node(&mut intent, "node-1").availability = Availability::Drain;
         node(&mut intent, "node-2").liveness = Liveness::Down;
         node(&mut intent, "node-3").ipvs = false;
-        let ipvs =
-            crate::intent::ServiceSpec { data_plane: DataPlaneChoice::Ipvs, ..spec("a", "n", 2) };
+        let ipvs = crate::intent::ServiceSpec {
+            data_plane: crate::intent::DataPlaneChoice::Ipvs,
+            ..spec("a", "n", 2)
+        };
         intent.create_service(ipvs, "x".into(), 0).unwrap();
         assert_eq!(placed(&intent), ["a.1 node-4", "a.2 node-4"]);
         service(&mut intent, "b", "n", 1);

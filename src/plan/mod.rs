@@ -270,11 +270,12 @@ mod tests {
         let server = VirtualServer {
             scheduler: "wlc".into(),
             flags: 0,
+            client_bits: 0,
             persistence: 0,
             rotation: Default::default(),
             real_servers: [(
                 RealServerKey { address, port: 80 },
-                RealServer { forwarding: Forwarding::Masquerade, weight: 1 },
+                RealServer::new(Forwarding::Masquerade, 1),
             )]
             .into(),
         };

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::encryption;
 use super::op::{Change, Op};
@@ -127,14 +127,9 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
             nft(sandbox, &commands::add_dispatch(&table, *fwmark, dispatch))
         }
         Object::Publication(held) => nft(sandbox, &commands::add_publication(&table, held)),
-        Object::VirtualServer { key, scheduler, persistence, .. } => inside(
-            sandbox,
-            format_args!(
-                "ipvsadm -A {} -s {scheduler}{}",
-                key_words(key),
-                persistent(*persistence)
-            ),
-        ),
+        Object::VirtualServer { .. } => {
+            inside(sandbox, format_args!("ipvsadm -A {}", server_words(object)))
+        }
         Object::RealServer { server, key, real } => inside(
             sandbox,
             format_args!("ipvsadm -a {} -r {key} {}", key_words(server), real_words(real)),
@@ -234,14 +229,9 @@ fn set(sandbox: &SandboxName, from: &Object, to: &Object) -> String {
             Object::Publication(old) => nft(sandbox, &commands::set_publication(&table, old, held)),
             _ => add(sandbox, to),
         },
-        Object::VirtualServer { key, scheduler, persistence, .. } => inside(
-            sandbox,
-            format_args!(
-                "ipvsadm -E {} -s {scheduler}{}",
-                key_words(key),
-                persistent(*persistence)
-            ),
-        ),
+        Object::VirtualServer { .. } => {
+            inside(sandbox, format_args!("ipvsadm -E {}", server_words(to)))
+        }
         Object::RealServer { server, key, real } => inside(
             sandbox,
             format_args!("ipvsadm -e {} -r {key} {}", key_words(server), real_words(real)),
@@ -396,11 +386,45 @@ fn real_words(real: &RealServer) -> String {
         Forwarding::Tunnel => "-i",
         _ => "-m",
     };
-    format!("{forwarding} -w {}", real.weight)
+    let bound = |option: &str, bound| match bound {
+        0 => String::new(),
+        bound => format!(" {option} {bound}"),
+    };
+    let bounds = bound("-x", real.most) + &bound("-y", real.least);
+    format!("{forwarding} -w {}{bounds}", real.weight)
 }
 
-fn persistent(seconds: u32) -> String {
-    if seconds == 0 { String::new() } else { format!(" -p {seconds}") }
+/// A virtual server's key and how it picks, as ipvsadm's options.
+fn server_words(object: &Object) -> String {
+    let Object::VirtualServer { key, scheduler, flags, persistence, client_bits, .. } = object
+    else {
+        return String::new();
+    };
+    let mut words = format!("{} -s {scheduler}", key_words(key));
+    if *persistence > 0 {
+        words.push_str(&format!(" -p {persistence}"));
+        match key {
+            _ if *client_bits == 0 => {}
+            VirtualServerKey::Fwmark6(_)
+            | VirtualServerKey::Address { address: IpAddr::V6(_), .. } => {
+                words.push_str(&format!(" -M {client_bits}"));
+            }
+            _ => words.push_str(&format!(" -M {}", mask(*client_bits))),
+        }
+    }
+    let flags: Vec<String> = [(0x8, 1), (0x10, 2), (0x20, 3)]
+        .into_iter()
+        .filter(|(bit, _)| flags & bit > 0)
+        .map(|(_, number)| format!("flag-{number}"))
+        .collect();
+    if !flags.is_empty() {
+        words.push_str(&format!(" -b {}", flags.join(",")));
+    }
+    words
+}
+
+fn mask(bits: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0))
 }
 
 fn program(program: &Program) -> String {

@@ -6,6 +6,7 @@ use crate::intent::health::Choice;
 use crate::intent::{
     Mode, NoHealthy, RestartPolicy, Service, Source, UnhealthyAction, UpdateConfig,
 };
+use crate::trace::expected::picking;
 
 /// All of it, a fact a line. `data_plane` is what balances its VIPs; `now` is in seconds since 1970.
 pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
@@ -65,7 +66,7 @@ pub fn pretty(service: &Service, data_plane: &str, now: u64) -> String {
     }
     for network in &service.networks {
         let vip = service.vips.get(network).map(|vip| {
-            let scheduler = &service.scheduler;
+            let scheduler = picking(service);
             format!(
                 ", VIP {}, fwmark {}, scheduler {scheduler}, balanced by {data_plane}",
                 vip.address, vip.fwmark

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 
 use super::mesh::Mesh;
 use crate::intent::{
@@ -12,6 +13,7 @@ use crate::lower::attachment;
 use crate::lower::dns::{self, Knowledge};
 use crate::lower::ingress::kept_source;
 use crate::node::object::ENDPOINT;
+use crate::node::virtual_server;
 use crate::node::{LinkKind, Node, Owner, Sandbox, SandboxName, VirtualServerKey};
 
 /// A VIP as it should be on one node.
@@ -159,11 +161,23 @@ fn one_of_intent(
         fwmark: vip.fwmark,
         retired: vip.retired.iter().map(|retired| retired.fwmark).collect(),
         plane,
-        scheduler: (plane == DataPlane::Ipvs).then(|| service.scheduler.to_string()),
+        scheduler: (plane == DataPlane::Ipvs).then(|| picking(service)),
         clients,
         tasks: tasks.collect(),
         mesh: None,
     }
+}
+
+/// How IPVS shall pick for a service, as a virtual server says it.
+pub fn picking(service: &Service) -> String {
+    let asked = &service.balancing;
+    let affinity = asked
+        .affinity
+        .map_or((0, 0), |affinity| (affinity.seconds.get(), affinity.netmask.bits_if_any()));
+    let bounds = asked
+        .thresholds
+        .map_or((0, 0), |bounds| (bounds.most.get(), bounds.least.map_or(0, NonZeroU32::get)));
+    virtual_server::picking(service.scheduler.name(), asked.flag_bits(), affinity, bounds)
 }
 
 /// Every VIP that some sandbox of a node knows of. What most sandboxes hold is taken for right: a
@@ -198,8 +212,7 @@ fn one_of_node(node: &Node, vip: Ipv4Addr, holders: &BTreeMap<Ipv4Addr, &Sandbox
     let held: Vec<BTreeSet<Ipv4Addr>> =
         sandboxes.iter().filter_map(|sandbox| targets(sandbox, fwmark, plane)).collect();
     let key = VirtualServerKey::Fwmark(fwmark);
-    let schedulers =
-        sandboxes.iter().filter_map(|s| Some(s.virtual_servers.get(&key)?.scheduler.to_string()));
+    let schedulers = sandboxes.iter().filter_map(|s| Some(s.virtual_servers.get(&key)?.picking()));
     let tasks: Vec<Member> = most(held.into_iter())
         .unwrap_or_default()
         .into_iter()

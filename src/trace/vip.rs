@@ -11,7 +11,8 @@ use super::mesh::Mesh;
 use crate::intent::{DataPlane, Fwmark};
 use crate::lower::overlay;
 use crate::node::{
-    BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServerKey,
+    BaseRule, Node, Owner, RealServer, Sandbox, SandboxName, Sysctl, VirtualServer,
+    VirtualServerKey,
 };
 
 /// How a task is that can be reached.
@@ -181,6 +182,13 @@ fn list(addresses: &BTreeSet<Ipv4Addr>) -> String {
     }
     let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     words.join(" ")
+}
+
+/// Whether a virtual server picks as it should. Bounds of connections stand at real servers: one that has
+/// none tells none.
+fn agrees(server: &VirtualServer, want: &str) -> bool {
+    let is = server.picking();
+    is == want || (server.real_servers.is_empty() && want.starts_with(&is))
 }
 
 impl Look<'_> {
@@ -385,8 +393,8 @@ impl Look<'_> {
         match client.plane {
             DataPlane::Ipvs => match sandbox.virtual_servers.get(&VirtualServerKey::Fwmark(mark)) {
                 Some(server) => {
-                    let is = &server.scheduler;
-                    match self.vip.scheduler.as_ref().filter(|want| *want != is) {
+                    let is = server.picking();
+                    match self.vip.scheduler.as_ref().filter(|want| !agrees(server, want)) {
                         None => rung(step, true, format!("FWM {mark} {is}")),
                         Some(want) => {
                             rung(step, false, format!("scheduler should be {want} and is {is}"))

@@ -14,6 +14,7 @@ mod listing;
 mod lossless;
 mod mesh;
 mod recording;
+mod schedulers;
 mod state;
 mod survival;
 #[path = "../kernel/weights.rs"]

@@ -633,13 +633,14 @@ fn virtual_server(persistence: u32) -> VirtualServer {
         scheduler: "wlc".into(),
         flags: 0,
         persistence,
+        client_bits: 0,
         rotation: Rotation::default(),
         real_servers: [(key, real_server(100))].into(),
     }
 }
 
 fn real_server(weight: u32) -> RealServer {
-    RealServer { forwarding: Forwarding::Masquerade, weight }
+    RealServer::new(Forwarding::Masquerade, weight)
 }
 
 fn net(address: Ipv4Addr, length: u8) -> Ipv4Net {

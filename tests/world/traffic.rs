@@ -111,7 +111,11 @@ impl Stream {
     pub fn open(from: &str, address: &str) -> Self {
         let server = SocketAddr::new(address.parse::<IpAddr>().expect("an address"), 80);
         let stream = inside(from, || TcpStream::connect_timeout(&server, PATIENCE));
-        let stream = stream.expect("it connects");
+        Self::on(stream.expect("it connects"))
+    }
+
+    /// A connection that was made already.
+    pub fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut stream = Self { stream, task: String::new() };
         stream.task = stream.ask();

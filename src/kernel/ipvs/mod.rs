@@ -3,7 +3,7 @@
 mod connection;
 pub mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 
 use super::netlink::{Message, Netlink};
-use super::{Outcome, Refusal, program};
-use crate::intent::Fwmark;
+use super::{Outcome, Refusal, module, program};
+use crate::intent::{Fwmark, Scheduler, scheduler};
 use crate::node::{
     Entry, Forwarding, Object, RealServer, RealServerKey, Rotation, VirtualServer, VirtualServerKey,
 };
@@ -74,7 +74,11 @@ impl Ipvs {
     /// refused: there is one outcome for each that was tried.
     pub fn change(&mut self, ops: &[Op]) -> Vec<Outcome> {
         let family = self.family;
-        self.netlink.batch(ops, |op, bytes| write(op, family, bytes))
+        let mut outcomes = self.netlink.batch(ops, |op, bytes| write(op, family, bytes));
+        for (op, outcome) in ops.iter().zip(&mut outcomes) {
+            name_the_scheduler(op, outcome);
+        }
+        outcomes
     }
 
     /// Does changes in the words of the protocol, in batches, as [`Ipvs::change`] does.
@@ -114,7 +118,8 @@ impl Ipvs {
         let key = wire::Key::from(VirtualServerKey::Fwmark(mark));
         match self.ask(&Query::Dests(&key)) {
             Ok(replies) => Ok(replies.iter().any(|reply| match reply {
-                Reply::Dest(real) => real.active + real.inactive + real.persistent > 0,
+                // What is remembered for affinity leads nobody here whose packets have another mark.
+                Reply::Dest(real) => real.active + real.inactive > 0,
                 _ => false,
             })),
             Err(refusal) if refusal.errno == Errno::ESRCH => Ok(false),
@@ -187,6 +192,32 @@ fn load_module() {
     });
 }
 
+/// The kernel says `ENOENT` for a virtual server whose scheduler it cannot load, and no more.
+fn name_the_scheduler(op: &Op, outcome: &mut Outcome) {
+    let Object::VirtualServer { scheduler, .. } = op.object() else { return };
+    if outcome.as_ref().is_err_and(|refusal| refusal.errno == Errno::ENOENT) {
+        let has = match schedulers() {
+            Some(has) => format!("; of its modules it has {}", scheduler::names(&has)),
+            None => String::new(),
+        };
+        let sentence = format!("the kernel cannot load scheduler {scheduler}{has}");
+        *outcome = Err(Refusal::saying(Errno::ENOENT, sentence));
+    }
+}
+
+/// The schedulers that the kernel has, loaded or not. None where that cannot be told without trying
+/// them.
+pub fn schedulers() -> Option<BTreeSet<Scheduler>> {
+    let there = |scheduler: &Scheduler| match module::is_there(&scheduler.module()) {
+        Some(true) => Some(Some(*scheduler)),
+        Some(false) => Some(None),
+        None => None,
+    };
+    let all: Option<Vec<_>> = Scheduler::ALL.iter().map(there).collect();
+    // What is built in as one with the kernel stands in no list of modules.
+    all.map(|all| all.into_iter().flatten().collect()).filter(|all: &BTreeSet<_>| !all.is_empty())
+}
+
 fn reply(message: &Message, family: FamilyId) -> Result<Reply, Refusal> {
     let unreadable = |error: String| {
         Refusal::saying(Errno::EBADMSG, format!("IPVS's answer cannot be read: {error}"))
@@ -229,7 +260,8 @@ pub fn write(op: &Op, family: FamilyId, bytes: &mut Vec<u8>) -> Result<(), Errno
 }
 
 fn server(object: &Object) -> Option<wire::VirtualServer> {
-    let Object::VirtualServer { key, scheduler, flags, persistence, .. } = object else {
+    let Object::VirtualServer { key, scheduler, flags, persistence, client_bits, .. } = object
+    else {
         return None;
     };
     let mut server = wire::VirtualServer::new(wire::Key::from(*key), scheduler.parse().ok()?);
@@ -237,6 +269,9 @@ fn server(object: &Object) -> Option<wire::VirtualServer> {
     if *persistence > 0 {
         server.flags = server.flags | wire::Flags::PERSISTENT;
         server.timeout = *persistence;
+        if *client_bits > 0 {
+            server.netmask = wire::Netmask::of_length(*client_bits, server.key.family());
+        }
     }
     Some(server)
 }
@@ -251,6 +286,7 @@ fn wire_real(key: RealServerKey, real: RealServer) -> wire::RealServer {
     };
     let mut server = wire::RealServer::new(key.address, key.port, forwarding);
     server.weight = real.weight;
+    (server.upper_threshold, server.lower_threshold) = (real.most, real.least);
     server
 }
 
@@ -267,10 +303,19 @@ fn server_seen(entry: &Entry) -> (VirtualServerKey, VirtualServer) {
         scheduler: server.scheduler.as_str().to_owned().into(),
         flags: server.flags.without(own).0,
         persistence: if persistent { server.timeout } else { 0 },
+        client_bits: if persistent { client_bits(server) } else { 0 },
         rotation: Rotation::default(),
         real_servers: entry.real_servers.iter().map(real_seen).collect(),
     };
     (VirtualServerKey::from(&server.key), virtual_server)
+}
+
+/// How many bits tell clients apart, 0 for all.
+fn client_bits(server: &wire::VirtualServer) -> u32 {
+    match server.netmask == wire::Netmask::host(server.key.family()) {
+        true => 0,
+        false => server.netmask.length(),
+    }
 }
 
 fn real_seen(real: &wire::RealServer) -> (RealServerKey, RealServer) {
@@ -283,5 +328,6 @@ fn real_seen(real: &wire::RealServer) -> (RealServerKey, RealServer) {
         wire::Forwarding::Bypass => Forwarding::Bypass,
     };
     let key = RealServerKey { address: real.address, port: real.port };
-    (key, RealServer { forwarding, weight: real.weight })
+    let (most, least) = (real.upper_threshold, real.lower_threshold);
+    (key, RealServer { forwarding, weight: real.weight, most, least })
 }

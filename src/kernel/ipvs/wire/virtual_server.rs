@@ -178,6 +178,25 @@ impl Netmask {
         }
     }
 
+    /// So many bits from the first on.
+    pub fn of_length(length: u32, family: Family) -> Self {
+        match family {
+            Family::V4 => {
+                let rest = 32_u32.saturating_sub(length);
+                Self::V4(Ipv4Addr::from(u32::MAX.checked_shl(rest).unwrap_or(0)))
+            }
+            Family::V6 => Self::V6(length),
+        }
+    }
+
+    /// How many bits of an address it leaves.
+    pub fn length(self) -> u32 {
+        match self {
+            Self::V4(mask) => u32::from(mask).leading_ones(),
+            Self::V6(length) => length,
+        }
+    }
+
     fn bytes(self) -> [u8; 4] {
         match self {
             Self::V4(mask) => mask.octets(),
