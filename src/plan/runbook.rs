@@ -502,6 +502,10 @@ pub mod commands {
                 "meta mark set ip daddr map @vip-mark".to_owned(),
             ),
             BaseRule::RejectIn => (&[INPUT], "ip daddr @vips counter reject".to_owned()),
+            BaseRule::ResetIn => (
+                &["type filter hook input priority -1"],
+                "meta l4proto tcp ip daddr @vips counter reject with tcp reset".to_owned(),
+            ),
             BaseRule::BalanceOut => (&[OUTPUT], "meta mark vmap @mark-chain".to_owned()),
             BaseRule::MasqueradeOut(range) => {
                 (&[POSTROUTING], format!("ip saddr {range} ip daddr != {range} counter masquerade"))
