@@ -53,6 +53,7 @@ fn steps() -> Vec<(&'static str, Op)> {
         ("add-table", add(Object::Table)),
         ("add-rule-mark-out", add(Object::BaseRule(BaseRule::MarkOut))),
         ("add-rule-reject-in", add(Object::BaseRule(BaseRule::RejectIn))),
+        ("add-rule-reset-in", add(Object::BaseRule(BaseRule::ResetIn))),
         ("add-rule-balance-out", add(Object::BaseRule(BaseRule::BalanceOut))),
         ("add-rule-masquerade-out", add(Object::BaseRule(BaseRule::MasqueradeOut(range)))),
         ("add-rule-masquerade-bytes", add(Object::BaseRule(BaseRule::MasqueradeOut(bytes)))),
@@ -262,6 +263,7 @@ fn what_the_kernel_tells_of_chains_and_rules_is_read() {
         [
             "mangle-out",
             "filter-in",
+            "filter-in-tcp",
             "nat-out",
             "nat-post",
             "filter-forward",

@@ -18,7 +18,7 @@ use super::{Kernel, Outcome, Refusal, Scope, netns, sysctl, traffic, underlay};
 use crate::intent::{ClusterId, Fwmark};
 use crate::killpoint;
 use crate::node::encryption::Reqid;
-use crate::node::object::ENDPOINT;
+use crate::node::object::{BRIDGE, ENDPOINT};
 use crate::node::{
     Address, LinkKind, LinkName, Node, Object, Owner, PeerName, Place, Process, Route, Sandbox,
     SandboxName, SecurityPolicy, SecurityState, Sysctl, Table,
@@ -584,6 +584,9 @@ impl Open {
         // Elsewhere nothing is forwarded, and what a new namespace has depends on the node.
         if *name == SandboxName::ingress() {
             sysctls.extend(sysctl::read_here(name, &[Sysctl::IpForward]));
+        }
+        if links.iter().any(|link| link.name.as_str() == BRIDGE) {
+            sysctls.extend(sysctl::read_here(name, &[Sysctl::BridgeCallIptables]));
         }
         let turns = self.route.turns()?;
         if !turns.is_empty() {

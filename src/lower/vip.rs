@@ -69,9 +69,10 @@ fn lower_one(
     table.rules.extend([BaseRule::MarkOut, BaseRule::RejectIn]);
     table.guards.insert(vip.address);
     table.marks.insert(vip.address, vip.fwmark);
-    if plane == DataPlane::Nftables {
-        table.rules.insert(BaseRule::BalanceOut);
-    }
+    table.rules.insert(match plane {
+        DataPlane::Nftables => BaseRule::BalanceOut,
+        DataPlane::Ipvs => BaseRule::ResetIn,
+    });
     balance(intent, endpoint, service, vip, plane, shared, sandbox);
 }
 

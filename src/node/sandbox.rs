@@ -149,6 +149,11 @@ pub enum Sysctl {
     /// machine has, so it is only read where packets are routed by marks.
     #[serde(rename = "net.ipv4.conf.all.src_valid_mark")]
     SourceByMark,
+    /// Of a network's sandbox: whether frames that pass its bridge go through netfilter as packets,
+    /// where br_netfilter is loaded; elsewhere they never do. 0 spares them the way: nothing filters
+    /// there.
+    #[serde(rename = "net.bridge.bridge-nf-call-iptables")]
+    BridgeCallIptables,
 }
 
 impl Sysctl {
@@ -192,6 +197,7 @@ impl Sysctl {
             Sysctl::FwmarkAccept => "net.ipv4.tcp_fwmark_accept",
             Sysctl::FwmarkReflect => "net.ipv4.fwmark_reflect",
             Sysctl::SourceByMark => "net.ipv4.conf.all.src_valid_mark",
+            Sysctl::BridgeCallIptables => "net.bridge.bridge-nf-call-iptables",
         }
     }
 
@@ -208,7 +214,14 @@ impl Sysctl {
             | Sysctl::FwmarkAccept
             | Sysctl::FwmarkReflect
             | Sysctl::SourceByMark => 0,
+            Sysctl::BridgeCallIptables => 1,
         }
+    }
+
+    /// What it is like where the kernel, for want of a module, does not have it; none where nothing
+    /// can be said of it then.
+    pub fn absent_value(self) -> Option<u32> {
+        (self == Sysctl::BridgeCallIptables).then_some(0)
     }
 
     /// Whether it is never set back in a namespace of others.

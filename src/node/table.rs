@@ -24,6 +24,9 @@ pub enum BaseRule {
     MarkOut,
     /// filter input: what reaches a VIP unbalanced is refused, never delivered to this sandbox.
     RejectIn,
+    /// filter input, before that: what reaches a VIP unbalanced over TCP is reset. An ICMP error does
+    /// not end a connection that was open. Only on the `ipvs` data plane, which forgets connections.
+    ResetIn,
     /// nat output: a marked packet goes to the mark's chain. Only on the `nftables` data plane.
     BalanceOut,
     /// nat postrouting: what comes from this range and goes elsewhere takes this machine's address.
@@ -69,9 +72,10 @@ pub enum BaseRule {
 
 impl BaseRule {
     /// Those that are about nothing in particular.
-    pub const PLAIN: [BaseRule; 9] = [
+    pub const PLAIN: [BaseRule; 10] = [
         BaseRule::MarkOut,
         BaseRule::RejectIn,
+        BaseRule::ResetIn,
         BaseRule::BalanceOut,
         BaseRule::Publish,
         BaseRule::PublishAt,
@@ -119,6 +123,7 @@ impl BaseRule {
         let names: &[&'static str] = match self {
             BaseRule::MarkOut => &["mangle-out"],
             BaseRule::RejectIn => &["filter-in"],
+            BaseRule::ResetIn => &["filter-in-tcp"],
             BaseRule::BalanceOut => &["nat-out"],
             BaseRule::MasqueradeOut(_) => &["nat-post"],
             BaseRule::DropForward(_) => &["filter-forward"],

@@ -13,7 +13,7 @@ use crate::node::object::Port;
 use crate::node::process::Program;
 use crate::node::{
     BaseRule, Dispatch, Forwarding, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Object,
-    Path, Place, PortAt, PortMap, PortTo, Publication, RealServer, Route, SandboxName,
+    Path, Place, PortAt, PortMap, PortTo, Publication, RealServer, Route, SandboxName, Sysctl,
     VirtualServerKey,
 };
 
@@ -45,6 +45,12 @@ fn inside(sandbox: &SandboxName, command: impl fmt::Display) -> String {
         Place::Node { .. } => command.to_string(),
         Place::Attached { path, .. } => format!("nsenter --net={} {command}", quoted(path)),
     }
+}
+
+/// `sysctl`, and that it may be missing where that is as good.
+fn set_words(sysctl: Sysctl, name: &str, value: u32) -> String {
+    let missing = if sysctl.absent_value().is_some() { "e" } else { "" };
+    format!("sysctl -q{missing}w {name}={value}")
 }
 
 /// `ip`, at work in a sandbox.
@@ -115,7 +121,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Turn(mark) => format!("{ip} rule add {}", turn_words(*mark)),
         Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
-            inside(sandbox, format_args!("sysctl -qw {}={value}", sysctl.name_in(sandbox)))
+            inside(sandbox, set_words(*sysctl, &sysctl.name_in(sandbox), *value))
         }
         Object::Table => nft(sandbox, &commands::add_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(&table, *rule)),
@@ -165,7 +171,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Sysctl { sysctl, .. } => {
             let (name, value) = (sysctl.name_in(sandbox), sysctl.default_value());
-            inside(sandbox, format_args!("sysctl -qw {name}={value}"))
+            inside(sandbox, set_words(*sysctl, &name, value))
         }
         Object::Table => nft(sandbox, &commands::del_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(&table, *rule)),
@@ -526,6 +532,10 @@ pub mod commands {
                 "meta mark set ip daddr map @vip-mark".to_owned(),
             ),
             BaseRule::RejectIn => (&[INPUT], "ip daddr @vips counter reject".to_owned()),
+            BaseRule::ResetIn => (
+                &["type filter hook input priority -1"],
+                "meta l4proto tcp ip daddr @vips counter reject with tcp reset".to_owned(),
+            ),
             BaseRule::BalanceOut => (&[OUTPUT], "meta mark vmap @mark-chain".to_owned()),
             BaseRule::MasqueradeOut(range) => {
                 (&[POSTROUTING], format!("ip saddr {range} ip daddr != {range} counter masquerade"))

@@ -256,7 +256,7 @@ impl Look<'_> {
         }
         rungs.push(self.route(sandbox, own));
         rungs.push(self.mark(client, sandbox));
-        rungs.push(self.fail_closed(sandbox));
+        rungs.push(self.fail_closed(client, sandbox));
         rungs.push(self.virtual_server(client, sandbox));
         rungs.push(self.real_servers(client, sandbox, wanted));
         rungs.extend(overlay.cloned());
@@ -369,7 +369,7 @@ impl Look<'_> {
         }
     }
 
-    fn fail_closed(&self, sandbox: &Sandbox) -> Rung {
+    fn fail_closed(&self, client: &Client, sandbox: &Sandbox) -> Rung {
         let vip = self.vip.address;
         let step = Step::FailClosed;
         let Some(table) = &sandbox.table else {
@@ -377,6 +377,10 @@ impl Look<'_> {
         };
         if !table.rules.contains(&BaseRule::RejectIn) {
             let evidence = "the reject rule is missing from chain `filter-in`: this sandbox may answer for others";
+            return rung(step, false, evidence);
+        }
+        if client.plane == DataPlane::Ipvs && !table.rules.contains(&BaseRule::ResetIn) {
+            let evidence = "the reset rule is missing from chain `filter-in-tcp`: who is connected to a task that ends may hang";
             return rung(step, false, evidence);
         }
         if !table.guards.contains(&vip) {
@@ -673,6 +677,10 @@ mod tests {
             s.table.as_mut().unwrap().rules.remove(&BaseRule::RejectIn);
         };
         assert_eq!(broken(open).0, Step::FailClosed);
+        let hang = |s: &mut Sandbox| {
+            s.table.as_mut().unwrap().rules.remove(&BaseRule::ResetIn);
+        };
+        assert_eq!(broken(hang).0, Step::FailClosed);
         assert_eq!(broken(|s| s.virtual_servers.clear()).0, Step::VirtualServer);
         let (step, evidence) = broken(|s| {
             for server in s.virtual_servers.values_mut() {

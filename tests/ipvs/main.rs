@@ -4,6 +4,8 @@
 
 mod balance;
 mod clock;
+#[path = "../kernel/connected.rs"]
+mod connected;
 mod encryption;
 mod examples;
 mod foreign;

@@ -1,14 +1,14 @@
-//! Who is connected while tasks are replaced. On nftables: an IPVS that forgets a task refuses what still
-//! comes by ICMP, which an open TCP connection does not end by.
+//! Who is connected while tasks are replaced.
 
 use std::time::{Duration, Instant};
 
+use crate::in_place;
 use crate::lossless::{SOON, update_state, world};
-use crate::world::{Stream, apart, within};
+use crate::world::{Stream, within};
 
 #[test]
 fn who_is_connected_stays_so_until_the_drain_timeout() {
-    apart(|| {
+    in_place(|| {
         let swarmlb = world("--update-monitor 0s --drain-timeout 2s --update-parallelism 0");
         let mut streams: Vec<Stream> = (0..6).map(|_| Stream::open("box.1", "10.0.3.2")).collect();
         let begun = Instant::now();

@@ -120,6 +120,7 @@ fn hooks(rule: BaseRule) -> &'static [(&'static str, Place, i32)] {
         BaseRule::RejectIn | BaseRule::GuardLocalhost | BaseRule::DropClearIn(_) => {
             &[("filter", Place::INPUT, 0)]
         }
+        BaseRule::ResetIn => &[("filter", Place::INPUT, -1)],
         BaseRule::DropClearOut(_) => &[("filter", Place::POSTROUTING, 0)],
         BaseRule::DropForward(_) | BaseRule::DropBack => &[("filter", Place::FORWARD, 0)],
         BaseRule::BalanceOut => &[("nat", Place::OUTPUT, -100)],
@@ -145,8 +146,15 @@ fn base_rule(rule: BaseRule) -> Vec<Expression> {
             Expression::ipv4_destination(),
             lookup(VIPS, None),
             Expression::counter(),
-            // ICMP's "port unreachable".
-            Expression::Reject { kind: 0, code: 3 },
+            Expression::Reject { kind: UNREACHABLE, code: PORT },
+        ],
+        BaseRule::ResetIn => vec![
+            Expression::MetaLoad { key: MetaKey::PROTOCOL, to: Register::ONE },
+            equals(&[TCP]),
+            Expression::ipv4_destination(),
+            lookup(VIPS, None),
+            Expression::counter(),
+            Expression::Reject { kind: RESET, code: 0 },
         ],
         BaseRule::BalanceOut | BaseRule::BalanceIn => vec![
             Expression::MetaLoad { key: MetaKey::MARK, to: Register::ONE },
@@ -235,6 +243,10 @@ fn base_rule(rule: BaseRule) -> Vec<Expression> {
 /// Where Ethernet's header has the last four bytes of the sender's MAC.
 const SENDER: u32 = 8;
 const TCP: u8 = 6;
+/// What a rejected packet is answered by: an ICMP error, here that there is no such port, or a reset.
+const UNREACHABLE: u32 = 0;
+const PORT: u8 = 3;
+const RESET: u32 = 1;
 const UDP: u8 = 17;
 /// Where UDP's header has the destination port, and VXLAN's behind it the network's number.
 const PORT_AT: u32 = 2;
