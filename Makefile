@@ -24,7 +24,10 @@ install: build ## install the binary, man pages, completions and unit below PREF
 	install -D -m 644 completions/swarmlb.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/swarmlb
 	install -D -m 644 completions/_swarmlb $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_swarmlb
 	install -D -m 644 completions/swarmlb.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/swarmlb.fish
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' packaging/systemd/swarmlb.service | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/swarmlb.service
+	for unit in swarmlb swarmlb-metrics; do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' packaging/systemd/$$unit.service | \
+			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit; \
+	done
 
 deb: ## build a Debian package, target/debian/swarmlb_VERSION_ARCHITECTURE.deb (of BINARY, if given)
 ifndef BINARY

@@ -9,6 +9,7 @@
 #   etcd    the server that the store is tested on
 #   front   the balancers that `swarmlb export` writes for
 #   images  the registry that images are pulled from
+#   metrics what reads `swarmlb export prometheus`
 #   bench   the peers that benches measure against
 #   test    all but the peers
 #
@@ -34,9 +35,10 @@ front=(haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:l
 bench=(dnsmasq:dnsmasq-base iperf3:iperf3 nsenter:util-linux haproxy:haproxy umoci:umoci)
 images=(docker-registry:docker-registry nginx:nginx)
 shells=(zsh:zsh fish:fish)
+metrics=(promtool:prometheus)
 # SERVICE:PACKAGE
 services=(etcd:etcd-server haproxy:haproxy nginx:nginx
-    docker-registry:docker-registry)
+    docker-registry:docker-registry prometheus:prometheus)
 
 wanted=()
 for purpose; do
@@ -47,12 +49,13 @@ for purpose; do
     etcd) wanted+=("${etcd[@]}") ;;
     front) wanted+=("${front[@]}") ;;
     images) wanted+=("${images[@]}") ;;
+    metrics) wanted+=("${metrics[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
-    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${front[@]}" "${images[@]}" "${shells[@]}") ;;
-    *) die "no purpose is called $purpose: build, native, vm, etcd, front, images, bench or test" ;;
+    test) wanted+=("${build[@]}" "${vm[@]}" "${etcd[@]}" "${front[@]}" "${images[@]}" "${shells[@]}" "${metrics[@]}") ;;
+    *) die "no purpose is called $purpose: build, native, vm, etcd, front, images, metrics, bench or test" ;;
     esac
 done
-((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|etcd|front|images|bench|test...'
+((${#wanted[@]})) || die 'usage: setup.sh build|native|vm|etcd|front|images|metrics|bench|test...'
 
 # An ordinary user's PATH leaves these out.
 PATH=$PATH:/usr/sbin:/sbin

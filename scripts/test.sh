@@ -3,9 +3,9 @@
 #
 #   test.sh [TIER]...    pure rehearsal command-line wire store dns kernel ipvs; all unless named
 #
-# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,front,registry,shells
+# A tier that cannot run says why and counts as skipped; SWARMLB_TEST_REQUIRE=root,vm,etcd,front,registry,shells,prometheus
 # makes failures of what is skipped for want of root, the virtual machine, an etcd, HAProxy and nginx, a
-# registry, or the shells.
+# registry, the shells, or Prometheus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

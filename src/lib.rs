@@ -8,6 +8,7 @@ pub mod dump;
 pub mod intent;
 pub mod ipvsadm;
 pub mod lower;
+pub mod metrics;
 pub mod node;
 pub mod orchestrate;
 pub mod plan;

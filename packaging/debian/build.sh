@@ -33,6 +33,7 @@ packed() {
 
 put 755 "$binary" usr/bin/swarmlb
 put 644 packaging/systemd/swarmlb.service lib/systemd/system/swarmlb.service
+put 644 packaging/systemd/swarmlb-metrics.service lib/systemd/system/swarmlb-metrics.service
 put 644 packaging/config.toml etc/swarmlb/config.toml
 put 644 completions/swarmlb.bash usr/share/bash-completion/completions/swarmlb
 put 644 completions/_swarmlb usr/share/zsh/vendor-completions/_swarmlb
@@ -83,7 +84,7 @@ Description: Docker Swarm mode's load balancing as one inspectable binary
  with the names of what it belongs to.
  .
  Commands start what they need. Enable the unit swarmlb.service to have the
- node come up at boot.
+ node come up at boot, and swarmlb-metrics.service to have Prometheus answered.
 CONTROL
 (cd "$stage" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) >"$stage/DEBIAN/md5sums"
 

@@ -34,6 +34,9 @@ pub fn is_allowed(command: &cli::Command) -> bool {
         | cli::Command::Image(_)
         | cli::Command::Inspect(_)
         | cli::Command::Sandbox(_) => true,
+        cli::Command::Export(command) => {
+            matches!(command, cli::export::Command::Prometheus { listen: None })
+        }
         cli::Command::Service(command) => matches!(command, cli::service::Command::Logs { .. }),
         cli::Command::Diag(command) => matches!(command, cli::diag::Command::Dns { .. }),
         cli::Command::Agent(command) => matches!(command, cli::agent::Command::Status),

@@ -18,7 +18,7 @@ pub use errand::{Sink, is_allowed};
 pub use identity::{Authority, fingerprint};
 pub use membership::{Founder, Membership};
 pub use pipe::serve as serve_pipe;
-pub use server::{address_towards, is_own, serve};
+pub use server::{address_towards, is_own, runtime, serve};
 pub use token::{Token, TokenError};
 
 /// The port that nodes listen on when nothing else is said. IANA has it for nobody.

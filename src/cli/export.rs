@@ -1,5 +1,6 @@
 //! `swarmlb export …`
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -21,6 +22,22 @@ pub enum Command {
     /// which three fail is left out for two seconds at a time. It carries UDP too. Made for nginx 1.20 and newer; Debian has
     /// the module in the package libnginx-mod-stream.
     Nginx(Options),
+    /// Print what Prometheus asks for, or answer it
+    ///
+    /// Of this node: for each VIP whether the way to it is whole in every sandbox, and for each task
+    /// behind it weight, connections and packets as its sandboxes count them. Of the cluster: nodes,
+    /// services, tasks, their health and failures, as the nodes report them. Run it on every node and sum
+    /// what has the label `node` of a target: each node counts what its own sandboxes send.
+    ///
+    /// Without `--listen` it is printed once, as for the text file collector of node_exporter, and totals
+    /// are what the kernel counts now, which begins anew when tasks change. With it they go on.
+    Prometheus {
+        /// Answer at http://ADDRESS:PORT/metrics until Ctrl-C, instead of printing it
+        ///
+        /// Whoever reaches it may read it; nothing can be changed there.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<SocketAddr>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -883,6 +883,27 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "export prometheus",
+        examples: &[
+            ("What is measured now:", "swarmlb export prometheus | grep ^swarmlb_vip"),
+            (
+                "On each node, for a Prometheus on the same machine:",
+                "swarmlb export prometheus --listen 127.0.0.1:9733",
+            ),
+            (
+                "For node_exporter's text file collector, from a timer:",
+                "swarmlb export prometheus > swarmlb.prom.new && mv swarmlb.prom.new swarmlb.prom",
+            ),
+        ],
+        fields: &[
+            ("name", "the family's name"),
+            ("help", "what it tells"),
+            ("kind", "`gauge`, or `counter`"),
+            ("samples", "each with labels (pairs of a name and a value) and value"),
+        ],
+        ..NOTHING
+    },
+    Page {
         command: "node init",
         examples: &[
             ("Others can join then:", "swarmlb node init"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Report;
+use super::metrics;
 use super::session::Session;
 use crate::cli::export::{Asked, AskedPort, Command};
 use crate::cli::{Format, Global};
@@ -15,6 +16,7 @@ pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     let (balancer, options) = match command {
         Command::Haproxy(options) => (Balancer::Haproxy, options),
         Command::Nginx(options) => (Balancer::Nginx, options),
+        Command::Prometheus { listen } => return metrics::run(global, listen),
     };
     let place = match options.inside {
         true => Place::Inside { resolver: RESOLVER },

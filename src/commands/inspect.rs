@@ -79,9 +79,26 @@ fn judged(walks: &[Walk], text: String) -> Report {
     if walks.iter().all(Walk::is_whole) { Report::good(text) } else { Report::bad(text) }
 }
 
+/// What was found at this machine's VIPs.
+pub struct Looked {
+    pub intent: Intent,
+    pub statuses: BTreeMap<NodeName, NodeStatus>,
+    pub expected: Vec<Expected>,
+    pub traffic: Traffic,
+    pub walks: Vec<Walk>,
+}
+
 /// Follows VIPs on this machine.
 fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Failure> {
     let session = Session::new(global, what)?;
+    look(&session, vip, what).map(|looked| looked.walks)
+}
+
+/// Follows one VIP, or all, on a session's machine.
+///
+/// # Errors
+/// When there is no such VIP, or the store or the kernel cannot be read.
+pub fn look(session: &Session, vip: Option<&str>, what: &str) -> Result<Looked, Failure> {
     let (mut intent, statuses) = match session.is_recorded() {
         true => (session.intent()?, BTreeMap::new()),
         false => session.intent_and_statuses()?,
@@ -97,7 +114,9 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
     }
     let names = sandboxes(&expected);
     if names.is_empty() {
-        return Ok(walks(&expected, &Node::default(), &Answers::new(), &Traffic::new()));
+        let (traffic, nobodys) = (Traffic::new(), Node::default());
+        let walks = walks(&expected, &nobodys, &Answers::new(), &traffic);
+        return Ok(Looked { intent, statuses, expected, traffic, walks });
     }
     if !session.is_recorded() {
         hear_of_others(&statuses, &mut expected);
@@ -113,7 +132,8 @@ fn here(global: &Global, vip: Option<&str>, what: &str) -> Result<Vec<Walk>, Fai
         (seen, answers.unwrap_or_default())
     });
     let (node, traffic) = seen?;
-    Ok(walks(&expected, &node, &answers, &traffic))
+    let walks = walks(&expected, &node, &answers, &traffic);
+    Ok(Looked { intent, statuses, expected, traffic, walks })
 }
 
 /// What the checks of a task that runs here say, when they do not say that it is healthy.

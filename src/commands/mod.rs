@@ -19,6 +19,7 @@ mod interrupt;
 mod lab;
 mod listening;
 mod logs;
+mod metrics;
 mod narration;
 mod network;
 mod node;

@@ -21,6 +21,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::intent::{ClusterId, Fwmark};
+use crate::node::object::BRIDGE;
 use crate::node::{
     self, Connection, LinkKind, LinkName, Node, Owner, Sandbox, SandboxName, Sysctl,
 };
@@ -295,7 +296,7 @@ impl Contents {
             turns: self.turns(),
             forwarding: rows(&links, &self.fdb, Forward::in_a_node),
             neighbours: rows(&links, &self.neighbours, Neighbour::in_a_node),
-            sysctls: self.own_sysctls(),
+            sysctls: self.own_sysctls(&links),
             table,
             // A key daemon's, or a cluster's in the node's own namespace: in no sandbox of ours.
             states: BTreeSet::new(),
@@ -358,14 +359,19 @@ impl Contents {
         rules.filter_map(Rule::in_a_node).collect()
     }
 
-    fn own_sysctls(&self) -> BTreeMap<Sysctl, u32> {
+    fn own_sysctls(&self, links: &[Interface]) -> BTreeMap<Sysctl, u32> {
         let held = self.sysctls.as_ref().and_then(Part::read);
         let differs = |sysctl: Sysctl| {
-            let value = held?.get(sysctl.name())?.parse().ok()?;
+            let value = match held?.get(sysctl.name()) {
+                Some(text) => text.parse().ok()?,
+                None => sysctl.absent_value()?,
+            };
             (value != sysctl.default_value()).then_some((sysctl, value))
         };
         let by_mark = (!self.turns().is_empty()).then_some(Sysctl::SourceByMark);
-        Sysctl::ALL.into_iter().chain(by_mark).filter_map(differs).collect()
+        let has_bridge = links.iter().any(|link| link.name.as_str() == BRIDGE);
+        let of_bridge = has_bridge.then_some(Sysctl::BridgeCallIptables);
+        Sysctl::ALL.into_iter().chain(by_mark).chain(of_bridge).filter_map(differs).collect()
     }
 }
 

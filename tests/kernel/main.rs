@@ -32,6 +32,7 @@ mod leaving;
 mod logs;
 mod lossless;
 mod mesh;
+mod metrics;
 mod networks;
 mod nftables;
 mod overlay;
