@@ -20,8 +20,10 @@ pub struct Options {
     /// `auto` is rr, and wrr as long as weights differ. rr: in turn. wrr: in turn, by weights. lc: who has the
     /// fewest connections. wlc: the same for its weight. sed: as wlc, with the connection that comes. nq: who has
     /// none, else as sed. sh, mh: by the client's address, mh moving few clients when tasks come or go. fo: the
-    /// greatest weight takes all. ovf: the greatest weight takes as many as it is, and then the next. A change
-    /// holds for new connections; those that there are stay. What nftables balances knows rr and wrr only.
+    /// greatest weight takes all. ovf: the greatest weight takes one connection more than it is, then the next;
+    /// when all are full, who connects is refused, with weights of 1 from the third for each task on. A
+    /// change holds for new connections; those that there are stay. What nftables balances knows rr and wrr only.
+    /// swarmlb-concepts(7) shows what each does.
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<TypedScheduler>,
     /// Flags of sh and mh: `port` (the client's port counts too), `fallback` (who would come to a task

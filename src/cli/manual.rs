@@ -319,6 +319,11 @@ pub const PAGES: &[Page] = &[
                 "swarmlb service create --name files --env TIER=front host python3 -m http.server 80",
             ),
             (
+                "Each client to the task that it had, by its address; at most 100 connections for each task:",
+                "swarmlb service create --replicas 3 --name shop --network blue --persistent 600 \
+                 --max-connections 100",
+            ),
+            (
                 "Containers of a directory that is their root, which they cannot change:",
                 "swarmlb service create --name shell --read-only --limit-memory 64m rootfs:/srv/busybox sleep 1d",
             ),
@@ -424,6 +429,11 @@ pub const PAGES: &[Page] = &[
             ("aliases", "by network: other names of the service there"),
             ("endpoint_mode", "`vip` or `dnsrr`"),
             ("scheduler", "how IPVS picks a real server"),
+            (
+                "balancing",
+                "what was asked for: scheduler (null for auto), scheduler_flags, affinity (seconds, netmask) and \
+                 thresholds (most, least), where there are any",
+            ),
             ("data_plane", "`auto`, `ipvs` or `nftables`, as it was asked for"),
             ("vips", "by network: address and fwmark"),
             (
@@ -503,6 +513,10 @@ pub const PAGES: &[Page] = &[
             ),
             ("What would be done, task by task:", "swarmlb service update --dry-run --force web"),
             ("Go on after it was paused:", "swarmlb service update web"),
+            (
+                "New connections to who has the fewest:",
+                "swarmlb service update --scheduler wlc web",
+            ),
         ],
         exits: &[(1, "it was paused or rolled back as tasks failed, or a task waits for a place")],
         ..NOTHING

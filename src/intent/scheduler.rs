@@ -31,7 +31,7 @@ pub enum Scheduler {
     Nq,
     /// Fail over: the greatest weight gets all.
     Fo,
-    /// Overflow: the greatest weight gets all until it has as many connections as that.
+    /// Overflow: the greatest weight gets all until it has more connections than that, then the next.
     Ovf,
 }
 
