@@ -5,6 +5,7 @@ mod address;
 pub mod associations;
 mod checked;
 pub mod containers;
+mod endings;
 mod entry;
 mod events;
 mod forgotten;
@@ -19,7 +20,6 @@ mod processes;
 mod ramping;
 mod reconcile;
 
-mod replacing;
 mod resolvers;
 pub mod resting;
 pub mod status;
