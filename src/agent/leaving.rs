@@ -101,6 +101,14 @@ impl Departures {
         self.due.is_some_and(|due| due <= Instant::now())
     }
 
+    /// Has tasks be looked at now, for one of them ended.
+    pub fn hurry(&mut self) {
+        if !self.looks.is_empty() {
+            self.pause = FIRST_PAUSE;
+            self.due = Some(Instant::now());
+        }
+    }
+
     /// Whether old marks are to be looked at now.
     pub fn marks_are_due(&self) -> bool {
         self.marks_due.is_some_and(|due| due <= Instant::now())

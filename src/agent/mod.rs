@@ -5,6 +5,7 @@ mod address;
 pub mod associations;
 mod checked;
 pub mod containers;
+mod endings;
 mod entry;
 mod events;
 mod forgotten;
@@ -19,10 +20,10 @@ mod processes;
 mod ramping;
 mod reconcile;
 
-mod replacing;
 mod resolvers;
 pub mod resting;
 pub mod status;
 mod updates;
 
+pub use events::follow;
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

@@ -8,12 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use super::address;
 use super::associations::Associations;
 use super::checked;
 use super::containers::Containers;
+use super::endings::{Cause, Endings};
 use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
 use super::forgotten::{self, Former};
@@ -26,7 +25,6 @@ use super::misfortune::{Ended, Misfortune};
 use super::mounts;
 use super::processes::{self, KeptProcesses, Known, Rejection};
 use super::ramping::Ramps;
-use super::replacing::Replacements;
 use super::resolvers::Resolvers;
 use super::resting::{Elsewhere, Word};
 use super::status::{HealthStatus, NodeStatus, RefusalReport, TaskState, TaskStatus};
@@ -117,7 +115,7 @@ struct Agent {
     refusal_pause: Duration,
     misfortunes: BTreeMap<SandboxName, Misfortune>,
     rounds: Rounds,
-    replacements: Replacements,
+    endings: Endings,
     reported: Option<NodeStatus>,
     /// Whether the intent could not be loaded, or the report not be saved, and must be again.
     stale: bool,
@@ -274,7 +272,7 @@ fn run_for_keeper(
         refusal_pause: REFUSAL_PAUSE,
         misfortunes: BTreeMap::new(),
         rounds: Rounds::start(move || healths.send(Event::Health).is_ok())?,
-        replacements: Replacements::default(),
+        endings: Endings::default(),
         reported: None,
         stale: false,
         unreported: false,
@@ -471,6 +469,7 @@ impl Agent {
                 running.is_none_or(Running::has_ended)
             };
             left = self.departures.left(&self.intent, &self.name, ended);
+            left.retain(|(task, _)| self.is_ended_or_asked(task));
             self.report();
         }
         let mut idle = BTreeSet::new();
@@ -483,6 +482,25 @@ impl Agent {
         }
         if !left.is_empty() || !idle.is_empty() {
             self.take_away(&left, &idle);
+        }
+        self.kill_overdue();
+    }
+
+    /// Whether the process of a task that may go is no more, or no signal helps; one that is there is
+    /// asked to end. Meanwhile the agent sees to others.
+    fn is_ended_or_asked(&mut self, task: &TaskName) -> bool {
+        let sandbox = SandboxName::from(task);
+        let running = self.known.lock().get(&sandbox).filter(|held| !held.has_ended()).cloned();
+        let Some(running) = running else { return true };
+        if self.endings.begin(&running, Cause::Leaving) {
+            self.signal(&sandbox, running.stop_signal, false);
+        }
+        self.endings.is_stuck(&sandbox, running.pid)
+    }
+
+    fn kill_overdue(&mut self) {
+        for name in self.endings.overdue() {
+            self.signal(&name, nix::libc::SIGKILL, true);
         }
     }
 
@@ -710,22 +728,24 @@ impl Agent {
         });
         let charts: Vec<(SandboxName, Chart)> = charts.collect();
         for (name, chart) in charts {
-            if self.replacements.begin(&name, chart.pid, &chart.why) {
+            let running =
+                self.known.lock().get(&name).filter(|held| held.pid == chart.pid).cloned();
+            let Some(running) = running else { continue };
+            if self.endings.begin(&running, Cause::Unhealthy(chart.why.clone())) {
                 say(format!("ending task {name}, which is unhealthy: {}", chart.why));
-                self.signal(&name, Signal::SIGTERM, false);
+                self.signal(&name, running.stop_signal, false);
             }
         }
-        for name in self.replacements.overdue() {
-            self.signal(&name, Signal::SIGKILL, true);
-        }
+        self.kill_overdue();
     }
 
     /// One that ended by itself meanwhile needs no signal.
-    fn signal(&self, sandbox: &SandboxName, signal: Signal, session: bool) {
-        let request = Request::Signal { sandbox: sandbox.clone(), signal: signal as i32, session };
+    fn signal(&self, sandbox: &SandboxName, signal: i32, session: bool) {
+        let request = Request::Signal { sandbox: sandbox.clone(), signal, session };
         if let Err(refusal) = self.keeper.ask(&request)
             && refusal.errno != nix::errno::Errno::ESRCH
         {
+            let signal = crate::render::task::signal(signal);
             say(format!("task {sandbox} cannot be sent {signal}: {refusal}"));
         }
     }
@@ -1056,16 +1076,25 @@ impl Agent {
                 Exit::OutOfMemory => (TaskState::Failed, self.out_of_memory(running)),
                 exit => Ended::told(exit),
             };
-            let unhealthy = self.replacements.ended(&running.sandbox, running.pid);
-            if let Some(why) = &unhealthy {
-                (state, error) = (TaskState::Failed, format!("unhealthy: {why}"));
+            let mut unhealthy = false;
+            match self.endings.ended(&running.sandbox, running.pid) {
+                Some(Cause::Unhealthy(why)) => {
+                    (state, error) = (TaskState::Failed, format!("unhealthy: {why}"));
+                    unhealthy = true;
+                }
+                // However it took it, that was asked for; and now it may go.
+                Some(Cause::Leaving) => {
+                    state = TaskState::Complete;
+                    self.departures.hurry();
+                }
+                None => {}
             }
             let ended = Ended {
                 pid: Some(running.pid),
                 state,
                 error,
                 exit: Some(exit.clone()),
-                unhealthy: unhealthy.is_some(),
+                unhealthy,
                 lived: Duration::from_secs(lived),
                 at: clock::millis(),
             };
@@ -1137,7 +1166,7 @@ impl Agent {
     fn next_due(&self) -> Instant {
         let now = Instant::now();
         let retries = self.misfortunes.values().filter_map(Misfortune::retry);
-        let retries = retries.filter(|retry| *retry > now).chain(self.replacements.due());
+        let retries = retries.filter(|retry| *retry > now).chain(self.endings.due());
         let settling = self.reported.iter().flat_map(|status| status.tasks.values());
         let settling = settling.filter(|task| task.state == TaskState::Starting);
         let settling = settling.map(|_| now + SETTLING);
@@ -1214,6 +1243,8 @@ impl Agent {
                 Condition::Unhealthy => TaskState::Unhealthy,
             },
             (Some(_), _) => TaskState::Starting,
+            // Its process is gone, and the rest of it goes.
+            (None, Some(_)) if task.leaving.is_some() => TaskState::Draining,
             (None, Some(misfortune)) => misfortune.state,
             (None, None) => TaskState::Pending,
         };

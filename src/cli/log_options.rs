@@ -10,7 +10,7 @@ pub struct LogOptions {
     /// may be given several times
     ///
     /// As with Docker's json-file, N parts of SIZE are kept, and the oldest goes when another begins.
-    /// A new service keeps 3 of 10m.
+    /// A new service keeps 3 of 10m. A part is of 4k at least.
     #[arg(long = "log-opt", value_name = "KEY=VALUE")]
     pub options: Vec<LogOption>,
 }

@@ -6,6 +6,7 @@
 
 pub mod chart;
 mod command;
+mod contained;
 pub mod conversation;
 pub mod effective;
 mod exchange;

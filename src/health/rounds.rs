@@ -435,6 +435,7 @@ fn begin(name: &SandboxName, subject: &Subject, number: u16) -> io::Result<Doing
             let order = Order {
                 pid: subject.pid,
                 start_time: subject.start_time,
+                directory: subject.directory.clone(),
                 command: command.clone(),
                 environment: subject.environment.clone(),
                 timeout: subject.check.timeout,

@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,6 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::contained::Contained;
 use super::exchange::words;
 use super::{MOST_OUTPUT, Outcome, text};
 use crate::keeper::child::World;
@@ -38,6 +40,8 @@ pub struct Order {
     /// The task's process, in whose world it runs, and when that started.
     pub pid: i32,
     pub start_time: u64,
+    /// The task's own, with its record.
+    pub directory: PathBuf,
     pub command: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub timeout: Duration,
@@ -70,17 +74,28 @@ fn carry_out(order: &Order) -> io::Result<Outcome> {
     if start_time(order.pid) != Some(order.start_time) {
         return Ok(Err("the task's process is gone".to_owned()));
     }
-    world.enter()?;
-    std::env::set_current_dir("/")?;
+    let (contained, command) = match Contained::of(&order.directory, &order.command)? {
+        Some((contained, command)) => (Some(contained), Ok(command)),
+        None => {
+            world.enter()?;
+            std::env::set_current_dir("/")?;
+            (None, command(order))
+        }
+    };
     let (output, writer) = pipe()?;
-    let mut child = match spawn(order, nothing, writer) {
+    let spawned = command.and_then(|command| spawn(command, order, nothing, writer));
+    let mut child = match spawned {
         Ok(child) => child,
         Err(error) => return Ok(Err(words(&error))),
     };
-    let mut watched = Watched { children, signals, output, heard: Vec::new() };
-    let ended = watched.until_ended(&mut child, Instant::now() + order.timeout);
+    let mut watched = Watched { children, signals, output, heard: Vec::new(), contained };
+    let ended = watched.until_ended(&mut child, Instant::now() + order.timeout)?;
     watched.purge(&child);
-    Ok(told(ended?, &text(&watched.heard)))
+    let refusal = watched.contained.as_ref().and_then(Contained::refusal);
+    match (&ended, refusal) {
+        (Ended::With(status), Some(refusal)) if !status.success() => Ok(Err(refusal)),
+        _ => Ok(told(ended, &text(&watched.heard))),
+    }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -89,18 +104,27 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-fn spawn(order: &Order, nothing: File, output: OwnedFd) -> io::Result<Child> {
+fn missing(order: &Order) -> io::Error {
+    let first = order.command.first().map_or("", String::as_str);
+    io::Error::new(ErrorKind::NotFound, format!("there is no program `{first}`"))
+}
+
+/// The command as it is run in the world of the calling process.
+fn command(order: &Order) -> io::Result<Command> {
     let empty = || io::Error::new(ErrorKind::InvalidInput, "the command is empty");
     let (first, rest) = order.command.split_first().ok_or_else(empty)?;
-    let missing = || io::Error::new(ErrorKind::NotFound, format!("there is no program `{first}`"));
     let path = order.environment.iter().rfind(|(name, _)| name == "PATH");
     let path = path.map_or("", |(_, path)| path.as_str());
     let found = match first.contains('/') {
         true => first.into(),
-        false => program::find_on(path, first).ok_or_else(missing)?,
+        false => program::find_on(path, first).ok_or_else(|| missing(order))?,
     };
     let mut command = program::command(found);
     command.args(rest).env_clear().envs(order.environment.iter().map(|(n, v)| (n, v)));
+    Ok(command)
+}
+
+fn spawn(mut command: Command, order: &Order, nothing: File, output: OwnedFd) -> io::Result<Child> {
     command.stdin(nothing).stdout(Stdio::from(output.try_clone()?)).stderr(output);
     // SAFETY: two system calls between fork and exec.
     unsafe {
@@ -111,7 +135,7 @@ fn spawn(order: &Order, nothing: File, output: OwnedFd) -> io::Result<Child> {
         });
     }
     command.spawn().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => missing(),
+        ErrorKind::NotFound => missing(order),
         _ => error,
     })
 }
@@ -151,6 +175,8 @@ struct Watched {
     signals: SignalFd,
     output: OwnedFd,
     heard: Vec<u8>,
+    /// What knows who in a container belongs to the check.
+    contained: Option<Contained>,
 }
 
 impl Watched {
@@ -206,7 +232,7 @@ impl Watched {
     /// Kills whatever the command left, until there is nobody.
     fn purge(&mut self, child: &Child) {
         let deadline = Instant::now() + AFTER_KILL;
-        while reap() && Instant::now() < deadline {
+        while (self.purge_container() | reap()) && Instant::now() < deadline {
             // All of its session at once, before one of them can start another.
             let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
             for pid in self.left() {
@@ -214,6 +240,10 @@ impl Watched {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    fn purge_container(&self) -> bool {
+        self.contained.as_ref().is_some_and(Contained::purge)
     }
 
     fn left(&mut self) -> Vec<i32> {

@@ -17,6 +17,8 @@ pub struct LogLimits {
 }
 
 const MEBIBYTE: u64 = 1 << 20;
+/// The smallest part: with less, a log would be cut with about every line, and hold none.
+const LEAST: u64 = 4 << 10;
 
 impl Default for LogLimits {
     /// Three times 10 MiB.
@@ -77,6 +79,12 @@ impl FromStr for LogOption {
             Some(("max-size", "-1")) => Ok(Self::MaxSize(None)),
             Some(("max-size", size)) => {
                 let bytes = bytes(size).and_then(NonZeroU64::new);
+                if bytes.is_some_and(|bytes| bytes.get() < LEAST) {
+                    return Err(format!(
+                        "`{}` is too small: a part is of 4k at least, or a log would not hold its last lines",
+                        size.escape_debug()
+                    ));
+                }
                 bytes.map(|size| Self::MaxSize(Some(size))).ok_or_else(|| {
                     format!(
                         "`{}` is not a size: say it as 10m, 500k or 1g, or -1 for any",
@@ -121,13 +129,14 @@ mod tests {
 
     #[test]
     fn whole_parts_go_and_never_the_one_that_is_being_written() {
-        let three = limits(&["max-size=10", "max-file=3"]);
+        let of = |parts| LogLimits { max_size: NonZeroU64::new(10), max_file: parts };
+        let three = of(NonZeroU32::new(3).unwrap());
         for (length, floor) in
             [(0, 0), (10, 0), (30, 0), (31, 10), (40, 10), (41, 20), (1_000_001, 999_980)]
         {
             assert_eq!(three.floor(length), floor, "{length}");
         }
-        let one = limits(&["max-size=10", "max-file=1"]);
+        let one = of(NonZeroU32::MIN);
         assert_eq!([one.floor(10), one.floor(11), one.floor(25)], [0, 10, 20]);
         assert_eq!(limits(&["max-size=-1"]).floor(u64::MAX), 0);
         assert_eq!(limits(&[]).floor(30 << 20), 0);
@@ -137,13 +146,15 @@ mod tests {
     #[test]
     fn sizes_have_dockers_units() {
         for (text, bytes) in
-            [("1", 1), ("10b", 10), ("2k", 2048), ("10m", 10 << 20), ("1GB", 1 << 30)]
+            [("4096", 4096), ("5000b", 5000), ("4k", 4096), ("10m", 10 << 20), ("1GB", 1 << 30)]
         {
             let expected = LogOption::MaxSize(NonZeroU64::new(bytes));
             assert_eq!(format!("max-size={text}").parse(), Ok(expected));
         }
         for (text, said) in [
             ("max-size=0", "`0` is not a size"),
+            ("max-size=1", "`1` is too small: a part is of 4k at least"),
+            ("max-size=3k", "`3k` is too small"),
             ("max-size=10x", "`10x` is not a size"),
             ("max-size=-5", "`-5` is not a size"),
             ("max-size=99999999999999999999g", "is not a size"),
@@ -155,6 +166,6 @@ mod tests {
             assert!(error.contains(said), "{text}: {error}");
         }
         assert_eq!(limits(&[]).to_string(), "max-size=10m, max-file=3");
-        assert_eq!(limits(&["max-size=1500"]).to_string(), "max-size=1500, max-file=3");
+        assert_eq!(limits(&["max-size=5001"]).to_string(), "max-size=5001, max-file=3");
     }
 }

@@ -173,23 +173,33 @@ struct Line {
 }
 
 /// What runtimes say before they come to the point.
-const PREAMBLE: [&str; 3] =
-    ["runc run failed: ", "unable to start container process: ", "error during container init: "];
+const PREAMBLE: [&str; 5] = [
+    "runc run failed: ",
+    "exec failed: ",
+    "unable to start container process: ",
+    "error during container init: ",
+    "error executing setns process: ",
+];
 
 /// Why a runtime that ended did not start the container: its last word, or how it ended.
 pub fn why_not(directory: &Path, exit: &Exit) -> String {
-    let text = std::fs::read_to_string(home(directory).join("runtime.log")).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    let lines: Vec<Line> = lines.collect();
-    let said = lines.iter().rfind(|line| line.level == "error").or(lines.last());
-    match said {
-        Some(line) => to_the_point(&line.msg),
-        None => match exit {
-            Exit::Code(code) => format!("the runtime ended with code {code} and said nothing"),
-            Exit::Signal(number) => format!("the runtime was killed by signal {number}"),
-            _ => "the runtime ended".to_owned(),
-        },
-    }
+    let log = home(directory).join("runtime.log");
+    let said = complaint(&log).or_else(|| lines(&log).last().map(|line| to_the_point(&line.msg)));
+    said.unwrap_or_else(|| match exit {
+        Exit::Code(code) => format!("the runtime ended with code {code} and said nothing"),
+        Exit::Signal(number) => format!("the runtime was killed by signal {number}"),
+        _ => "the runtime ended".to_owned(),
+    })
+}
+
+fn lines(log: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The last error in a runtime's log; none where there is none.
+pub fn complaint(log: &Path) -> Option<String> {
+    lines(log).iter().rfind(|line| line.level == "error").map(|line| to_the_point(&line.msg))
 }
 
 fn to_the_point(message: &str) -> String {

@@ -152,7 +152,8 @@ impl Group {
         text.lines().any(|line| Path::new(line.rsplit(':').next().unwrap_or("")).ends_with(&self.0))
     }
 
-    fn processes(&self) -> Vec<i32> {
+    /// Who is in it.
+    pub fn pids(&self) -> Vec<i32> {
         let lists = self.directories().into_iter();
         let lists =
             lists.filter_map(|held| std::fs::read_to_string(held.join("cgroup.procs")).ok());
@@ -176,7 +177,7 @@ impl Group {
                     }
                     Err(error) if Instant::now() > deadline => return Err(error),
                     Err(_) => {
-                        for pid in self.processes() {
+                        for pid in self.pids() {
                             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                         }
                         std::thread::sleep(Duration::from_millis(1));

@@ -1,20 +1,23 @@
 //! Containers: what is asked for is so in them, what goes wrong stands where it is looked for, and whoever
 //! is killed leaves nothing behind.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use swarmlb::kernel::program;
 use swarmlb::killpoint::VARIABLE;
 
+use crate::world::images::{Image, layout, write};
 use crate::world::{Swarmlb, apart, required, shell, within};
 
 const SOON: Duration = Duration::from_secs(30);
 /// The programs of the image.
-const APPLETS: [&str; 14] = [
+const APPLETS: [&str; 16] = [
     "sh", "sleep", "httpd", "cat", "id", "hostname", "ps", "touch", "tail", "wget", "pwd", "echo",
-    "env", "grep",
+    "env", "grep", "setsid", "true",
 ];
 
 /// A root file system of busybox with two users; none where this machine has no busybox or no runtime.
@@ -30,6 +33,8 @@ fn image() -> Option<PathBuf> {
     for directory in ["bin", "etc", "srv", "tmp"] {
         std::fs::create_dir_all(root.join(directory)).expect("a directory");
     }
+    let anybody = std::fs::Permissions::from_mode(0o1777);
+    std::fs::set_permissions(root.join("tmp"), anybody).expect("a mode");
     let busybox = program::find("busybox").expect("busybox");
     std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy");
     for applet in APPLETS {
@@ -39,6 +44,14 @@ fn image() -> Option<PathBuf> {
     std::fs::write(root.join("etc/passwd"), passwd).expect("a file");
     std::fs::write(root.join("etc/group"), "root:x:0:\nwww:x:34:web\n").expect("a file");
     Some(root)
+}
+
+/// All of it as a layer of an image.
+fn layer(root: &Path) -> Vec<u8> {
+    let mut packing = program::command("tar");
+    packing.arg("-C").arg(root).args(["-cf", "/run/layer.tar", "."]);
+    assert!(packing.status().expect("tar").success());
+    std::fs::read("/run/layer.tar").expect("a layer")
 }
 
 /// What the program says to a line and to words that may have spaces in them.
@@ -226,6 +239,74 @@ fn what_does_not_start_or_stay_says_why_in_service_ps() {
 }
 
 #[test]
+fn the_health_check_of_an_image_is_made_in_its_containers() {
+    apart(|| {
+        let Some(root) = image() else { return };
+        let image = Image::of([layer(&root)]).config(json!({
+            "Entrypoint": ["/bin/httpd", "-f", "-p", "8080", "-h", "/srv"],
+            "Env": ["PATH=/bin", "COMPLAINT=/tmp/complaint"],
+            "User": "web",
+            "WorkingDir": "/srv",
+            "Healthcheck": {
+                "Test": ["CMD-SHELL", "cat $COMPLAINT; id -un; pwd; ps | grep -c '[h]ttpd -f'; \
+                         grep -E 'Seccomp:|CapEff' /proc/self/status; test ! -s $COMPLAINT"],
+                "Interval": 200_000_000, "Retries": 2,
+            },
+        }));
+        std::fs::create_dir("/run/layout").expect("a directory");
+        write(Path::new("/run/layout"), &layout(&[(&image, Some("v1"))]));
+        let swarmlb = Swarmlb::new();
+        swarmlb.good("service create --name web --unhealthy-action quiesce oci:/run/layout:v1");
+        in_task(&swarmlb, "web.1", "echo the database is away > $COMPLAINT");
+        let error = error_when(&swarmlb, "web", "unhealthy");
+        assert!(error.contains("the database is away"), "{error}");
+        let inspected = swarmlb.json("task inspect web.1");
+        let log = inspected[0]["health"]["log"].as_array().expect("checks");
+        let output = log.last().expect("a check")["output"].as_str().expect("words").to_owned();
+        let expected = "the database is away\nweb\n/srv\n1\nCapEff:\t0000000000000000\nSeccomp:\t2";
+        assert!(output.ends_with(expected), "{output}");
+        in_task(&swarmlb, "web.1", ": > $COMPLAINT");
+        within(
+            "it is well again",
+            SOON,
+            || swarmlb.json("service ps web")[0]["state"].clone(),
+            |state| state == "running",
+        );
+        // What is asked for goes before what the image says.
+        swarmlb.good("service update --no-healthcheck web");
+        in_task(&swarmlb, "web.1", "echo again > $COMPLAINT");
+        let inspected = swarmlb.json("task inspect web.1");
+        assert!(inspected[0]["health"].is_null(), "{inspected:#}");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn of_a_check_that_hangs_forks_or_has_no_program_nothing_is_left_in_the_container() {
+    apart(|| {
+        let Some(image) = image() else { return };
+        let swarmlb = Swarmlb::new();
+        let create = "service create --unhealthy-action quiesce --health-start-period 0 \
+                      --health-interval 200ms --health-timeout 500ms --health-retries 1 --detach";
+        let checked = |name: &str, check: &str| {
+            let line = format!("{create} --name {name} --health-cmd");
+            let rest = [check, &format!("rootfs:{}", image.display()), "sleep", "1000"];
+            let (code, _, err) = said(&swarmlb, &line, &rest);
+            assert_eq!(code, Some(0), "{err}");
+            error_when(&swarmlb, name, "unhealthy")
+        };
+        let hung = checked("hung", "(setsid sleep 777 &); sleep 778");
+        assert!(hung.contains("not done in time"), "{hung}");
+        let none = || shell("pgrep -x -f 'sleep 77[78]' || true").is_empty();
+        within("what it left is gone", SOON, none, |none| *none);
+        shell(&format!("rm {}/bin/sh", image.display()));
+        let without = checked("shellless", "true");
+        assert!(without.contains("/bin/sh") && without.contains("no such file"), "{without}");
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn without_a_runtime_nothing_is_created_and_it_is_said_what_to_install() {
     apart(|| {
         let Some(image) = image() else { return };
@@ -260,12 +341,26 @@ fn what_ignores_its_stop_signal_is_killed_after_its_grace_and_what_heeds_it_is_n
             "--name polite --stop-signal USR1 --stop-grace-period 60s",
             "trap 'exit 0' USR1; while :; do sleep 0.1; done",
         );
+        create("--name stubborn --stop-grace-period 8s", "trap '' TERM; while :; do sleep 1; done");
         create("--name small --init --stop-grace-period 60s", "sleep 1000");
         let took = |service: &str| {
             let begun = Instant::now();
             swarmlb.good(&format!("service rm {service}"));
             begun.elapsed()
         };
+        // While one has its grace, the agent sees to others.
+        let mut command = swarmlb.command("service scale stubborn=0");
+        let mut leaving = command.stdout(Stdio::null()).spawn().expect("the program starts");
+        within(
+            "it leaves",
+            SOON,
+            || swarmlb.json("service ps stubborn").to_string(),
+            |rows| !rows.contains("running"),
+        );
+        swarmlb.good("service create --name quick");
+        assert!(leaving.try_wait().expect("a child").is_none(), "it waited for another's end");
+        assert!(leaving.wait().expect("a child").success());
+        assert_eq!(swarmlb.json("service ps stubborn"), json!([]));
         let deaf = took("deaf");
         assert!(deaf >= Duration::from_secs(2) && deaf < Duration::from_secs(8), "{deaf:?}");
         assert!(took("polite") < Duration::from_secs(5));

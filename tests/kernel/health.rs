@@ -291,3 +291,35 @@ fn by_default_a_task_that_falls_silent_is_out_within_five_seconds() {
         swarmlb.reset();
     });
 }
+
+#[test]
+fn what_is_unhealthy_is_asked_to_end_as_its_service_says_and_killed_after_its_own_grace() {
+    apart(|| {
+        let swarmlb = Swarmlb::new();
+        let create = |name: &str, options: &str, script: &str| {
+            let line = format!(
+                "service create --name {name} {QUICK} --health-retries 1 {options} --health-cmd"
+            );
+            let check = format!("test ! -e /run/{name}-is-ill");
+            let (code, text) = said(&swarmlb, &line, &[&check, "host", "sh", "-c", script]);
+            assert_eq!(code, Some(0), "{text}");
+            swarmlb.pids(name)[0]
+        };
+        let polite = "trap 'rm /run/polite-is-ill; echo goodbye; exit 0' USR1
+                      while :; do sleep 0.05; done";
+        create("polite", "--stop-signal USR1 --stop-grace-period 60s", polite);
+        let deaf = "rm -f /run/deaf-is-ill; trap '' TERM; while :; do sleep 0.05; done";
+        let pid = create("deaf", "--stop-grace-period 1s", deaf);
+        let begun = Instant::now();
+        shell("touch /run/polite-is-ill /run/deaf-is-ill");
+        let error =
+            |name: &str| swarmlb.json(&format!("task inspect {name}.1"))[0]["restarts"].clone();
+        for name in ["polite", "deaf"] {
+            within(name, SOON, || error(name), |restarts| *restarts == 1);
+        }
+        assert!(begun.elapsed() > Duration::from_secs(1), "it had its grace");
+        assert_ne!(swarmlb.pids("deaf")[0], pid);
+        assert!(swarmlb.good("service logs polite").contains("goodbye"));
+        swarmlb.reset();
+    });
+}

@@ -114,6 +114,8 @@ fn a_log_that_is_followed_loses_no_line_while_its_beginning_goes() {
 fn what_is_no_limit_is_refused() {
     apart(|| {
         let swarmlb = Swarmlb::new();
+        let (_, said) = swarmlb.ending("service create --log-opt max-size=1", 2);
+        assert!(said.contains("a part is of 4k at least"), "{said}");
         let (_, said) = swarmlb.ending("service create --log-opt max-size=ten", 2);
         assert!(said.contains("`ten` is not a size"), "{said}");
         let (_, said) = swarmlb.ending("service create --log-opt mode=non-blocking", 2);
