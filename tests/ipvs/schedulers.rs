@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::with_ipvs;
@@ -103,6 +105,34 @@ fn opened(vip: &str) -> [usize; 3] {
     shares
 }
 
+/// Connections that are asked again and again who is at their end, as idle ones are ended.
+struct Held {
+    asking: std::thread::JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Held {
+    fn keep(mut streams: Vec<Stream>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let asking = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                for stream in &mut streams {
+                    assert_eq!(stream.ask(), stream.task, "it goes on where it was");
+                }
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        Self { asking, stop }
+    }
+
+    /// None was broken.
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.asking.join().expect("every connection goes on");
+    }
+}
+
 fn words(shares: [usize; 3]) -> String {
     shares.map(|share| share.to_string()).join(" ")
 }
@@ -163,19 +193,18 @@ fn another_scheduler_is_brought_without_a_lost_connection() {
         let swarmlb = world();
         swarmlb.good("service create --replicas 3 --name web --network net");
         let vip = vip(&swarmlb, "web");
-        let mut streams: Vec<Stream> = (0..3).map(|_| Stream::open("box.1", &vip)).collect();
+        let streams: Vec<Stream> = (0..3).map(|_| Stream::open("box.1", &vip)).collect();
+        let held = Held::keep(streams);
         let counting = Counting::begin("box.1", "web");
         for scheduler in ["lc", "mh --scheduler-flags port,fallback", "wrr", "auto"] {
             swarmlb.good(&format!("service update --scheduler {scheduler} web"));
             swarmlb.good("inspect vip web");
-            for stream in &mut streams {
-                assert_eq!(stream.ask(), stream.task, "it goes on where it was");
-            }
         }
         counting.end().assert_none_lost();
+        held.end();
         swarmlb.good("service update --scheduler mh --scheduler-flags port web");
         let rules = shell("ip netns exec box.1 ipvsadm -Sn");
-        assert!(rules.contains(" -s mh -b flag-2\n"), "{rules}");
+        assert!(rules.contains(" -s mh -b mh-port\n"), "{rules}");
         assert!(swarmlb.good("service inspect --pretty web").contains("scheduler mh port"));
         assert!(swarmlb.good("inspect vip web").contains("scheduler mh port"));
         let ports = short(&vip, 24);

@@ -32,6 +32,7 @@ mod lab_kills;
 mod leaving;
 mod logs;
 mod lossless;
+mod lossless_too;
 mod mesh;
 mod metrics;
 mod networks;
