@@ -5,6 +5,7 @@
 // ── pure ──
 pub mod container;
 pub mod dump;
+pub mod events;
 pub mod intent;
 pub mod ipvsadm;
 pub mod lower;

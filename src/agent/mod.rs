@@ -25,4 +25,5 @@ pub mod resting;
 pub mod status;
 mod updates;
 
+pub use events::follow;
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

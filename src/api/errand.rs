@@ -29,7 +29,7 @@ const UNKNOWN: u8 = 70;
 /// task. All else goes by the store.
 pub fn is_allowed(command: &cli::Command) -> bool {
     match command {
-        cli::Command::Listeners => true,
+        cli::Command::Listeners | cli::Command::Events(_) => true,
         cli::Command::Task(_)
         | cli::Command::Image(_)
         | cli::Command::Inspect(_)

@@ -844,6 +844,32 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "events",
+        examples: &[
+            ("All of it, until Ctrl-C:", "swarmlb events"),
+            (
+                "Tasks that die or are unhealthy, for the next ten minutes:",
+                "swarmlb events --filter type=task --filter action=die --filter action=health_status --until 10m",
+            ),
+            ("Of one service, for programs:", "swarmlb events --filter service=web --format json"),
+            (
+                "What the agent of another node mends:",
+                "swarmlb --node node-2 events --filter type=agent",
+            ),
+        ],
+        fields: &[
+            ("time", "when it was seen, RFC 3339"),
+            ("type", "`node`, `network`, `service`, `task` or `agent`"),
+            ("action", "what happened"),
+            ("name", "whom it happened to"),
+            (
+                "attributes",
+                "by name: id, service, node, address, subnet, image, replicas, from, state, slot, reason, pid, failures, health, weight, error or message, where there is one",
+            ),
+        ],
+        ..NOTHING
+    },
+    Page {
         command: "export haproxy",
         examples: &[
             (

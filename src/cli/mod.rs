@@ -4,6 +4,7 @@ pub mod agent;
 pub mod complaint;
 pub mod container;
 pub mod diag;
+pub mod events;
 pub mod export;
 pub mod health;
 pub mod image;
@@ -212,9 +213,20 @@ pub enum Command {
     /// Diagnose and measure
     #[command(subcommand)]
     Diag(diag::Command),
-    /// Print configurations for balancers that are not swarmlb's
+    /// Print what other programs read: balancers' configurations, Prometheus's metrics
     #[command(subcommand)]
     Export(export::Command),
+    /// Tell what happens to nodes, networks, services and tasks, from now on
+    ///
+    /// A line for each event: time, type, action, name, and more in parentheses; with `--format json` an
+    /// object for each. Nodes are created, removed, up, down, updated, drained, activated, lead, and refuse or
+    /// settle when a kernel did not take a change; networks and services are created and removed, services
+    /// scaled and updated, with each update_state, and wait for places; tasks are created, start, die, drain, are
+    /// recalled, weighed and removed, with each health_status. What this node's agent says in its log, as when
+    /// it mended something, is of type agent; `--node` gives another one's.
+    ///
+    /// What happens twice within a few milliseconds may be told as one, and what happened before is not kept.
+    Events(events::Events),
     /// Manage the nodes of the cluster
     #[command(subcommand)]
     Node(node::Command),

@@ -54,6 +54,7 @@ fn has_place(command: &Command) -> bool {
             | Command::Sandbox(_)
             | Command::Diag(_)
             | Command::Export(_)
+            | Command::Events(_)
             | Command::Node(_)
             | Command::Agent(_)
             | Command::System(_)

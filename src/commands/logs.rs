@@ -293,7 +293,7 @@ impl Show<'_> {
 }
 
 /// Waits so long, or until nobody reads standard output any more, which is then true.
-fn closed_within(pause: Duration) -> bool {
+pub(super) fn closed_within(pause: Duration) -> bool {
     let out = io::stdout();
     // Errors and the other end's going are told unasked.
     let mut waiting = [PollFd::new(out.as_fd(), PollFlags::empty())];

@@ -11,6 +11,7 @@ mod convergence;
 mod diag;
 mod documents;
 mod elsewhere;
+mod events;
 mod exec;
 mod export;
 mod image;
@@ -110,6 +111,7 @@ fn done(cli: Cli) -> Result<Report, Failure> {
         Command::Inspect(command) => inspect::run(&global, command),
         Command::Sandbox(command) => sandbox::run(&global, command),
         Command::Diag(command) => diag::run(&global, command),
+        Command::Events(command) => events::run(&global, &command),
         Command::Export(command) => export::run(&global, command),
         Command::Node(command) => node::run(&global, command),
         Command::Lab(command) => lab::run(&global, command),

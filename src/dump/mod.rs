@@ -362,10 +362,7 @@ impl Contents {
     fn own_sysctls(&self, links: &[Interface]) -> BTreeMap<Sysctl, u32> {
         let held = self.sysctls.as_ref().and_then(Part::read);
         let differs = |sysctl: Sysctl| {
-            let value = match held?.get(sysctl.name()) {
-                Some(text) => text.parse().ok()?,
-                None => sysctl.absent_value()?,
-            };
+            let value = held?.get(sysctl.name())?.parse().ok()?;
             (value != sysctl.default_value()).then_some((sysctl, value))
         };
         let by_mark = (!self.turns().is_empty()).then_some(Sysctl::SourceByMark);

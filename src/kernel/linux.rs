@@ -419,7 +419,13 @@ impl<P: Processes> Linux<P> {
     ) -> Outcome {
         match link.kind {
             LinkKind::Loopback => self.open(sandbox)?.route.set_up(name, true),
-            LinkKind::Bridge => self.open(sandbox)?.route.add_bridge(name, link),
+            LinkKind::Bridge => {
+                let open = self.open(sandbox)?;
+                if name.as_str() == BRIDGE {
+                    sysctl::spare_bridges(open.namespace.as_fd(), sandbox)?;
+                }
+                open.route.add_bridge(name, link)
+            }
             LinkKind::Vxlan { port, .. } => {
                 let target = self.open(sandbox)?.namespace.try_clone()?;
                 RouteSocket::open_here()?.add_vxlan_into(target.as_fd(), name, link)?;

@@ -26,8 +26,7 @@ pub fn write(
             .iter()
             .map(|(sysctl, value)| {
                 let Some(value) = value else { return Ok(()) };
-                let written = std::fs::write(path(sandbox, *sysctl), value.to_string());
-                written.or_else(|error| absent(*sysctl, error).map(drop)).map_err(|error| {
+                std::fs::write(path(sandbox, *sysctl), value.to_string()).map_err(|error| {
                     let refusal = Refusal::from(error);
                     let name = sysctl.name_in(sandbox);
                     Refusal::saying(refusal.errno, format!("{name}: {}", refusal.sentence))
@@ -38,26 +37,30 @@ pub fn write(
 }
 
 /// Those of some settings of the calling thread's namespace that differ from the kernel's default. One
-/// that the kernel does not have (those of IPVS where it is missing) is left out, or is as
-/// [`Sysctl::absent_value`] says.
+/// that the kernel does not have (those of IPVS where it is missing) is left out.
 pub fn read_here(sandbox: &SandboxName, settings: &[Sysctl]) -> BTreeMap<Sysctl, u32> {
     settings
         .iter()
         .copied()
         .filter_map(|sysctl| {
-            let value = match std::fs::read_to_string(path(sandbox, sysctl)) {
-                Ok(text) => text.trim().parse().ok()?,
-                Err(error) => absent(sysctl, error).ok()?,
-            };
+            let value = std::fs::read_to_string(path(sandbox, sysctl)).ok()?.trim().parse().ok()?;
             (value != sysctl.default_value()).then_some((sysctl, value))
         })
         .collect()
 }
 
-/// What a setting is like that is not there, if that was why.
-fn absent(sysctl: Sysctl, error: io::Error) -> io::Result<u32> {
-    let value = sysctl.absent_value().filter(|_| error.kind() == io::ErrorKind::NotFound);
-    value.ok_or(error)
+/// Sees to it that what passes the bridges of a namespace goes no way through netfilter.
+///
+/// # Errors
+/// When the namespace cannot be entered, or the kernel refuses.
+pub fn spare_bridges(namespace: BorrowedFd<'_>, sandbox: &SandboxName) -> io::Result<()> {
+    netns::within(namespace, || {
+        match std::fs::write(path(sandbox, Sysctl::BridgeCallIptables), "0") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            // Without br_netfilter there is no such way.
+            _ => Ok(()),
+        }
+    })?
 }
 
 /// Settings of the network that decide where packets go, below /proc/sys. `*` stands for every

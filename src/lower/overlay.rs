@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use crate::intent::{Intent, Network, NetworkName, NodeName};
 use crate::node::object::{BRIDGE, VXLAN};
 use crate::node::{
-    Address, ForwardingEntry, Link, LinkKind, Mac, Neighbour, Node, Sandbox, SandboxName, Sysctl,
+    Address, ForwardingEntry, Link, LinkKind, Mac, Neighbour, Node, Sandbox, SandboxName,
 };
 
 /// The MTU of every Linux loopback, in bytes.
@@ -142,7 +142,6 @@ fn lower_one<'a>(
         isolated: false,
         up: true,
     };
-    sandbox.sysctls.insert(Sysctl::BridgeCallIptables, 0);
     sandbox.links.insert(BRIDGE.into(), bridge);
     sandbox.links.insert(VXLAN.into(), vxlan);
     for pool in &network.pools {

@@ -149,9 +149,9 @@ pub enum Sysctl {
     /// machine has, so it is only read where packets are routed by marks.
     #[serde(rename = "net.ipv4.conf.all.src_valid_mark")]
     SourceByMark,
-    /// Of a network's sandbox: whether frames that pass its bridge go through netfilter as packets,
-    /// where br_netfilter is loaded; elsewhere they never do. 0 spares them the way: nothing filters
-    /// there.
+    /// Of a network's sandbox: whether frames that pass its bridge go through netfilter as packets. The
+    /// bridge is made with 0, which spares them the way: nothing filters there. Only br_netfilter brings
+    /// it, and then 1; without it they never do.
     #[serde(rename = "net.bridge.bridge-nf-call-iptables")]
     BridgeCallIptables,
 }
@@ -201,7 +201,7 @@ impl Sysctl {
         }
     }
 
-    /// What a new namespace has (Documentation/networking/ipvs-sysctl.rst, ip-sysctl.rst). Only
+    /// What a new sandbox has (Documentation/networking/ipvs-sysctl.rst, ip-sysctl.rst). Only
     /// values that differ stand in a [`Sandbox`].
     pub fn default_value(self) -> u32 {
         match self {
@@ -213,15 +213,9 @@ impl Sysctl {
             | Sysctl::RouteLocalnet
             | Sysctl::FwmarkAccept
             | Sysctl::FwmarkReflect
-            | Sysctl::SourceByMark => 0,
-            Sysctl::BridgeCallIptables => 1,
+            | Sysctl::SourceByMark
+            | Sysctl::BridgeCallIptables => 0,
         }
-    }
-
-    /// What it is like where the kernel, for want of a module, does not have it; none where nothing
-    /// can be said of it then.
-    pub fn absent_value(self) -> Option<u32> {
-        (self == Sysctl::BridgeCallIptables).then_some(0)
     }
 
     /// Whether it is never set back in a namespace of others.

@@ -9,7 +9,7 @@ use super::encryption;
 use super::op::{Change, Op};
 use crate::intent::{ClusterId, Fwmark};
 use crate::node::encryption::{Carrier, ENCRYPTION_MARK};
-use crate::node::object::Port;
+use crate::node::object::{BRIDGE, Port};
 use crate::node::process::Program;
 use crate::node::{
     BaseRule, Dispatch, Forwarding, ForwardingEntry, Link, LinkKind, LinkName, Neighbour, Object,
@@ -45,12 +45,6 @@ fn inside(sandbox: &SandboxName, command: impl fmt::Display) -> String {
         Place::Node { .. } => command.to_string(),
         Place::Attached { path, .. } => format!("nsenter --net={} {command}", quoted(path)),
     }
-}
-
-/// `sysctl`, and that it may be missing where that is as good.
-fn set_words(sysctl: Sysctl, name: &str, value: u32) -> String {
-    let missing = if sysctl.absent_value().is_some() { "e" } else { "" };
-    format!("sysctl -q{missing}w {name}={value}")
 }
 
 /// `ip`, at work in a sandbox.
@@ -121,7 +115,7 @@ fn add(sandbox: &SandboxName, object: &Object) -> String {
         Object::Turn(mark) => format!("{ip} rule add {}", turn_words(*mark)),
         Object::Route(route) => format!("{ip} route add {}", route_words(route)),
         Object::Sysctl { sysctl, value } => {
-            inside(sandbox, set_words(*sysctl, &sysctl.name_in(sandbox), *value))
+            inside(sandbox, format_args!("sysctl -qw {}={value}", sysctl.name_in(sandbox)))
         }
         Object::Table => nft(sandbox, &commands::add_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::add_rule(&table, *rule)),
@@ -176,7 +170,7 @@ fn del(sandbox: &SandboxName, object: &Object) -> String {
         }
         Object::Sysctl { sysctl, .. } => {
             let (name, value) = (sysctl.name_in(sandbox), sysctl.default_value());
-            inside(sandbox, set_words(*sysctl, &name, value))
+            inside(sandbox, format_args!("sysctl -qw {name}={value}"))
         }
         Object::Table => nft(sandbox, &commands::del_table(&table)),
         Object::BaseRule(rule) => nft(sandbox, &commands::del_rule(&table, *rule)),
@@ -300,7 +294,19 @@ fn add_link(sandbox: &SandboxName, name: &LinkName, link: &Link) -> String {
         ),
         LinkKind::Bridge => {
             let address = link.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-            format!("{ip} link add {name}{address} mtu {} type bridge && {}", link.mtu, up())
+            let spared = match name.as_str() {
+                // It may be missing, where br_netfilter is.
+                BRIDGE => {
+                    let word = format!("sysctl -qew {}=0", Sysctl::BridgeCallIptables);
+                    format!("{} && ", inside(sandbox, word))
+                }
+                _ => String::new(),
+            };
+            format!(
+                "{spared}{ip} link add {name}{address} mtu {} type bridge && {}",
+                link.mtu,
+                up()
+            )
         }
         LinkKind::Veth { .. } | LinkKind::Other { .. } => {
             format!("{ip} link set {name} {}", state(link.up))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::world::{Lab, Swarmlb, apart, shell, within};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn tasks_spread_over_the_nodes_of_a_lab_and_nothing_is_left_of_it() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{Stream, Swarmlb, answers, apart, echo, replies, shell, within};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// `web` with three tasks, of which a client in `box.1` holds a connection to each.
 fn world(options: &str) -> (Swarmlb, Vec<Stream>) {

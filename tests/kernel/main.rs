@@ -19,6 +19,7 @@ mod etcd;
 #[path = "../etcd_server/mod.rs"]
 mod etcd_server;
 mod evenness;
+mod events;
 mod foreground;
 mod foreign;
 mod forgotten;

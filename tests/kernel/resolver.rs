@@ -18,7 +18,7 @@ use swarmlb::probe::resolve::{RecordType, Resolution, resolve};
 use super::world::intents::Dice;
 use crate::world::{Swarmlb, apart, inside, kill, within};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const BOX: &str = "collab-box.1";
 
 fn ask(name: &str, kind: RecordType) -> Resolution {
