@@ -17,6 +17,7 @@ pub mod manual;
 pub mod network;
 pub mod node;
 pub mod number;
+pub mod resolving;
 pub mod restart;
 pub mod sandbox;
 pub mod service;

@@ -150,6 +150,8 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
     #[command(flatten)]
+    pub resolving: super::resolving::Resolving,
+    #[command(flatten)]
     pub log: LogOptions,
     /// How long a task that is scaled away may still serve those who are connected to it, as 10s or
     /// 1m30s; with 0 it goes at once

@@ -209,6 +209,8 @@ pub struct Update {
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<crate::intent::NodeName>,
     #[command(flatten)]
+    pub resolving: super::resolving::Resolving,
+    #[command(flatten)]
     pub log: LogOptions,
     /// How long a task that leaves may still serve those who are connected to it
     #[arg(long, value_name = "TIME")]

@@ -28,6 +28,7 @@ mod output;
 mod progress;
 mod recorded;
 mod remote_logs;
+mod resolve;
 mod rotation;
 mod sandbox;
 mod service;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::change::{Change, Reach};
 use super::network::{joined, named_once};
+use super::resolve::resolved;
 use super::session::Session;
 use super::{Report, listening, logs, task, update};
 use crate::agent::status::TaskState;
@@ -70,7 +71,7 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
         networks.push(default.clone());
     }
     let aliased = create.networks.into_iter().filter(|on| !on.aliases.is_empty());
-    let spec = ServiceSpec {
+    let mut spec = ServiceSpec {
         name: name.clone(),
         definition: Definition {
             image: absolute(create.image, &what)?,
@@ -110,6 +111,9 @@ fn make(global: &Global, create: Create) -> Result<Report, Failure> {
     };
     let machine = session.machine()?;
     super::container::check(&session, &spec.definition, &what)?;
+    if !session.is_recorded() && !session.intent()?.services.contains_key(&name) {
+        spec.definition.image = resolved(spec.definition.image, &create.resolving);
+    }
     let network_id = crate::random::id(25);
     let ingress_id = crate::random::id(25);
     let asked: Vec<PortSpec> = create.ports.into_iter().flat_map(|ports| ports.0).collect();
@@ -209,7 +213,7 @@ fn ls(global: &Global) -> Result<Report, Failure> {
             running,
             pending: service.pending.len(),
             max_per_node: service.placement.max_per_node,
-            image: service.definition.image.to_string(),
+            image: service.definition.image.short(),
             endpoint_mode: service.endpoint_mode,
             data_plane: data_plane(&intent, service),
             vips: service.vips.iter().map(|(n, vip)| (n, vip.address.to_string())).collect(),

@@ -210,7 +210,7 @@ fn row<'a>(
         name: task.name.clone(),
         service: &task.name.service,
         slot: task.name.slot,
-        image: intent.definition_of(task).map_or_else(String::new, |d| d.image.to_string()),
+        image: intent.definition_of(task).map_or_else(String::new, |d| d.image.short()),
         node: Some(&task.node),
         addresses: asked_for(intent, task).map(|e| e.address.to_string()).collect(),
         ports: host_ports(intent, task),

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::change::{Change, Reach};
+use super::resolve::resolved;
 use super::service::absolute;
 use super::session::Session;
 use super::{Report, listening};
@@ -46,8 +47,12 @@ pub fn update(global: &Global, typed: &Update) -> Result<Report, Failure> {
         return rollback(global, name, typed.detach, typed.dry_run.dry_run);
     }
     let what = format!("update service `{name}`");
-    let wanted = Wanted::of(typed, &what)?;
+    let mut wanted = Wanted::of(typed, &what)?;
     let session = Session::new(global, what.as_str())?;
+    if !session.is_recorded() {
+        session.intent()?.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+        wanted.image = wanted.image.map(|image| resolved(image, &typed.resolving));
+    }
     let machine = session.machine()?;
     let listeners = match typed.publish_add.is_empty() || session.is_recorded() {
         true => Vec::new(),

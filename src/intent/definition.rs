@@ -22,6 +22,20 @@ pub enum Image {
     Oci(Reference),
 }
 
+impl Image {
+    /// As lists show it: without the digest of one that has a tag.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Oci(Reference::Registry(named)) if named.tag.is_some() => {
+                let mut named = named.clone();
+                named.digest = None;
+                named.to_string()
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl FromStr for Image {
     type Err = String;
 

@@ -99,7 +99,7 @@ impl<'a> Row<'a> {
             name: TaskName { service: service.name.clone(), slot },
             service: &service.name,
             slot,
-            image: service.definition.image.to_string(),
+            image: service.definition.image.short(),
             node: pending.node.as_ref(),
             addresses: Vec::new(),
             ports: Vec::new(),

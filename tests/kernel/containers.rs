@@ -10,7 +10,8 @@ use serde_json::json;
 use swarmlb::kernel::program;
 use swarmlb::killpoint::VARIABLE;
 
-use crate::world::images::{Image, layout, write};
+use crate::world::images::{Image, digest, layout, write};
+use crate::world::registry::{Manners, Registry};
 use crate::world::{Swarmlb, apart, required, shell, within};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -302,6 +303,58 @@ fn of_a_check_that_hangs_forks_or_has_no_program_nothing_is_left_in_the_containe
         shell(&format!("rm {}/bin/sh", image.display()));
         let without = checked("shellless", "true");
         assert!(without.contains("/bin/sh") && without.contains("no such file"), "{without}");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn a_tag_is_pinned_to_what_it_means_when_it_is_asked_for() {
+    apart(|| {
+        let Some(root) = image() else { return };
+        let sleeping = |layers: &[Vec<u8>]| {
+            let config = json!({ "Entrypoint": ["/bin/sleep", "1000"], "Env": ["PATH=/bin"] });
+            Image::of(layers.to_vec()).config(config)
+        };
+        let base = layer(&root);
+        let one = sleeping(&[base]);
+        std::fs::write(root.join("srv/two"), "two").expect("a file");
+        let two = sleeping(&[layer(&root)]);
+        let registry = Registry::new(Manners::default());
+        registry.put(&one, "v");
+        let name = format!("{}/team/web:v", registry.address);
+        let swarmlb = Swarmlb::new();
+        let image_of = |service: &str| {
+            let inspected = swarmlb.json(&format!("service inspect {service}"));
+            inspected[0]["image"].as_str().expect("a name").to_owned()
+        };
+        let pinned = |image: &Image| format!("{name}@{}", digest(&image.manifest_bytes()));
+        swarmlb.good(&format!("image pull {name}"));
+        let pulls = || registry.requests().iter().filter(|line| line.contains("/blobs/")).count();
+        let pulled = pulls();
+        swarmlb.good(&format!("service create --name web --stop-signal KILL {name}"));
+        assert_eq!(image_of("web"), pinned(&one));
+        assert_eq!(pulls(), pulled, "what was brought by its tag is taken by its digest");
+        for rows in [swarmlb.json("service ls"), swarmlb.json("service ps web")] {
+            assert_eq!(rows[0]["image"], name, "lists leave the digest out");
+        }
+        // The tag goes on; the service does not, until it is asked to.
+        registry.put(&two, "v");
+        swarmlb.good("service update --force web");
+        assert_eq!(image_of("web"), pinned(&one));
+        let two_is_there = "test -e /srv/two && echo yes || echo no";
+        assert_eq!(in_task(&swarmlb, "web.1", two_is_there), "no\n");
+        swarmlb.good(&format!("service update --image {name} web"));
+        assert_eq!(image_of("web"), pinned(&two));
+        assert_eq!(in_task(&swarmlb, "web.1", two_is_there), "yes\n");
+        swarmlb.good(&format!(
+            "service create --name loose --stop-signal KILL --no-resolve-image {name}"
+        ));
+        assert_eq!(image_of("loose"), name);
+        drop(registry);
+        let (_, err) =
+            swarmlb.ending(&format!("service create --name late --stop-signal KILL {name}"), 0);
+        assert!(err.contains("warning: image ") && err.contains("has no digest recorded"), "{err}");
+        assert_eq!(image_of("late"), name, "what is here by its tag is found");
         swarmlb.reset();
     });
 }

@@ -11,6 +11,7 @@ mod lab;
 pub mod machines;
 mod node;
 mod query;
+pub mod registry;
 mod swarmlb_command;
 mod traffic;
 

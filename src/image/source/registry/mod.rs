@@ -50,6 +50,17 @@ impl Registry {
         Ok(bytes)
     }
 
+    /// What it calls the image by now: the digest of its manifest, or of the list of manifests by platform.
+    ///
+    /// # Errors
+    /// When it does not have it, or not for who asks.
+    pub fn digest(&self) -> Result<Digest, ImageError> {
+        match (&self.named.digest, &self.named.tag) {
+            (Some(digest), _) => Ok(digest.clone()),
+            (None, tag) => Ok(sha256(&self.manifest_of(tag.as_deref().unwrap_or_default())?)),
+        }
+    }
+
     fn manifest_of(&self, which: &str) -> Result<Vec<u8>, ImageError> {
         self.get("manifests", which, &MANIFESTS.join(", "))
     }
