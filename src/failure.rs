@@ -520,7 +520,7 @@ fn intent_hint(error: &IntentError) -> Option<String> {
             "choose one that all nodes have; `--scheduler auto` takes rr, or wrr where weights differ".into()
         }
         IntentError::NoIpvs { .. } => {
-            "see `swarmlb system info`; `--data-plane nftables` works on any kernel".into()
+            "see `swarmlb system info`; nftables works on any kernel, with schedulers rr and wrr".into()
         }
         _ => return None,
     })

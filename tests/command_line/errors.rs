@@ -426,7 +426,7 @@ fn the_ipvs_plane_is_refused_where_a_kernel_has_none() {
     assert_eq!(
         told,
         "error: cannot create service `web`: node `node-1` has no IPVS\n\
-         hint: see `swarmlb system info`; `--data-plane nftables` works on any kernel\n"
+         hint: see `swarmlb system info`; nftables works on any kernel, with schedulers rr and wrr\n"
     );
     lab.run(&words).good();
 }
