@@ -11,7 +11,7 @@ use swarmlb::kernel::program;
 use swarmlb::killpoint::VARIABLE;
 
 use crate::world::images::{Image, digest, layout, write};
-use crate::world::registry::{Manners, Registry};
+use crate::world::registry::{Door, Manners, Registry};
 use crate::world::{Swarmlb, apart, required, shell, within};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -355,6 +355,45 @@ fn a_tag_is_pinned_to_what_it_means_when_it_is_asked_for() {
             swarmlb.ending(&format!("service create --name late --stop-signal KILL {name}"), 0);
         assert!(err.contains("warning: image ") && err.contains("has no digest recorded"), "{err}");
         assert_eq!(image_of("late"), name, "what is here by its tag is found");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn an_agent_shows_a_registry_the_password_that_its_machine_has_and_tells_nobody() {
+    apart(|| {
+        let Some(root) = image() else { return };
+        let config = json!({ "Entrypoint": ["/bin/sleep", "1000"], "Env": ["PATH=/bin"] });
+        let image = Image::of([layer(&root)]).config(config);
+        let door = Door::Basic("anna", "very-secret");
+        let registry = Registry::new(Manners { door, ..Manners::default() });
+        registry.put(&image, "v");
+        // For this world to see only.
+        shell("mkdir /run/etc /run/work");
+        shell("mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/work /etc");
+        let swarmlb = Swarmlb::new();
+        let name = format!("{}/team/web:v", registry.address);
+        let create = "service create --name web --detach --stop-signal KILL";
+        let (_, err) = swarmlb.ending(&format!("{create} {name}"), 0);
+        assert!(err.contains("has no digest recorded"), "{err}");
+        let rows = || swarmlb.json("service ps web");
+        within("it is refused", SOON, rows, |rows| !rows[0]["error"].is_null());
+        let (address, secret) = (registry.address, "YW5uYTp2ZXJ5LXNlY3JldA==");
+        let auths = json!({ "auths": { address.to_string(): { "auth": secret } } });
+        std::fs::create_dir_all("/etc/swarmlb").expect("a directory");
+        std::fs::write("/etc/swarmlb/docker.json", auths.to_string()).expect("a file");
+        let settings = "credentials = \"/etc/swarmlb/docker.json\"\n";
+        std::fs::write("/etc/swarmlb/config.toml", settings).expect("a file");
+        within("it is let in", SOON, rows, |rows| rows[0]["state"] == "running");
+        // A command reads the same file.
+        let (_, err) = swarmlb.ending(&format!("service update --image {name} web"), 0);
+        assert!(!err.contains("warning"), "{err}");
+        let inspected = swarmlb.json("service inspect web").to_string();
+        assert!(inspected.contains("team/web:v@sha256:"), "{inspected}");
+        let told = shell(
+            "grep -rIl -e very-secret -e YW5uYTp2ZXJ5 /run /tmp/swarmlb* 2>/dev/null || true",
+        );
+        assert_eq!(told.trim(), "/run/etc/swarmlb/docker.json", "and nowhere else");
         swarmlb.reset();
     });
 }
