@@ -414,6 +414,11 @@ fn without_a_runtime_nothing_is_created_and_it_is_said_what_to_install() {
         assert!(err.contains("there is no OCI runtime on this node"), "{err}");
         assert!(err.contains("install runc, crun or youki"), "{err}");
         assert_eq!(swarmlb.json("service ls"), serde_json::json!([]));
+        swarmlb.good("service create --name web --stop-signal KILL");
+        let (_, err) =
+            swarmlb.ending(&format!("service update --image rootfs:{} web", image.display()), 3);
+        assert!(err.contains("there is no OCI runtime on this node"), "{err}");
+        assert_eq!(swarmlb.json("service inspect web")[0]["image"], "builtin:whoami");
         swarmlb.reset();
     });
 }
