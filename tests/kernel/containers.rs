@@ -399,6 +399,30 @@ fn an_agent_shows_a_registry_the_password_that_its_machine_has_and_tells_nobody(
 }
 
 #[test]
+fn an_update_to_an_image_that_is_nowhere_goes_back() {
+    apart(|| {
+        let Some(image) = image() else { return };
+        let swarmlb = Swarmlb::new();
+        swarmlb.good(&format!(
+            "service create --name web --replicas 2 --stop-signal KILL --update-failure-action rollback \
+             rootfs:{} sleep 1000",
+            image.display()
+        ));
+        let before = ["web.1", "web.2"].map(|task| id_of(&swarmlb, task));
+        let (_, err) = swarmlb.ending("service update --image oci:/run/none:v1 web", 1);
+        assert!(err.contains("/run/none"), "{err}");
+        let named = format!("rootfs:{}", image.display());
+        assert_eq!(swarmlb.json("service inspect web")[0]["image"], named.as_str());
+        for row in swarmlb.json("service ps web").as_array().expect("rows") {
+            assert_eq!((&row["state"], &row["image"]), (&json!("running"), &json!(named)), "{row}");
+        }
+        let after = ["web.1", "web.2"].map(|task| id_of(&swarmlb, task));
+        assert!(before.iter().any(|id| after.contains(id)), "not all were replaced");
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn without_a_runtime_nothing_is_created_and_it_is_said_what_to_install() {
     apart(|| {
         let Some(image) = image() else { return };
