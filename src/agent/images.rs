@@ -53,16 +53,20 @@ struct Held {
     failures: u32,
 }
 
+/// Tells how registries are asked now, or why that cannot be told.
+pub type Asking = Arc<dyn Fn() -> Result<PullOptions, String> + Send + Sync>;
+
 /// Those that are wanted here.
 pub struct Images {
     state: StateDir,
+    asking: Asking,
     held: Mutex<BTreeMap<Reference, Held>>,
     events: Mutex<Sender<Event>>,
 }
 
 impl Images {
-    pub fn new(state: StateDir, events: Sender<Event>) -> Arc<Self> {
-        Arc::new(Self { state, held: Mutex::default(), events: Mutex::new(events) })
+    pub fn new(state: StateDir, asking: Asking, events: Sender<Event>) -> Arc<Self> {
+        Arc::new(Self { state, asking, held: Mutex::default(), events: Mutex::new(events) })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Reference, Held>> {
@@ -159,7 +163,7 @@ impl Images {
         };
         let id = match held {
             Some(id) => id,
-            None => store.pull(image, &PullOptions::default(), &Silent).map_err(words)?,
+            None => store.pull(image, &(self.asking)()?, &Silent).map_err(words)?,
         };
         let prepared = store.prepare(&id).map_err(words)?;
         let layers = store.layers_dir();

@@ -26,4 +26,5 @@ pub mod status;
 mod updates;
 
 pub use events::follow;
+pub use images::Asking;
 pub use reconcile::{can_encrypt, has_ipvs, resolv_conf, run, way_out};

@@ -16,7 +16,7 @@ use super::endings::{Cause, Endings};
 use super::entry::{Begun, Entry, enter};
 use super::events::{self, Event};
 use super::forgotten::{self, Former};
-use super::images::{Images, Standing};
+use super::images::{Asking, Images, Standing};
 use super::last_known::LastKnown;
 use super::leader::{self, Wake};
 use super::lease::{self, Lease};
@@ -139,6 +139,7 @@ pub fn run(
     name: &NodeName,
     location: &Location,
     arguments: &[String],
+    asking: Asking,
 ) -> io::Result<()> {
     // The agent of a keeper that was killed may still be at work; two would undo each other's.
     let lock = std::fs::File::options()
@@ -147,7 +148,7 @@ pub fn run(
         .truncate(false)
         .open(state.agent_lock())?;
     lock.lock()?;
-    let ended = run_for_keeper(state, name, location, arguments);
+    let ended = run_for_keeper(state, name, location, arguments, asking);
     if ended.is_err() && !daemon::lives(state) {
         succeed(state, arguments);
     }
@@ -167,6 +168,7 @@ fn run_for_keeper(
     name: &NodeName,
     location: &Location,
     arguments: &[String],
+    asking: Asking,
 ) -> io::Result<()> {
     // Before anything that waits: a keeper that comes meanwhile has an agent of its own.
     let watched = Keeper::connect(&state.keeper_socket())?;
@@ -223,7 +225,7 @@ fn run_for_keeper(
     events::follow(store.clone(), records::STATUS, after, tell)?;
     leader::stand(store.clone(), name.clone(), Arc::clone(&lease), woken)?;
     let waits = Later::new(location.clone(), state.store_socket(), lease::PATIENCE);
-    let images = Images::new(state.clone(), sender.clone());
+    let images = Images::new(state.clone(), asking, sender.clone());
     lease.keep(Arc::new(waits), sender)?;
     let rejections = Arc::new(Mutex::new(Vec::new()));
     let kernel = Linux::new(KeptProcesses {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -54,7 +55,9 @@ pub fn agent(global: &Global) -> Result<Report, Failure> {
     std::fs::write(session.state.node_name(), format!("{}\n", session.node)).map_err(failed)?;
     crate::keeper::descriptors::raise();
     crate::memory::share_heap();
-    crate::agent::run(&session.state, &session.node, &session.location, session.arguments())
+    let asking = Arc::new(super::resolve::settled);
+    let (state, arguments) = (&session.state, session.arguments());
+    crate::agent::run(state, &session.node, &session.location, arguments, asking)
         .map_err(failed)?;
     Ok(Report::good(""))
 }

@@ -50,7 +50,13 @@ pub fn update(global: &Global, typed: &Update) -> Result<Report, Failure> {
     let mut wanted = Wanted::of(typed, &what)?;
     let session = Session::new(global, what.as_str())?;
     if !session.is_recorded() {
-        session.intent()?.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+        let intent = session.intent()?;
+        let held = intent.service(name).map_err(|error| Failure::intent(what.as_str(), &error))?;
+        let mut changed = held.clone();
+        wanted.change_definition(&mut changed);
+        if changed.definition != held.definition {
+            super::container::check(&session, &changed.definition, &what)?;
+        }
         wanted.image = wanted.image.map(|image| resolved(image, &typed.resolving));
     }
     let machine = session.machine()?;

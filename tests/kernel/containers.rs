@@ -11,7 +11,7 @@ use swarmlb::kernel::program;
 use swarmlb::killpoint::VARIABLE;
 
 use crate::world::images::{Image, digest, layout, write};
-use crate::world::registry::{Manners, Registry};
+use crate::world::registry::{Door, Manners, Registry};
 use crate::world::{Swarmlb, apart, required, shell, within};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -360,6 +360,69 @@ fn a_tag_is_pinned_to_what_it_means_when_it_is_asked_for() {
 }
 
 #[test]
+fn an_agent_shows_a_registry_the_password_that_its_machine_has_and_tells_nobody() {
+    apart(|| {
+        let Some(root) = image() else { return };
+        let config = json!({ "Entrypoint": ["/bin/sleep", "1000"], "Env": ["PATH=/bin"] });
+        let image = Image::of([layer(&root)]).config(config);
+        let door = Door::Basic("anna", "very-secret");
+        let registry = Registry::new(Manners { door, ..Manners::default() });
+        registry.put(&image, "v");
+        // For this world to see only.
+        shell("mkdir /run/etc /run/work");
+        shell("mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/work /etc");
+        let swarmlb = Swarmlb::new();
+        let name = format!("{}/team/web:v", registry.address);
+        let create = "service create --name web --detach --stop-signal KILL";
+        let (_, err) = swarmlb.ending(&format!("{create} {name}"), 0);
+        assert!(err.contains("has no digest recorded"), "{err}");
+        let rows = || swarmlb.json("service ps web");
+        within("it is refused", SOON, rows, |rows| !rows[0]["error"].is_null());
+        let (address, secret) = (registry.address, "YW5uYTp2ZXJ5LXNlY3JldA==");
+        let auths = json!({ "auths": { address.to_string(): { "auth": secret } } });
+        std::fs::create_dir_all("/etc/swarmlb").expect("a directory");
+        std::fs::write("/etc/swarmlb/docker.json", auths.to_string()).expect("a file");
+        let settings = "credentials = \"/etc/swarmlb/docker.json\"\n";
+        std::fs::write("/etc/swarmlb/config.toml", settings).expect("a file");
+        within("it is let in", SOON, rows, |rows| rows[0]["state"] == "running");
+        // A command reads the same file.
+        let (_, err) = swarmlb.ending(&format!("service update --image {name} web"), 0);
+        assert!(!err.contains("warning"), "{err}");
+        let inspected = swarmlb.json("service inspect web").to_string();
+        assert!(inspected.contains("team/web:v@sha256:"), "{inspected}");
+        let told = shell(
+            "grep -rIl -e very-secret -e YW5uYTp2ZXJ5 /run /tmp/swarmlb* 2>/dev/null || true",
+        );
+        assert_eq!(told.trim(), "/run/etc/swarmlb/docker.json", "and nowhere else");
+        swarmlb.reset();
+    });
+}
+
+#[test]
+fn an_update_to_an_image_that_is_nowhere_goes_back() {
+    apart(|| {
+        let Some(image) = image() else { return };
+        let swarmlb = Swarmlb::new();
+        swarmlb.good(&format!(
+            "service create --name web --replicas 2 --stop-signal KILL --update-failure-action rollback \
+             rootfs:{} sleep 1000",
+            image.display()
+        ));
+        let before = ["web.1", "web.2"].map(|task| id_of(&swarmlb, task));
+        let (_, err) = swarmlb.ending("service update --image oci:/run/none:v1 web", 1);
+        assert!(err.contains("/run/none"), "{err}");
+        let named = format!("rootfs:{}", image.display());
+        assert_eq!(swarmlb.json("service inspect web")[0]["image"], named.as_str());
+        for row in swarmlb.json("service ps web").as_array().expect("rows") {
+            assert_eq!((&row["state"], &row["image"]), (&json!("running"), &json!(named)), "{row}");
+        }
+        let after = ["web.1", "web.2"].map(|task| id_of(&swarmlb, task));
+        assert!(before.iter().any(|id| after.contains(id)), "not all were replaced");
+        swarmlb.reset();
+    });
+}
+
+#[test]
 fn without_a_runtime_nothing_is_created_and_it_is_said_what_to_install() {
     apart(|| {
         let Some(image) = image() else { return };
@@ -375,6 +438,11 @@ fn without_a_runtime_nothing_is_created_and_it_is_said_what_to_install() {
         assert!(err.contains("there is no OCI runtime on this node"), "{err}");
         assert!(err.contains("install runc, crun or youki"), "{err}");
         assert_eq!(swarmlb.json("service ls"), serde_json::json!([]));
+        swarmlb.good("service create --name web --stop-signal KILL");
+        let (_, err) =
+            swarmlb.ending(&format!("service update --image rootfs:{} web", image.display()), 3);
+        assert!(err.contains("there is no OCI runtime on this node"), "{err}");
+        assert_eq!(swarmlb.json("service inspect web")[0]["image"], "builtin:whoami");
         swarmlb.reset();
     });
 }
