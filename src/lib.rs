@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md says how the parts fit together. The modules under "pure" import no effects.
 
 // ── pure ──
+pub mod check;
 pub mod container;
 pub mod dump;
 pub mod events;

@@ -38,7 +38,9 @@ pub fn is_allowed(command: &cli::Command) -> bool {
             matches!(command, cli::export::Command::Prometheus { listen: None })
         }
         cli::Command::Service(command) => matches!(command, cli::service::Command::Logs { .. }),
-        cli::Command::Diag(command) => matches!(command, cli::diag::Command::Dns { .. }),
+        cli::Command::Diag(command) => {
+            matches!(command, cli::diag::Command::Dns { .. } | cli::diag::Command::Check { .. })
+        }
         cli::Command::Agent(command) => matches!(command, cli::agent::Command::Status),
         cli::Command::System(command) => matches!(command, cli::system::Command::Info),
         _ => false,

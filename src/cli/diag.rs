@@ -8,6 +8,26 @@ use crate::intent::{DataPlaneChoice, ServiceName, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look for all known ways to be broken, and say how to mend what is
+    ///
+    /// Compares what this node's kernel holds with what it should, object by object, follows every VIP from
+    /// every sandbox, asks the resolvers, and looks at nodes, services and tasks as they report. Each
+    /// finding has a code, what was expected and found, what follows from it, and the command that mends it;
+    /// most of what is wrong in the kernel an agent that runs mends by itself within 15 seconds. Nothing
+    /// is changed. What is seen for a moment only, as during an update, is not told.
+    ///
+    /// Exits 1 when there is more than notes.
+    Check {
+        /// A line for each finding, and nothing for what is right
+        #[arg(long)]
+        short: bool,
+    },
+    /// Explain a code of `diag check`, or list all
+    Explain {
+        /// The code, as mark-missing
+        #[arg(value_name = "CODE")]
+        code: Option<String>,
+    },
     /// Ask a sandbox's resolver for a name, and compare with what it should answer
     ///
     /// Exits 1 when they differ.

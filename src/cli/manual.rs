@@ -812,6 +812,42 @@ pub const PAGES: &[Page] = &[
         ..NOTHING
     },
     Page {
+        command: "diag check",
+        examples: &[
+            ("Is anything wrong here?", "swarmlb diag check"),
+            (
+                "On another node, a line for each finding:",
+                "swarmlb --node node-2 diag check --short",
+            ),
+            ("For a monitor, the codes only:", "swarmlb --quiet diag check"),
+        ],
+        fields: &[
+            ("node", "the node that was looked at"),
+            ("healthy", "whether there is nothing but notes"),
+            ("looked_for", "how many kinds of findings there are"),
+            (
+                "findings",
+                "each with group, code, severity (`error`, `warning` or `note`), place, evidence, cause and mend: the command, or null",
+            ),
+        ],
+        exits: &[(1, "something is wrong")],
+        ..NOTHING
+    },
+    Page {
+        command: "diag explain",
+        examples: &[
+            ("All codes:", "swarmlb diag explain"),
+            ("One of them:", "swarmlb diag explain mark-missing"),
+        ],
+        fields: &[
+            ("name", "the code"),
+            ("group", "what it is about"),
+            ("severity", "`error`, `warning` or `note`"),
+            ("cause", "what it means"),
+        ],
+        ..NOTHING
+    },
+    Page {
         command: "diag dns",
         examples: &[
             ("In every task's sandbox:", "swarmlb diag dns web"),

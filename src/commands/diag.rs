@@ -1,6 +1,7 @@
 //! `swarmlb diag …`
 
 mod bench;
+mod check;
 mod comparison;
 mod outage;
 mod report_file;
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn run(global: &Global, command: Command) -> Result<Report, Failure> {
     match command {
+        Command::Check { short } => check::run(global, short),
+        Command::Explain { code } => check::explain(global, code.as_deref()),
         Command::Dns { name, from } => dns(global, &name, from.as_deref()),
         Command::Compare(compare) => comparison::run(global, &compare),
     }

@@ -352,6 +352,19 @@ impl Session {
         desired
     }
 
+    /// What this node shall hold, with its keys.
+    ///
+    /// # Errors
+    /// When its private key cannot be read.
+    pub fn desired_with_keys(&self, intent: &Intent) -> Result<Node, Failure> {
+        let mut desired = lower(intent, &self.node);
+        let key = private_key(&self.state.private_key());
+        if let Some(keyring) = key.map_err(|error| Failure::state(&self.state, &error))? {
+            keyring.complete(intent, &self.node, &mut desired);
+        }
+        Ok(desired)
+    }
+
     fn rehearse(&self, held: Node, plan: &Plan) -> Result<Node, Failure> {
         let mut rehearsal = Rehearsal::new(held);
         for (op, outcome) in plan.ops.iter().zip(rehearsal.apply(&plan.ops)) {

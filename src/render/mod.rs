@@ -1,5 +1,6 @@
 //! Values become words here, and nowhere else.
 
+pub mod check;
 pub mod comparison;
 pub mod dump;
 pub mod english;

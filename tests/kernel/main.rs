@@ -6,6 +6,7 @@
 mod agreement;
 mod attachments;
 mod balancers;
+mod check;
 mod comparison;
 mod connected;
 mod containers;
