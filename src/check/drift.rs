@@ -1,10 +1,11 @@
 //! What a node's kernel holds that it should not, and the other way round.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
 use super::codes::{Code, code};
 use crate::intent::Intent;
+use crate::node::object::Key;
 use crate::node::{BaseRule, Object, SandboxName};
 use crate::plan::Op;
 use crate::plan::op::Change;
@@ -31,58 +32,51 @@ fn differences(ops: &[Op]) -> Vec<Difference> {
     let whole: BTreeSet<&SandboxName> =
         ops.iter().filter(is_namespace).map(|op| &op.sandbox).collect();
     let mut differences: Vec<Difference> = Vec::new();
+    let mut places: BTreeMap<(&SandboxName, Key), usize> = BTreeMap::new();
     for op in ops {
         if whole.contains(&op.sandbox) && !is_namespace(&op) {
             continue;
         }
+        let at = |key: Key| places.get(&(&op.sandbox, key)).copied();
         // What stands in something that is missing is missing with it.
-        let holds = |other: &&mut Difference| {
-            other.sandbox == op.sandbox && is_within(&op.change, &other.change)
-        };
-        if let Some(whole) = differences.iter_mut().find(holds) {
-            whole.commands.push(op.to_string());
+        let held = holder(op.object()).and_then(at).and_then(|place| differences.get_mut(place));
+        let held = held.filter(|held| held.is_missing() && matches!(op.change, Change::Add(_)));
+        if let Some(held) = held {
+            held.commands.push(op.to_string());
             continue;
         }
         let key = op.object().key();
-        let is_same = |other: &&mut Difference| {
-            other.sandbox == op.sandbox && object(&other.change).key() == key
-        };
-        match differences.iter_mut().find(is_same) {
-            Some(before) => {
-                before.change = joined(&before.change, &op.change);
-                before.commands.push(op.to_string());
-            }
-            None => differences.push(Difference {
-                sandbox: op.sandbox.clone(),
-                change: op.change.clone(),
-                commands: vec![op.to_string()],
-            }),
+        if let Some(before) = at(key.clone()).and_then(|place| differences.get_mut(place)) {
+            before.change = joined(&before.change, &op.change);
+            before.commands.push(op.to_string());
+            continue;
         }
+        places.insert((&op.sandbox, key), differences.len());
+        differences.push(Difference {
+            sandbox: op.sandbox.clone(),
+            change: op.change.clone(),
+            commands: vec![op.to_string()],
+        });
     }
     differences
 }
 
-/// Whether one thing is missing because another is: a real server with its virtual server, and what is in
-/// a table with that.
-fn is_within(change: &Change, whole: &Change) -> bool {
-    let (Change::Add(part), Change::Add(whole)) = (change, whole) else { return false };
-    match (part, whole) {
-        (Object::RealServer { server, .. }, Object::VirtualServer { key, .. }) => server == key,
-        (
-            Object::BaseRule(_)
-            | Object::Guard(_)
-            | Object::Mark { .. }
-            | Object::Dispatch { .. }
-            | Object::Publication(_),
-            Object::Table,
-        ) => true,
-        _ => false,
+impl Difference {
+    fn is_missing(&self) -> bool {
+        matches!(self.change, Change::Add(_))
     }
 }
 
-fn object(change: &Change) -> &Object {
-    match change {
-        Change::Add(object) | Change::Del(object) | Change::Set { to: object, .. } => object,
+/// What an object is a part of: a real server of its virtual server, a rule or an element of the table.
+fn holder(object: &Object) -> Option<Key> {
+    match object {
+        Object::RealServer { server, .. } => Some(Key::VirtualServer(*server)),
+        Object::BaseRule(_)
+        | Object::Guard(_)
+        | Object::Mark { .. }
+        | Object::Dispatch { .. }
+        | Object::Publication(_) => Some(Object::Table.key()),
+        _ => None,
     }
 }
 
