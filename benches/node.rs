@@ -27,6 +27,7 @@ const TASKS: usize = 100;
 const SERVICES: usize = 100;
 const STARTED: usize = 500;
 const INSPECTED: usize = 100;
+const CHECKED: usize = 30;
 /// Memory is read so often, once all is at rest.
 const WEIGHED: usize = 5;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 fn measure() -> Result<Vec<Row>, Failure> {
     // The program is built as the release is, but not stripped, and what is read from disk would
     // be measured with it.
-    Ok(vec![version()?, created()?, scaled()?, weighed()?, inspected()?])
+    Ok(vec![version()?, created()?, scaled()?, weighed()?, inspected()?, checked()?])
 }
 
 /// Starting the program at all, beside the least that can be started.
@@ -157,5 +158,20 @@ fn inspected() -> Result<Row, Failure> {
         swarmlb: times,
         peer: None,
         bar: Bar::AtMost(0.015),
+    })
+}
+
+/// All that is looked for, in all sandboxes.
+fn checked() -> Result<Row, Failure> {
+    let swarmlb = settled()?;
+    swarmlb.run(&format!("service create --replicas {TASKS} --name web --network bench"))?;
+    let mut check = || started(&mut swarmlb.command("diag check"));
+    check();
+    let [times] = rounds(CHECKED, [&mut check]);
+    Ok(Row {
+        what: "diag check, 100 sandboxes, more than 80 kinds",
+        swarmlb: times,
+        peer: None,
+        bar: Bar::AtMost(0.5),
     })
 }

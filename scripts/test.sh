@@ -125,11 +125,6 @@ run_tier() {
         limited pure cargo test --locked --doc || status=$?
         ;;
     ipvs) run_in_vm || status=$? ;;
-    kernel)
-        # Mostly these wait, for leases, drains and deadlines.
-        limited kernel cargo test --locked --no-fail-fast --test kernel -- --show-output \
-            --test-threads=$((2 * $(nproc))) || status=$?
-        ;;
     *)
         for target in ${targets[$tier]}; do arguments+=(--test "$target"); done
         limited "$tier" cargo test --locked --no-fail-fast "${arguments[@]}" -- --show-output || status=$?
