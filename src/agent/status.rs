@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Absences, Fwmark, Id, TaskName};
+use crate::intent::{Absences, Fwmark, Id, NodeName, Task, TaskName};
 use crate::keeper::protocol::Exit;
 use crate::orchestrate::health::Condition;
 
@@ -84,6 +84,15 @@ pub struct HealthStatus {
     pub since: u64,
     /// Whether its process last ended for want of health.
     pub ended_it: bool,
+}
+
+/// What a task's node reports of it; none where it says nothing, or still speaks of one that had the name before.
+pub fn of_task<'a>(
+    statuses: &'a BTreeMap<NodeName, NodeStatus>,
+    task: &Task,
+) -> Option<&'a TaskStatus> {
+    let status = statuses.get(&task.node)?.tasks.get(&task.name)?;
+    (status.task == task.id).then_some(status)
 }
 
 impl NodeStatus {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::codes::code;
 use super::{Finding, Look};
-use crate::agent::status::{TaskState, TaskStatus};
+use crate::agent::status::{self, TaskState};
 use crate::intent::{Availability, Liveness, NetworkName, Task, UpdateState};
 use crate::trace::vip::{Rung, Step, Target, UP, Walk};
 
@@ -134,7 +134,8 @@ pub fn of_services(look: &Look<'_>) -> Vec<Finding> {
         }
         let tasks = || look.intent.tasks_of(&service.name).filter(|task| task.leaving.is_none());
         let runs = tasks().filter(|task| {
-            status(look, task).is_some_and(|status| status.state == TaskState::Running)
+            status::of_task(look.statuses, task)
+                .is_some_and(|status| status.state == TaskState::Running)
         });
         let (runs, wanted) = (runs.count(), tasks().count());
         if runs < wanted {
@@ -158,11 +159,6 @@ pub fn of_services(look: &Look<'_>) -> Vec<Finding> {
     findings
 }
 
-fn status<'a>(look: &'a Look<'_>, task: &Task) -> Option<&'a TaskStatus> {
-    let status = look.statuses.get(&task.node)?.tasks.get(&task.name)?;
-    (status.task == task.id).then_some(status)
-}
-
 fn of_task(look: &Look<'_>, task: &Task) -> Vec<Finding> {
     let mut findings = Vec::new();
     let place = format!("task {}", task.name);
@@ -170,7 +166,7 @@ fn of_task(look: &Look<'_>, task: &Task) -> Vec<Finding> {
         let command = format!("swarmlb task update --weight 1 {}", task.name);
         findings.extend(found("weight-0", &place, "weight 0").map(|f| f.mended_by(command)));
     }
-    let Some(status) = status(look, task) else { return findings };
+    let Some(status) = status::of_task(look.statuses, task) else { return findings };
     let error = status.error.clone().unwrap_or_else(|| "no reason is known".to_owned());
     let logs = format!("swarmlb service logs {}", task.name);
     if status.state == TaskState::Unhealthy {

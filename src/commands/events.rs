@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::Report;
 use super::interrupt;
-use super::logs::closed_within;
+use super::logs::{closed_within, now};
 use super::session::Session;
 use super::typing;
 use crate::agent::follow;
@@ -62,10 +62,6 @@ pub fn run(global: &Global, options: &Events) -> Result<Report, Failure> {
     }
     // What a template has to fill was filled line by line.
     Ok(Report::good(if global.typed.template.is_some() { "[]" } else { "" }))
-}
-
-fn now() -> Moment {
-    Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64))
 }
 
 /// A span is one from now on.

@@ -160,7 +160,7 @@ fn words(name: &str, options: &Options, range: Range) -> Vec<String> {
     words
 }
 
-fn now() -> Moment {
+pub(super) fn now() -> Moment {
     Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64))
 }
 

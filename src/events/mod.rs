@@ -142,18 +142,13 @@ fn of_nodes(before: &View, after: &View, time: Moment) -> Vec<Event> {
         }
     }
     for (name, was, is) in pairs(&before.statuses, &after.statuses) {
-        let settled = |status: Option<&NodeStatus>| status.is_none_or(|status| status.settled);
-        let refusal = is.and_then(|is| {
-            let refused = is.refusal.as_ref().map(|refusal| refusal.sentence.clone());
-            refused.or_else(|| is.unreadable.clone())
-        });
         let event = |action| Event::new(time, Kind::Node, action, name);
-        match (settled(was), settled(is), refusal) {
+        match (told(was), told(is)) {
             // What is being changed is not settled for a moment; what is refused is something to know.
-            (_, false, Some(problem)) if told(was) != Some(problem.clone()) => {
+            (before, Some(problem)) if before.as_ref() != Some(&problem) => {
                 events.push(event("refuse").with("error", problem));
             }
-            (false, true, _) if told(was).is_some() => events.push(event("settle")),
+            (Some(_), None) if is.is_none_or(|is| is.settled) => events.push(event("settle")),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Event, Kind, View, pairs};
-use crate::agent::status::{TaskState, TaskStatus};
+use crate::agent::status::{self, TaskState, TaskStatus};
 use crate::intent::{Id, Task, TaskName};
 use crate::render::time::Moment;
 
@@ -27,8 +27,10 @@ pub fn between(before: &View, after: &View, time: Moment) -> Vec<Event> {
             }
             (None, None) => {}
         }
-        if let Some((task, status)) = is.and_then(|task| Some((*task, status(after, task)?))) {
-            let before = was.and_then(|task| self::status(before, task));
+        if let Some((task, status)) =
+            is.and_then(|task| Some((*task, status::of_task(&after.statuses, task)?)))
+        {
+            let before = was.and_then(|task| status::of_task(&before.statuses, task));
             events.extend(of_process(task, before, status, time));
         }
     }
@@ -43,12 +45,6 @@ fn by_id(view: &View) -> BTreeMap<(&TaskName, &Id), &Task> {
 fn about(task: &Task, action: &'static str, time: Moment) -> Event {
     let event = Event::new(time, Kind::Task, action, &task.name);
     event.with("service", &task.name.service).with("node", &task.node)
-}
-
-/// What a task's node reports of it.
-fn status<'a>(view: &'a View, task: &Task) -> Option<&'a TaskStatus> {
-    let status = view.statuses.get(&task.node)?.tasks.get(&task.name)?;
-    (status.task == task.id).then_some(status)
 }
 
 fn of_process(task: &Task, was: Option<&TaskStatus>, is: &TaskStatus, time: Moment) -> Vec<Event> {

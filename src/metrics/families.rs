@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::exposition::Family;
 use super::totals::{TargetName, Totals};
-use crate::agent::status::{NodeStatus, TaskState};
+use crate::agent::status::{self, NodeStatus, TaskState};
 use crate::intent::{Intent, Liveness, NodeName, Task};
 use crate::orchestrate::health::Condition;
 use crate::trace::vip::{Step, Target, UP, Walk};
@@ -92,13 +92,8 @@ fn of_services(look: &Look<'_>) -> [Family; 2] {
     [wanted, running]
 }
 
-fn status<'a>(look: &'a Look<'_>, task: &Task) -> Option<&'a crate::agent::status::TaskStatus> {
-    let status = look.statuses.get(&task.node)?.tasks.get(&task.name)?;
-    (status.task == task.id).then_some(status)
-}
-
 fn state(look: &Look<'_>, task: &Task) -> Option<TaskState> {
-    status(look, task).map(|status| status.state)
+    status::of_task(look.statuses, task).map(|status| status.state)
 }
 
 fn of_tasks(look: &Look<'_>) -> [Family; 3] {
@@ -117,7 +112,7 @@ fn of_tasks(look: &Look<'_>) -> [Family; 3] {
     for task in look.intent.tasks.values() {
         let (name, service) = (task.name.to_string(), task.name.service.as_str());
         let labels = [("service", service), ("task", &name), ("node", task.node.as_str())];
-        let known = status(look, task);
+        let known = status::of_task(look.statuses, task);
         let runs = |state| matches!(state, TaskState::Running | TaskState::Draining);
         up.add(&labels, yes(known.is_some_and(|status| runs(status.state))));
         let Some(status) = known else { continue };
